@@ -14,6 +14,7 @@ mod renewal;
 mod selector;
 pub mod server_keys;
 mod status;
+mod store_heartbeat;
 pub mod tokens;
 
 use crate::config;
@@ -39,6 +40,7 @@ use serde_json::{Map, Value};
 pub use status::SessionStatus;
 use std::sync::Arc;
 use std::time::Duration;
+pub use store_heartbeat::StoreHeartbeat;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -150,6 +152,12 @@ impl Sessions {
     pub async fn ready(&self) -> Result<(), Rejection> {
         let answer = self.stores.coordination.ping().await;
         answer.map_err(|e| store_down(&e))
+    }
+
+    /// Whether the store has accepted the latest writes.
+    #[must_use]
+    pub fn store_writable(&self) -> bool {
+        self.stores.writability.is_writable()
     }
 
     /// Writes all activity that the store does not have. Called before the process ends.

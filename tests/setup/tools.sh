@@ -74,6 +74,7 @@ databases() {
     # Debian installs PostgreSQL's programs outside PATH.
     command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || step "PostgreSQL" quiet_apt postgresql
     command -v redis-server >/dev/null || command -v valkey-server >/dev/null || step "Redis" quiet_apt redis-server
+    command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || step "PgBouncer" quiet_apt pgbouncer
 }
 
 quiet_apt() {

@@ -25,7 +25,7 @@ use crate::login::password::{PasswordError, Passwords};
 use crate::login::rate_limit::LoginRateLimiter;
 use crate::placement::PlacementService;
 use crate::sessions::tokens::Tokens;
-use crate::sessions::{CleanupTasks, Sessions};
+use crate::sessions::{CleanupTasks, Sessions, StoreHeartbeat};
 use berth_store::StoreError;
 use std::sync::Arc;
 
@@ -60,6 +60,7 @@ pub async fn build(
     let http = &config.http;
     let max_connections = usize::try_from(http.max_connections).unwrap_or(usize::MAX);
     let connections = Connections::new(max_connections, http.request_timeout, &mut registry);
+    let heartbeat = StoreHeartbeat::start(&stores, &mut registry);
     let sessions = Sessions::start(
         stores.clone(),
         clock.clone(),
@@ -160,6 +161,7 @@ pub async fn build(
         follower: feed,
         events,
         cleanup: sweep,
+        heartbeat,
         webhooks,
         security_events,
         sessions,

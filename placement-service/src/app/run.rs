@@ -87,7 +87,7 @@ pub async fn run(
         serve(listeners.session_service, http::session_service_router(app)),
     )?;
     // Sessions come last: `flush` writes the activity that the last requests recorded.
-    last.cleanup.stop();
+    last.cleanup.stop().await;
     last.webhooks.stop().await;
     last.sessions.flush().await;
     Ok(())

@@ -237,12 +237,17 @@ pub(crate) fn read_secret(
     match key {
         SecretSource::Inline(secret) => Ok(secret.clone()),
         SecretSource::File(file) => std::fs::read_to_string(file)
-            .map(|text| Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+            .map(|text| without_line_end(&text))
             .map_err(|e| Fault::new(path, format!("cannot read {}: {e}", file.display()))),
         SecretSource::Env(name) => env(name)
-            .map(Secret::new)
+            .map(|text| without_line_end(&text))
             .ok_or_else(|| Fault::new(path, format!("the environment variable {name} is not set"))),
     }
+}
+
+/// Editors end a file with a line feed, and tools that set variables from files pass it on.
+fn without_line_end(text: &str) -> Secret {
+    Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::store_context::StoreContext;
 use super::{ConfigFile, Failure, print};
+use berth_placement::config::Lockout;
 use berth_placement::login::accounts::{AccountError, Accounts, MAX_PASSWORD_BYTES};
 use berth_store::{AccountRow, EndCause, SessionQuery, StoreError};
 use clap::Subcommand;
@@ -130,8 +131,9 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
         }
         AccountCommand::Ls { config } => {
             let (context, accounts) = open_accounts(&config).await?;
+            let lockout = context.config.login.lockout;
             for account in accounts.list().await? {
-                print(&account_line(&account, context.clock.now_ms()))?;
+                print(&account_line(&account, &lockout, context.clock.now_ms()))?;
             }
             Ok(())
         }
@@ -165,9 +167,9 @@ async fn end_sessions(
     })
 }
 
-fn account_line(account: &AccountRow, now_ms: u64) -> String {
+fn account_line(account: &AccountRow, lockout: &Lockout, now_ms: u64) -> String {
     let until = account.attempts.locked_until_ms;
-    let locked_out = now_ms < until;
+    let locked_out = lockout.is_locked(account.attempts, now_ms);
     let state = match (account.locked, locked_out) {
         (true, _) => "locked",
         (false, true) => "locked-out",

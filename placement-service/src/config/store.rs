@@ -250,6 +250,11 @@ mod tests {
             );
             let url = Some("http://user:hunter2@host/");
             assert_eq!(fetch(url), format!("store.url: {fault}"));
+            let unknown = format!("{kind}://user:p@host/0?db=hunter2");
+            assert_eq!(
+                fetch(Some(&unknown)),
+                "store.url: the URL has the parameter `db`, which is not known"
+            );
         }
     }
 }

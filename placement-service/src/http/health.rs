@@ -1,5 +1,6 @@
 //! The routes for liveness, readiness and metrics. Ready means that the store answers and that every engine has been
-//! probed once.
+//! probed once. A store that refuses writes does so for every replica, and sessions that exist go on: it is reported,
+//! and takes no replica out of service.
 
 use super::openapi::OPERATORS;
 use super::state::App;
@@ -19,6 +20,8 @@ struct Readiness {
     ready: bool,
     /// The store answers.
     store: bool,
+    /// The store has accepted the latest writes. Does not affect `ready`.
+    store_writable: bool,
     /// Every engine has been probed once.
     fleet: bool,
 }
@@ -44,6 +47,7 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
     let body = Json(Readiness {
         ready,
         store,
+        store_writable: app.sessions.store_writable(),
         fleet,
     });
     (status, body).into_response()

@@ -19,7 +19,7 @@ use crate::login::oidc::Oidc;
 use crate::login::rate_limit::LoginRateLimiter;
 use crate::placement::PlacementService;
 use crate::sessions::tokens::Tokens;
-use crate::sessions::{CleanupTasks, Sessions};
+use crate::sessions::{CleanupTasks, Sessions, StoreHeartbeat};
 use berth_store::redis_jwt::JwtRules;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ pub struct AppState {
     pub follower: EventLogFollower,
     pub events: EventLogReader,
     pub cleanup: CleanupTasks,
+    pub heartbeat: StoreHeartbeat,
     pub webhooks: Webhooks,
     /// `None`: the service receives no security events.
     pub security_events: Option<SecurityEvents>,

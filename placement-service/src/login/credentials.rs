@@ -170,7 +170,7 @@ impl Credentials {
             None => (row.attempts, LockoutScope::Account),
         };
         let text = row.devices.clone();
-        let (checked, after) = if row.locked || now_ms < before.locked_until_ms {
+        let (checked, after) = if row.locked || self.lockout.is_locked(before, now_ms) {
             (CheckOutcome::Locked, before)
         } else if passed == Some(row.password_hash.as_str()) {
             (CheckOutcome::Passed(row), none)

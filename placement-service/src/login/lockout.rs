@@ -6,6 +6,14 @@ use berth_store::Attempts;
 use std::time::Duration;
 
 impl Lockout {
+    /// Whether logins are refused at `now_ms`. A lock that ends later than any lock of now could is of a replica whose
+    /// clock was ahead: it does not count.
+    #[must_use]
+    pub fn is_locked(&self, attempts: Attempts, now_ms: u64) -> bool {
+        let latest_ms = now_ms.saturating_add(millis(self.max));
+        now_ms < attempts.locked_until_ms && attempts.locked_until_ms <= latest_ms
+    }
+
     /// The attempts after one more failure at `now_ms`. The failure number `max_failures` locks the account for `initial`. Each
     /// further failure doubles the duration, up to `max`.
     #[must_use]
@@ -50,6 +58,19 @@ mod tests {
         }
         assert_eq!(minutes, [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
         assert_eq!(attempts.failures, 14);
+    }
+
+    #[test]
+    fn a_lock_of_a_clock_that_was_ahead_does_not_count() {
+        let until = |locked_until_ms| Attempts {
+            failures: 9,
+            locked_until_ms,
+        };
+        let (now_ms, max_ms) = (10_000_000, 3_600_000);
+        assert!(RULE.is_locked(until(now_ms + 1), now_ms));
+        assert!(RULE.is_locked(until(now_ms + max_ms), now_ms));
+        assert!(!RULE.is_locked(until(now_ms + max_ms + 1), now_ms));
+        assert!(!RULE.is_locked(until(now_ms), now_ms));
     }
 
     proptest! {

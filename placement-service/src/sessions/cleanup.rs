@@ -18,25 +18,34 @@ const LEASE: &str = "sweep";
 const GRACE_MS: u64 = 500;
 
 /// The tasks that remove expired sessions, end orphaned child sessions, and process the expiry queue.
-pub struct CleanupTasks([AbortHandle; 3]);
+pub struct CleanupTasks {
+    tasks: [AbortHandle; 3],
+    expiry: Arc<ExpiryCleanup>,
+}
 
 impl CleanupTasks {
     /// Starts the tasks. They run until [`Self::stop`] or drop.
     #[must_use]
     pub fn start(sessions: &Arc<Sessions>, config: &Config) -> Self {
-        let sweeper = ExpiryCleanup::new(sessions, config);
-        let sweeping = sweeper.run(ticker(config.session.sweep.interval));
+        let expiry = Arc::new(ExpiryCleanup::new(sessions, config));
+        let sweeping = expiry.clone().run(ticker(config.session.sweep.interval));
         let reconciling = run_reconcile(sessions.clone(), ticker(config.session.reconcile));
-        Self([
+        let tasks = [
             tokio::spawn(sweeping).abort_handle(),
             tokio::spawn(reconciling).abort_handle(),
             tokio::spawn(expiry::run_expiry_queue(sessions.clone())).abort_handle(),
-        ])
+        ];
+        Self { tasks, expiry }
     }
 
-    /// Aborts the tasks at their next await point.
-    pub fn stop(&self) {
-        for task in &self.0 {
+    /// Aborts the tasks at their next await point, and releases the lease, so that another replica goes on at once.
+    pub async fn stop(&self) {
+        self.abort();
+        self.expiry.release().await;
+    }
+
+    fn abort(&self) {
+        for task in &self.tasks {
             task.abort();
         }
     }
@@ -44,7 +53,7 @@ impl CleanupTasks {
 
 impl Drop for CleanupTasks {
     fn drop(&mut self) {
-        self.stop();
+        self.abort();
     }
 }
 
@@ -52,7 +61,7 @@ struct ExpiryCleanup {
     sessions: Arc<Sessions>,
     /// Identifies this process as the holder of the lease.
     holder: String,
-    lease_ms: u64,
+    lease: Duration,
     batch: u32,
     keep_events: u64,
 }
@@ -64,13 +73,13 @@ impl ExpiryCleanup {
             sessions: sessions.clone(),
             holder: Uuid::new_v4().to_string(),
             // Longer than the interval, so that the holder renews it before it expires.
-            lease_ms: super::millis(interval * 3 / 2),
+            lease: interval * 3 / 2,
             batch: config.session.sweep.batch,
             keep_events: config.events.retention.into(),
         }
     }
 
-    async fn run(self, mut ticks: Interval) {
+    async fn run(self: Arc<Self>, mut ticks: Interval) {
         loop {
             ticks.tick().await;
             let result = match self.remove_expired().await {
@@ -78,8 +87,8 @@ impl ExpiryCleanup {
                 Ok(false) => CleanupResult::NotLeader,
                 Err(error) => {
                     tracing::warn!(%error, "removing expired sessions failed");
-                    // Releases the lease: another replica may succeed.
-                    let _ = self.lease(0).await;
+                    // Another replica may succeed.
+                    self.release().await;
                     CleanupResult::Failed
                 }
             };
@@ -92,7 +101,8 @@ impl ExpiryCleanup {
         let sessions = &self.sessions;
         let store = sessions.stores.sessions.as_ref();
         loop {
-            if !self.lease(self.lease_ms).await? {
+            let shared = &sessions.stores.coordination;
+            if !shared.lease(LEASE, &self.holder, self.lease).await? {
                 return Ok(false);
             }
             let over = SessionQuery::ExpiredAt(sessions.expiry_cutoff_ms());
@@ -105,15 +115,15 @@ impl ExpiryCleanup {
             }
         }
         sessions.stores.events.trim_events(self.keep_events).await?;
-        let now_ms = sessions.clock.now_ms();
-        sessions.stores.coordination.purge_claims(now_ms).await?;
+        sessions.stores.coordination.purge_claims().await?;
         Ok(true)
     }
 
-    async fn lease(&self, ttl_ms: u64) -> Result<bool, StoreError> {
-        let now_ms = self.sessions.clock.now_ms();
+    async fn release(&self) {
         let shared = &self.sessions.stores.coordination;
-        shared.lease(LEASE, &self.holder, now_ms, ttl_ms).await
+        if let Err(error) = shared.release_lease(LEASE, &self.holder).await {
+            tracing::debug!(%error, "a lease was not released");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::session_id::IdHash;
 use crate::{
     AccountChange, AccountRow, AccountStore, Attempts, Bounds, Coordination, DeadLetter, Event,
     EventLog, InsertResult, SessionQuery, SessionRemoval, SessionRow, SessionStore, StoreError,
-    Stores,
+    Stores, Writability,
 };
 use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
@@ -25,6 +25,7 @@ impl Stores {
         let breaker = Arc::new(CircuitBreaker {
             limit,
             state: Mutex::default(),
+            writability: self.writability.clone(),
         });
         Self {
             sessions: Arc::new(BreakerStore(self.sessions, breaker.clone())),
@@ -33,6 +34,7 @@ impl Stores {
                 .map(|accounts| Arc::new(BreakerStore(accounts, breaker.clone())) as _),
             events: Arc::new(BreakerStore(self.events, breaker.clone())),
             coordination: Arc::new(BreakerStore(self.coordination, breaker)),
+            writability: self.writability,
         }
     }
 }
@@ -43,6 +45,8 @@ struct BreakerStore<T: ?Sized>(Arc<T>, Arc<CircuitBreaker>);
 struct CircuitBreaker {
     limit: Duration,
     state: Mutex<State>,
+    /// Told of every write that fails.
+    writability: Arc<Writability>,
 }
 
 #[derive(Default)]
@@ -74,6 +78,18 @@ impl CircuitBreaker {
             ))),
         };
         permit.breaker.record(answer.as_ref().err());
+        answer
+    }
+
+    /// As [`Self::call`], for a call that changes the store.
+    async fn write<T>(
+        &self,
+        asked: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let answer = self.call(asked).await;
+        if matches!(answer, Err(StoreError::Down(_))) {
+            self.writability.record_failed_write();
+        }
         answer
     }
 
@@ -126,12 +142,13 @@ impl Drop for Permit<'_> {
     }
 }
 
+/// Forwards the calls of a trait; each is a `call`, which reads, or a `write`.
 macro_rules! forward {
-    ($seam:ident { $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+ } $($more:tt)*) => {
+    ($seam:ident { $($kind:ident $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+ } $($more:tt)*) => {
         #[async_trait]
         impl $seam for BreakerStore<dyn $seam> {
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
-                self.1.call(self.0.$name($($argument),*)).await
+                self.1.$kind(self.0.$name($($argument),*)).await
             })+
 
             $($more)*
@@ -140,14 +157,14 @@ macro_rules! forward {
 }
 
 forward! { SessionStore {
-    fn insert(row: &SessionRow, limit: Option<u32>, event: &Event) -> InsertResult;
-    fn find(id: &IdHash) -> Option<SessionRow>;
-    fn find_by_ref(session_ref: &str) -> Option<SessionRow>;
-    fn find_by_cookie(cookie: &str) -> Option<SessionRow>;
-    fn touch(seen: &[(IdHash, u64)]) -> ();
-    fn remove(endings: &[SessionRemoval]) -> Vec<IdHash>;
-    fn list(select: &SessionQuery, limit: u32) -> Vec<SessionRow>;
-    fn count_live(now_ms: u64) -> u64;
+    write insert(row: &SessionRow, limit: Option<u32>, event: &Event) -> InsertResult;
+    call find(id: &IdHash) -> Option<SessionRow>;
+    call find_by_ref(session_ref: &str) -> Option<SessionRow>;
+    call find_by_cookie(cookie: &str) -> Option<SessionRow>;
+    write touch(seen: &[(IdHash, u64)]) -> ();
+    write remove(endings: &[SessionRemoval]) -> Vec<IdHash>;
+    call list(select: &SessionQuery, limit: u32) -> Vec<SessionRow>;
+    call count_live(now_ms: u64) -> u64;
 }
     fn cookie_id(&self, cookie: &str) -> Option<IdHash> {
         self.0.cookie_id(cookie)
@@ -155,36 +172,38 @@ forward! { SessionStore {
 }
 
 forward! { AccountStore {
-    fn add_account(row: &AccountRow) -> bool;
-    fn find_account(name: &str) -> Option<AccountRow>;
-    fn accounts() -> Vec<AccountRow>;
-    fn change_account(name: &str, change: &AccountChange) -> bool;
-    fn set_attempts(name: &str, before: Attempts, after: Attempts) -> bool;
-    fn set_devices(name: &str, before: &str, after: &str) -> bool;
+    write add_account(row: &AccountRow) -> bool;
+    call find_account(name: &str) -> Option<AccountRow>;
+    call accounts() -> Vec<AccountRow>;
+    write change_account(name: &str, change: &AccountChange) -> bool;
+    write set_attempts(name: &str, before: Attempts, after: Attempts) -> bool;
+    write set_devices(name: &str, before: &str, after: &str) -> bool;
 } }
 
 forward! { EventLog {
-    fn append(events: &[Event]) -> ();
-    fn events_after(sequence: u64, limit: u32) -> Vec<(u64, Event)>;
-    fn bounds() -> Bounds;
-    fn trim_events(keep: u64) -> ();
-    fn position(reader: &str) -> Option<u64>;
-    fn set_position(reader: &str, sequence: u64) -> ();
-    fn add_dead_letter(letter: &DeadLetter, keep: u32) -> ();
-    fn dead_letter(webhook: &str, sequence: u64) -> Option<DeadLetter>;
-    fn dead_letters(webhook: &str, limit: u32) -> Vec<DeadLetter>;
-    fn remove_dead_letter(webhook: &str, sequence: u64) -> bool;
+    write append(events: &[Event]) -> ();
+    call events_after(sequence: u64, limit: u32) -> Vec<(u64, Event)>;
+    call bounds() -> Bounds;
+    write trim_events(keep: u64) -> ();
+    call position(reader: &str) -> Option<u64>;
+    write set_position(reader: &str, sequence: u64) -> ();
+    write add_dead_letter(letter: &DeadLetter, keep: u32) -> ();
+    call dead_letter(webhook: &str, sequence: u64) -> Option<DeadLetter>;
+    call dead_letters(webhook: &str, limit: u32) -> Vec<DeadLetter>;
+    write remove_dead_letter(webhook: &str, sequence: u64) -> bool;
 } }
 
 forward! { Coordination {
-    fn server_key(name: &str, candidate: [u8; 32]) -> [u8; 32];
-    fn lease(name: &str, holder: &str, now_ms: u64, ttl_ms: u64) -> bool;
-    fn claim(key: &str, now_ms: u64, until_ms: u64) -> bool;
-    fn is_claimed(key: &str, now_ms: u64) -> bool;
-    fn purge_claims(now_ms: u64) -> ();
-    fn put_value(name: &str, text: Option<&str>) -> ();
-    fn list_values(prefix: &str) -> BTreeMap<String, String>;
-    fn ping() -> ();
+    write server_key(name: &str, candidate: [u8; 32]) -> [u8; 32];
+    write lease(name: &str, holder: &str, ttl: Duration) -> bool;
+    write release_lease(name: &str, holder: &str) -> ();
+    write claim(key: &str, now_ms: u64, until_ms: u64) -> bool;
+    call is_claimed(key: &str, now_ms: u64) -> bool;
+    write purge_claims() -> ();
+    write put_value(name: &str, text: Option<&str>) -> ();
+    call list_values(prefix: &str) -> BTreeMap<String, String>;
+    call heartbeat() -> ();
+    call ping() -> ();
 } }
 
 #[cfg(test)]
@@ -199,6 +218,7 @@ mod tests {
         CircuitBreaker {
             limit: LIMIT,
             state: Mutex::default(),
+            writability: Arc::default(),
         }
     }
 

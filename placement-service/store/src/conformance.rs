@@ -15,7 +15,7 @@ mod races;
 mod sessions;
 
 pub use accounts::accounts;
-pub use coordination::coordination;
+pub use coordination::{coordination, leases};
 pub use events::events;
 pub use races::{coordination_race, limit_race, log_race, races, versions_and_clocks};
 pub use sessions::{limits, lists, sessions};

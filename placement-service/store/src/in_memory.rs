@@ -8,6 +8,8 @@ use hmac::{Hmac, Mac};
 use parking_lot::{Mutex, MutexGuard};
 use sha2::Sha256;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
 
 /// Events and coordination in the memory of this process.
 pub struct InMemoryStore {
@@ -23,7 +25,7 @@ struct State {
     positions: HashMap<String, u64>,
     letters: BTreeMap<(String, u64), DeadLetter>,
     keys: HashMap<String, [u8; 32]>,
-    leases: HashMap<String, (String, u64)>,
+    leases: HashMap<String, (String, Instant)>,
     used: HashMap<String, u64>,
     notes: BTreeMap<String, String>,
 }
@@ -50,6 +52,13 @@ impl State {
     fn newest(&self) -> u64 {
         self.removed + self.events.len() as u64
     }
+}
+
+/// The store's clock.
+fn unix_time_ms() -> u64 {
+    #[allow(clippy::disallowed_methods, reason = "a store has a clock of its own")]
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[async_trait]
@@ -146,21 +155,23 @@ impl Coordination for InMemoryStore {
         Ok(*state.keys.entry(name.to_owned()).or_insert(candidate))
     }
 
-    async fn lease(
-        &self,
-        name: &str,
-        holder: &str,
-        now_ms: u64,
-        ttl_ms: u64,
-    ) -> Result<bool, StoreError> {
-        let mut state = self.lock();
+    async fn lease(&self, name: &str, holder: &str, ttl: Duration) -> Result<bool, StoreError> {
+        let (mut state, now) = (self.lock(), Instant::now());
         let taken = state.leases.get(name);
-        if taken.is_some_and(|(other, until_ms)| other != holder && *until_ms > now_ms) {
+        if taken.is_some_and(|(other, until)| other != holder && *until > now) {
             return Ok(false);
         }
-        let lease = (holder.to_owned(), now_ms.saturating_add(ttl_ms));
+        let lease = (holder.to_owned(), now + ttl);
         state.leases.insert(name.to_owned(), lease);
         Ok(true)
+    }
+
+    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        if state.leases.get(name).is_some_and(|(by, _)| by == holder) {
+            state.leases.remove(name);
+        }
+        Ok(())
     }
 
     async fn claim(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError> {
@@ -177,7 +188,8 @@ impl Coordination for InMemoryStore {
         Ok(state.used.get(key).is_some_and(|until| *until > now_ms))
     }
 
-    async fn purge_claims(&self, now_ms: u64) -> Result<(), StoreError> {
+    async fn purge_claims(&self) -> Result<(), StoreError> {
+        let now_ms = unix_time_ms();
         self.lock().used.retain(|_, until_ms| *until_ms > now_ms);
         Ok(())
     }
@@ -197,6 +209,10 @@ impl Coordination for InMemoryStore {
         Ok(all)
     }
 
+    async fn heartbeat(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -211,6 +227,7 @@ mod tests {
     async fn it_passes_the_conformance_suite() {
         conformance::events(&InMemoryStore::new(None).unwrap()).await;
         conformance::coordination(&InMemoryStore::new(None).unwrap()).await;
+        conformance::leases(&InMemoryStore::new(None).unwrap()).await;
     }
 
     #[tokio::test]

@@ -14,6 +14,8 @@ pub mod redis_jwt;
 mod row;
 mod sql;
 pub mod sqlite;
+mod store_url;
+mod writability;
 
 pub use error::StoreError;
 pub use model::{
@@ -21,10 +23,12 @@ pub use model::{
     EventKind, EventLog, InsertResult, InvalidCursor, LogId, PAYLOAD_VERSION, ProviderLink,
     SessionQuery, SessionRemoval, SessionRow, SessionState, SessionStore, session_id,
 };
+pub use writability::Writability;
 
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// State that the replicas on one store share: server keys, leases, replay protection and small texts.
 #[async_trait]
@@ -33,16 +37,13 @@ pub trait Coordination: Send + Sync + 'static {
     /// same key.
     async fn server_key(&self, name: &str, candidate: [u8; 32]) -> Result<[u8; 32], StoreError>;
 
-    /// Acquires or extends the lease `name` for `holder` until `now_ms + ttl_ms`; `false` while another holder
-    /// has it. The caller supplies the times: a replica whose clock is ahead may acquire a lease early, so the
-    /// work under a lease must stay correct when two replicas do it.
-    async fn lease(
-        &self,
-        name: &str,
-        holder: &str,
-        now_ms: u64,
-        ttl_ms: u64,
-    ) -> Result<bool, StoreError>;
+    /// Acquires or extends the lease `name` for `holder`, for `ttl` from now on by the store's clock; `false` while
+    /// another holder has it. The work under a lease must stay correct when two replicas do it: a holder may be
+    /// suspended for longer than its lease lasts.
+    async fn lease(&self, name: &str, holder: &str, ttl: Duration) -> Result<bool, StoreError>;
+
+    /// Ends the lease if `holder` has it, so that another replica need not wait until it expires.
+    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), StoreError>;
 
     /// Claims `key` until `until_ms`: `true` for the first caller, `false` while the claim lasts.
     async fn claim(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError>;
@@ -50,8 +51,9 @@ pub trait Coordination: Send + Sync + 'static {
     /// Whether `key` is claimed. Does not claim it.
     async fn is_claimed(&self, key: &str, now_ms: u64) -> Result<bool, StoreError>;
 
-    /// Removes the claims that have expired.
-    async fn purge_claims(&self, now_ms: u64) -> Result<(), StoreError>;
+    /// Removes the claims that have expired by the store's clock: the claims of all replicas must not depend on
+    /// the clock of one.
+    async fn purge_claims(&self) -> Result<(), StoreError>;
 
     /// Stores a text under `name`; `None` removes it. A name begins with the name of the feature that owns it.
     async fn put_value(&self, name: &str, text: Option<&str>) -> Result<(), StoreError>;
@@ -59,7 +61,10 @@ pub trait Coordination: Send + Sync + 'static {
     /// Every stored text whose name begins with `prefix`, sorted by name.
     async fn list_values(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError>;
 
-    /// Whether the store answers.
+    /// Commits a small change. Fails where the store does not accept writes, and where it is known to be damaged.
+    async fn heartbeat(&self) -> Result<(), StoreError>;
+
+    /// Whether the store answers. Says nothing about writes.
     async fn ping(&self) -> Result<(), StoreError>;
 }
 
@@ -71,6 +76,8 @@ pub struct Stores {
     pub accounts: Option<Arc<dyn AccountStore>>,
     pub events: Arc<dyn EventLog>,
     pub coordination: Arc<dyn Coordination>,
+    /// Whether writes succeed. Known only behind the circuit breaker.
+    pub writability: Arc<Writability>,
 }
 
 impl Stores {
@@ -85,6 +92,7 @@ impl Stores {
             accounts: Some(store.clone()),
             events: store.clone(),
             coordination: store,
+            writability: Arc::default(),
         }
     }
 }

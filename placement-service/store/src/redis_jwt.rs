@@ -62,6 +62,7 @@ impl RedisJwtStore {
             accounts: Some(store.clone()),
             events: memory.clone(),
             coordination: Arc::new(ReadOnlyCoordination { store, memory }),
+            writability: Arc::default(),
         }
     }
 
@@ -217,14 +218,12 @@ impl Coordination for ReadOnlyCoordination {
         self.memory.server_key(name, candidate).await
     }
 
-    async fn lease(
-        &self,
-        name: &str,
-        holder: &str,
-        now_ms: u64,
-        ttl_ms: u64,
-    ) -> Result<bool, StoreError> {
-        self.memory.lease(name, holder, now_ms, ttl_ms).await
+    async fn lease(&self, name: &str, holder: &str, ttl: Duration) -> Result<bool, StoreError> {
+        self.memory.lease(name, holder, ttl).await
+    }
+
+    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+        self.memory.release_lease(name, holder).await
     }
 
     async fn claim(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError> {
@@ -235,8 +234,8 @@ impl Coordination for ReadOnlyCoordination {
         self.memory.is_claimed(key, now_ms).await
     }
 
-    async fn purge_claims(&self, now_ms: u64) -> Result<(), StoreError> {
-        self.memory.purge_claims(now_ms).await
+    async fn purge_claims(&self) -> Result<(), StoreError> {
+        self.memory.purge_claims().await
     }
 
     async fn put_value(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
@@ -248,6 +247,11 @@ impl Coordination for ReadOnlyCoordination {
         prefix: &str,
     ) -> Result<std::collections::BTreeMap<String, String>, StoreError> {
         self.memory.list_values(prefix).await
+    }
+
+    /// Nothing is written to this Redis.
+    async fn heartbeat(&self) -> Result<(), StoreError> {
+        self.memory.heartbeat().await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

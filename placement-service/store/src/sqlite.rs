@@ -1,15 +1,16 @@
 //! The embedded store: one SQLite file with a write-ahead log, for one replica. Tables come from
 //! `migrations/sqlite`.
 
-mod statements;
+mod backend;
+mod dialect;
 
 use crate::StoreError;
-use crate::sql::{ConnectionGuard, migrations};
+use crate::sql::SqlStore;
+use crate::sql::connection::Replacement;
+use crate::sql::migrations::migrations;
+use sqlx::Sqlite;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Connection, Sqlite, Transaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,11 +26,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_CONNECTIONS: u32 = 4;
 
 /// Sessions, accounts, events and coordination in one SQLite file.
-pub struct SqliteStore {
-    pool: SqlitePool,
-}
+pub type SqliteStore = SqlStore<Sqlite>;
 
-impl SqliteStore {
+impl SqlStore<Sqlite> {
     /// Opens the file and migrates it; creates it and its directory if missing. Only its owner can read the
     /// file.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
@@ -40,9 +39,15 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
+        let replacement = Replacement::default();
+        let replaced = replacement.clone();
         let pool = SqlitePoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(BUSY_TIMEOUT)
+            .before_acquire(move |_, about| {
+                let usable = !replaced.concerns(about.age);
+                Box::pin(async move { Ok(usable) })
+            })
             .connect_with(options)
             .await
             .map_err(|e| open_error("open", path, &e))?;
@@ -50,24 +55,7 @@ impl SqliteStore {
             .run(&pool)
             .await
             .map_err(|e| open_error("migrate", path, &e))?;
-        Ok(Self { pool })
-    }
-
-    async fn acquire(&self) -> Result<ConnectionGuard<Sqlite>, StoreError> {
-        ConnectionGuard::acquire(&self.pool).await
-    }
-
-    /// A write transaction. It locks the file from the start, so that it cannot fail half-way because of a
-    /// concurrent write.
-    async fn begin(
-        connection: &mut ConnectionGuard<Sqlite>,
-    ) -> Result<Transaction<'_, Sqlite>, StoreError> {
-        Ok((***connection).begin_with("BEGIN IMMEDIATE").await?)
-    }
-
-    /// Closes every connection. Later calls fail as if the store were down.
-    pub async fn close(&self) {
-        self.pool.close().await;
+        Ok(Self::new(pool, replacement, BUSY_TIMEOUT))
     }
 }
 

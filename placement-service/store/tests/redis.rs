@@ -28,7 +28,7 @@ macro_rules! contract {
     };
 }
 
-contract!(sessions lists limits accounts events coordination);
+contract!(sessions lists limits accounts events coordination leases);
 contract!(races limit_race coordination_race log_race versions_and_clocks);
 
 #[tokio::test]

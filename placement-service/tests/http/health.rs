@@ -12,7 +12,7 @@ async fn readiness_reports_store_and_fleet() {
     assert_eq!(ready.status, 200);
     assert_eq!(
         ready.json(),
-        json!({"ready": true, "store": true, "fleet": true})
+        json!({"ready": true, "store": true, "store_writable": true, "fleet": true})
     );
 }
 
@@ -31,7 +31,7 @@ async fn readiness_waits_for_the_fleet() {
     assert_eq!(ready.status, 503);
     assert_eq!(
         ready.json(),
-        json!({"ready": false, "store": true, "fleet": false})
+        json!({"ready": false, "store": true, "store_writable": true, "fleet": false})
     );
 }
 

@@ -46,6 +46,7 @@ mod session_limit;
 mod site;
 mod store_outages;
 mod store_partition;
+mod store_writes;
 mod strategies;
 mod stream_limit;
 mod stream_limit_replicas;

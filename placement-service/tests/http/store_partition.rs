@@ -3,59 +3,12 @@
 
 use crate::site::{LONG_CACHE, Site, eventually};
 use crate::store_outages::{is_store_down, start_site};
-use berth_databases::{Postgres, Redis};
+use berth_databases::{FaultProxy, Postgres, Redis};
 use serde_json::json;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 /// `store.timeout`, `session.cache`, and a margin for a loaded machine.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// A TCP proxy between one replica and the store. It can be cut and restored.
-struct StoreProxy {
-    address: SocketAddr,
-    open: watch::Sender<bool>,
-}
-
-impl StoreProxy {
-    async fn start(store: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let (open, is_open) = watch::channel(true);
-        tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                let (store, mut is_open) = (store.clone(), is_open.clone());
-                tokio::spawn(async move {
-                    if !*is_open.borrow() {
-                        return;
-                    }
-                    let mut far = TcpStream::connect(store).await.unwrap();
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
-                        _ = is_open.wait_for(|open| !open) => {}
-                    }
-                });
-            }
-        });
-        Self { address: at, open }
-    }
-}
-
-/// Starts a proxy to the server of the URL. Returns the proxy and the URL through it.
-async fn start_proxy(url: &str) -> (StoreProxy, String) {
-    let (scheme, rest) = url.split_once("://").unwrap();
-    let (before, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let (user, host) = before
-        .rsplit_once('@')
-        .map_or(("", before), |(u, h)| (u, h));
-    let proxy = StoreProxy::start(host.to_owned()).await;
-    let at = if user.is_empty() { "" } else { "@" };
-    let url = format!("{scheme}://{user}{at}{}/{path}", proxy.address);
-    (proxy, url)
-}
 
 async fn wait_until_refused(site: &Site, session: &str) {
     let cut = Instant::now();
@@ -75,19 +28,20 @@ async fn wait_until_refused(site: &Site, session: &str) {
 async fn reports_ready(site: &Site, store: bool) -> bool {
     let answer = site.get("/health/ready", "").await;
     let status = if store { 200 } else { 503 };
-    let expected = json!({"ready": store, "store": store, "fleet": true});
-    answer.status == status && answer.json() == expected
+    let body = answer.json();
+    let read = json!([body["ready"], body["store"], body["fleet"]]);
+    answer.status == status && read == json!([store, store, true])
 }
 
 async fn check_one_cut_off_replica(kind: &str, url: &str) {
-    let (proxy, far_url) = start_proxy(url).await;
+    let (proxy, far_url) = FaultProxy::start(url).await.unwrap();
     let other = start_site(kind, url).await;
     let cut_off = start_site(kind, &far_url).await;
     let session = other.login().await;
     assert_eq!(cut_off.token(&session).await.status, 200);
     assert!(reports_ready(&cut_off, true).await);
 
-    proxy.open.send(false).unwrap();
+    proxy.cut();
     wait_until_refused(&cut_off, &session).await;
     assert!(reports_ready(&cut_off, false).await);
     assert!(reports_ready(&other, true).await);
@@ -99,7 +53,7 @@ async fn check_one_cut_off_replica(kind: &str, url: &str) {
     let out = crate::site::send_request(out.header("cookie", format!("berth={session}"))).await;
     assert_eq!(out.status, 204);
 
-    proxy.open.send(true).unwrap();
+    proxy.restore();
     eventually("the replica is back", async || {
         let answer = cut_off.token(&later).await;
         assert!(answer.status == 200 || is_store_down(&answer), "{answer:?}");

@@ -1,6 +1,7 @@
 //! Real PostgreSQL and Redis servers for tests. Each server is a child process on a free loopback port with its own
 //! data folder; both are removed when the value is dropped. A test can stop, freeze, kill and restart a server. This
-//! crate does not know what tests store in it.
+//! crate does not know what tests store in it. A [`FaultProxy`] adds the faults of a network, a [`PgBouncer`] is a pooler
+//! in front of a server.
 //!
 //! ```no_run
 //! # async fn test() -> berth_harness::Result<()> {
@@ -9,12 +10,16 @@
 //! # Ok(()) }
 //! ```
 
+mod pgbouncer;
 mod postgres;
 mod programs;
+mod proxy;
 mod redis_server;
 mod server;
 
+pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
+pub use proxy::FaultProxy;
 pub use redis_server::Redis;
 pub use server::Server;
 

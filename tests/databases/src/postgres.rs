@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-const USER: &str = "berth";
+pub(crate) const USER: &str = "berth";
 /// The system account of Debian's package. PostgreSQL refuses to run as root.
 const SYSTEM_USER: &str = "postgres";
 /// The SCRAM verifier of [`PASSWORD`] that the server stores (RFC 5803). It has 1 iteration instead of 4096, because
@@ -53,6 +53,25 @@ impl Postgres {
             "postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{name}",
             self.port()
         ))
+    }
+
+    /// As [`Self::database`], for a role that may have this many connections at a time.
+    ///
+    /// # Errors
+    /// As [`Self::database`].
+    pub async fn database_with_connection_limit(&self, connections: u32) -> Result<String> {
+        let url = self.database().await?;
+        let (authority, database) = url.rsplit_once('/').ok_or("a URL with a path")?;
+        let role = format!("few_{database}");
+        let sql = format!(
+            "CREATE ROLE {role} LOGIN PASSWORD '{VERIFIER}' CONNECTION LIMIT {connections}; \
+             ALTER DATABASE {database} OWNER TO {role}"
+        );
+        for statement in sql.split("; ") {
+            self.execute("postgres", statement).await?;
+        }
+        let authority = authority.replace(&format!("//{USER}:"), &format!("//{role}:"));
+        Ok(format!("{authority}/{database}"))
     }
 
     /// Runs SQL in the database with this name.
@@ -154,7 +173,7 @@ fn connect_options(port: u16) -> PgConnectOptions {
 
 /// As root, gives `dir` to the system account and returns the command prefix that switches to this account. Otherwise
 /// the prefix is empty.
-fn prepare_drop_root(dir: &Path) -> Result<Vec<String>> {
+pub(crate) fn prepare_drop_root(dir: &Path) -> Result<Vec<String>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(Vec::new());
     }

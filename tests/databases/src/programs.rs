@@ -1,4 +1,5 @@
-//! Finds the server programs. Debian installs those of PostgreSQL outside `PATH`.
+//! Finds the server programs. Debian installs those of PostgreSQL outside `PATH`, and PgBouncer where only root's `PATH`
+//! leads.
 
 use berth_harness::Result;
 use std::env;
@@ -10,6 +11,7 @@ pub(crate) fn find_program(names: &[&str]) -> Result<PathBuf> {
     if let Some(path) = env::var_os("PATH") {
         folders.extend(env::split_paths(&path));
     }
+    folders.push(PathBuf::from("/usr/sbin"));
     names
         .iter()
         .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))

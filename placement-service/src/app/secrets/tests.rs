@@ -13,6 +13,13 @@ fn names(tokens: &str) -> Result<Vec<String>, String> {
 }
 
 #[test]
+fn a_trailing_line_end_of_a_variable_is_not_a_part_of_the_secret() {
+    let source = SecretSource::Env("NAME".to_owned());
+    let secret = read_secret("a", &source, &|_| Some("text\r\n".to_owned()));
+    assert_eq!(secret.unwrap().reveal(), "text");
+}
+
+#[test]
 fn next_and_previous_keys_are_read() {
     let tokens = format!(
         "{{ kid: now, next: [ {{ algorithm: HS256, key: {{ inline: '{SECOND}' }}, kid: soon }} ], \

@@ -1,6 +1,6 @@
 //! Delivers the events of the log to one webhook, in order. Retries each event until the webhook accepts it or it
-//! becomes a dead letter. A lease selects the one replica that delivers. Clocks of replicas may differ, so two of them
-//! can hold the lease for a moment: then an event is delivered twice, but none is lost. Must not know what is sent.
+//! becomes a dead letter. A lease selects the one replica that delivers. A replica that was suspended for longer than its
+//! lease may go on beside the next holder: then an event is delivered twice, but none is lost. Must not know what is sent.
 
 use super::endpoint::{Endpoint, Failure};
 use super::metrics::WebhookMetrics;
@@ -108,8 +108,9 @@ impl DeliveryWorker {
     /// have closed with the thread that opened it; the next attempt gets another connection.
     pub(super) async fn release(&self) {
         for _ in 0..MAX_RELEASE_ATTEMPTS {
-            match self.acquire_lease(Duration::ZERO).await {
-                Ok(_) => return,
+            let shared = &self.stores.coordination;
+            match shared.release_lease(&self.reader(), &self.holder).await {
+                Ok(()) => return,
                 Err(error) => tracing::debug!(%error, "a lease was not released"),
             }
         }
@@ -117,7 +118,7 @@ impl DeliveryWorker {
 
     /// Delivers until another replica holds the lease; returns at once if one does.
     async fn run_as_leader(&self) -> Result<(), StoreError> {
-        if !self.acquire_lease(self.lease).await? {
+        if !self.acquire_lease().await? {
             return Ok(());
         }
         tokio::select! {
@@ -126,17 +127,16 @@ impl DeliveryWorker {
         }
     }
 
-    async fn acquire_lease(&self, lease: Duration) -> Result<bool, StoreError> {
-        let (now_ms, reader) = (self.clock.now_ms(), self.reader());
-        let ttl_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+    async fn acquire_lease(&self) -> Result<bool, StoreError> {
         let shared = &self.stores.coordination;
-        shared.lease(&reader, &self.holder, now_ms, ttl_ms).await
+        let (reader, holder) = (self.reader(), &self.holder);
+        shared.lease(&reader, holder, self.lease).await
     }
 
     async fn renew_lease(&self) -> Result<(), StoreError> {
         loop {
             tokio::time::sleep(self.lease / 3).await;
-            if !self.acquire_lease(self.lease).await? {
+            if !self.acquire_lease().await? {
                 return Ok(());
             }
         }

@@ -6,6 +6,7 @@ use crate::{
     SessionStore, StoreError,
 };
 use futures_util::future::{join, join_all};
+use std::time::Duration;
 
 const ROWS: u8 = 20;
 const CALLERS: usize = 6;
@@ -66,7 +67,7 @@ pub async fn coordination_race(store: &impl Coordination) {
     let holders: Vec<_> = (0..CALLERS).map(|n| n.to_string()).collect();
     let leases = holders
         .iter()
-        .map(|name| store.lease("sweep", name, 1_000, 100));
+        .map(|name| store.lease("sweep", name, Duration::from_secs(60)));
     let leases = join_all(leases).await;
     assert_eq!(leases.iter().filter(|got| **got == Ok(true)).count(), 1);
     let once = join_all((0..CALLERS).map(|_| store.claim("jti", 1_000, 2_000))).await;

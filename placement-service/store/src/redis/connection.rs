@@ -2,12 +2,17 @@
 //! gets no reply. A failed call is not repeated: the caller decides.
 
 use crate::StoreError;
+use crate::store_url;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+/// The parameters of a URL that the driver understands.
+const PARAMETERS: [&str; 1] = ["protocol"];
+/// The same for a Unix socket.
+const SOCKET_PARAMETERS: [&str; 4] = ["db", "pass", "protocol", "user"];
 /// The error code of the insert script for an existing id.
 const ID_TAKEN: &str = "BERTHTAKEN";
 /// The error code of Redis for a key of another type.
@@ -29,6 +34,13 @@ struct CurrentConnection {
 impl RedisConnection {
     /// Does not connect. `limit` applies to connecting and to each reply.
     pub(crate) fn new(url: &str, limit: Duration) -> Result<Self, StoreError> {
+        let socket = url.starts_with("unix:") || url.contains("+unix:");
+        let known: &[&str] = if socket {
+            &SOCKET_PARAMETERS
+        } else {
+            &PARAMETERS
+        };
+        store_url::check(url, known)?;
         // redis's message is not used: it may quote the URL and so its password.
         let client = Client::open(url)
             .map_err(|_| StoreError::Data("the URL cannot be read as one of Redis".to_owned()))?;

@@ -1,8 +1,7 @@
 -- The prelude of every ledger script: key names, and steps that several scripts share.
 local l = p .. 'ledger:'
 local replicas_key, settling_key = l .. 'replicas', l .. 'settling'
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local now = time_ms()
 
 local function streams(replica) return l .. 'streams:' .. replica end
 local function counts(replica) return l .. 'counts:' .. replica end

@@ -5,6 +5,12 @@ local ends, refs, orphaned = p .. 'ends', p .. 'refs', p .. 'orphaned'
 -- Formats an integer; Lua alone would write 1.7e+12.
 local function whole(number) return string.format('%.0f', number) end
 
+-- The clock of this server, in milliseconds since the Unix epoch.
+local function time_ms()
+    local time = redis.call('TIME')
+    return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
 local function session(id) return p .. 'session:' .. id end
 local function children(id) return p .. 'children:' .. id end
 local function exists(key) return redis.call('EXISTS', key) == 1 end

@@ -1,135 +1,104 @@
-//! State that the replicas on one SQL store share: server keys, leases, claims and texts.
+//! State that the replicas on one SQL database share: server keys, leases, claims and texts.
 
-macro_rules! sql_coordination {
-    ($store:ty) => {
-        #[async_trait::async_trait]
-        impl crate::Coordination for $store {
-            async fn server_key(
-                &self,
-                name: &str,
-                candidate: [u8; 32],
-            ) -> Result<[u8; 32], StoreError> {
-                let mut connection = self.acquire().await?;
-                sqlx::query(
-                    "INSERT INTO server_keys (name, key) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-                )
-                .bind(name)
-                .bind(candidate.as_slice())
-                .execute(&mut **connection)
-                .await?;
-                let key: Vec<u8> =
-                    sqlx::query_scalar("SELECT key FROM server_keys WHERE name = $1")
-                        .bind(name)
-                        .fetch_one(&mut **connection)
-                        .await?;
-                connection.release();
-                key.try_into()
-                    .map_err(|_| StoreError::malformed("a server key", "it has not 32 bytes"))
-            }
+use super::SqlStore;
+use super::dialect::Dialect;
+use super::rows::read_first;
+use super::statement::Statement;
+use crate::row::to_i64;
+use crate::{Coordination, StoreError};
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-            async fn lease(
-                &self,
-                name: &str,
-                holder: &str,
-                now_ms: u64,
-                ttl_ms: u64,
-            ) -> Result<bool, StoreError> {
-                let mut connection = self.acquire().await?;
-                let done = sqlx::query(
-                    "INSERT INTO leases (name, holder, until) VALUES ($1, $2, $3) \
-                     ON CONFLICT (name) DO UPDATE SET holder = $2, until = $3 \
-                     WHERE leases.holder = $2 OR leases.until <= $4",
-                )
-                .bind(name)
-                .bind(holder)
-                .bind(to_i64(now_ms.saturating_add(ttl_ms))?)
-                .bind(to_i64(now_ms)?)
-                .execute(&mut **connection)
-                .await?;
-                connection.release();
-                Ok(done.rows_affected() > 0)
-            }
+#[async_trait]
+impl<D: Dialect> Coordination for SqlStore<D> {
+    async fn server_key(&self, name: &str, candidate: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        let insert = "INSERT INTO server_keys (name, key) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        let insert = Statement::new(insert).bind(name).bind(candidate.as_slice());
+        let select = Statement::new("SELECT key FROM server_keys WHERE name = $1").bind(name);
+        let mut connection = self.acquire().await?;
+        connection.execute(insert).await?;
+        let key = read_first::<D, Vec<u8>>(&connection.fetch(select).await?, "key")?;
+        let key = key.and_then(|key| key.try_into().ok());
+        key.ok_or_else(|| StoreError::malformed("a server key", "it has not 32 bytes"))
+    }
 
-            async fn claim(
-                &self,
-                key: &str,
-                now_ms: u64,
-                until_ms: u64,
-            ) -> Result<bool, StoreError> {
-                let mut connection = self.acquire().await?;
-                let done = sqlx::query(
-                    "INSERT INTO used (key, until) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE \
-                     SET until = $2 WHERE used.until <= $3",
-                )
-                .bind(key)
-                .bind(to_i64(until_ms)?)
-                .bind(to_i64(now_ms)?)
-                .execute(&mut **connection)
-                .await?;
-                connection.release();
-                Ok(done.rows_affected() > 0)
-            }
+    async fn lease(&self, name: &str, holder: &str, ttl: Duration) -> Result<bool, StoreError> {
+        let now = D::NOW_MS;
+        // A lease that ends later than a new one would is of a clock that was ahead: it counts as expired.
+        let upsert = Statement::composed(format!(
+            "INSERT INTO leases (name, holder, until) VALUES ($1, $2, {now} + $3) \
+             ON CONFLICT (name) DO UPDATE SET holder = $2, until = {now} + $3 \
+             WHERE leases.holder = $2 OR leases.until <= {now} OR leases.until > {now} + $3"
+        ))
+        .bind(name)
+        .bind(holder)
+        .bind(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
+        Ok(self.execute(upsert).await? > 0)
+    }
 
-            async fn is_claimed(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
-                let mut connection = self.acquire().await?;
-                let found = sqlx::query("SELECT 1 FROM used WHERE key = $1 AND until > $2")
-                    .bind(key)
-                    .bind(to_i64(now_ms)?)
-                    .fetch_optional(&mut **connection)
-                    .await?;
-                connection.release();
-                Ok(found.is_some())
-            }
+    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+        let delete = Statement::new("DELETE FROM leases WHERE name = $1 AND holder = $2");
+        self.execute(delete.bind(name).bind(holder)).await.map(drop)
+    }
 
-            async fn purge_claims(&self, now_ms: u64) -> Result<(), StoreError> {
-                let mut connection = self.acquire().await?;
-                sqlx::query("DELETE FROM used WHERE until <= $1")
-                    .bind(to_i64(now_ms)?)
-                    .execute(&mut **connection)
-                    .await?;
-                connection.release();
-                Ok(())
-            }
+    async fn claim(&self, key: &str, now_ms: u64, until_ms: u64) -> Result<bool, StoreError> {
+        let upsert = Statement::new(
+            "INSERT INTO used (key, until) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE \
+             SET until = $2 WHERE used.until <= $3",
+        )
+        .bind(key)
+        .bind(to_i64(until_ms)?)
+        .bind(to_i64(now_ms)?);
+        Ok(self.execute(upsert).await? > 0)
+    }
 
-            async fn put_value(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
-                let mut connection = self.acquire().await?;
-                let query = match text {
-                    Some(text) => sqlx::query(
-                        "INSERT INTO notes (name, text) VALUES ($1, $2) \
-                         ON CONFLICT (name) DO UPDATE SET text = $2",
-                    )
-                    .bind(name)
-                    .bind(text),
-                    None => sqlx::query("DELETE FROM notes WHERE name = $1").bind(name),
-                };
-                query.execute(&mut **connection).await?;
-                connection.release();
-                Ok(())
-            }
+    async fn is_claimed(&self, key: &str, now_ms: u64) -> Result<bool, StoreError> {
+        let select = "SELECT until FROM used WHERE key = $1 AND until > $2";
+        let select = Statement::new(select).bind(key).bind(to_i64(now_ms)?);
+        Ok(!self.fetch(select).await?.is_empty())
+    }
 
-            async fn list_values(
-                &self,
-                prefix: &str,
-            ) -> Result<std::collections::BTreeMap<String, String>, StoreError> {
-                let mut connection = self.acquire().await?;
-                let all: Vec<(String, String)> =
-                    sqlx::query_as("SELECT name, text FROM notes WHERE substr(name, 1, $1) = $2")
-                        .bind(i32::try_from(prefix.len()).unwrap_or(i32::MAX))
-                        .bind(prefix)
-                        .fetch_all(&mut **connection)
-                        .await?;
-                connection.release();
-                Ok(all.into_iter().collect())
-            }
+    async fn purge_claims(&self) -> Result<(), StoreError> {
+        let delete = format!("DELETE FROM used WHERE until <= {}", D::NOW_MS);
+        self.execute(Statement::composed(delete)).await.map(drop)
+    }
 
-            async fn ping(&self) -> Result<(), StoreError> {
-                let mut connection = self.acquire().await?;
-                sqlx::query("SELECT 1").execute(&mut **connection).await?;
-                connection.release();
-                Ok(())
-            }
+    async fn put_value(&self, name: &str, text: Option<&str>) -> Result<(), StoreError> {
+        let change = match text {
+            Some(text) => Statement::new(
+                "INSERT INTO notes (name, text) VALUES ($1, $2) \
+                 ON CONFLICT (name) DO UPDATE SET text = $2",
+            )
+            .bind(name)
+            .bind(text),
+            None => Statement::new("DELETE FROM notes WHERE name = $1").bind(name),
+        };
+        self.execute(change).await.map(drop)
+    }
+
+    async fn list_values(&self, prefix: &str) -> Result<BTreeMap<String, String>, StoreError> {
+        let select = "SELECT name, text FROM notes WHERE substr(name, 1, length($1)) = $1";
+        let rows = self.fetch(Statement::new(select).bind(prefix)).await?;
+        let read = |row| Ok((D::read(row, "name")?, D::read(row, "text")?));
+        rows.iter().map(read).collect()
+    }
+
+    async fn heartbeat(&self) -> Result<(), StoreError> {
+        let upsert = Statement::composed(format!(
+            "INSERT INTO notes (name, text) VALUES ('heartbeat', CAST({now} AS TEXT)) \
+             ON CONFLICT (name) DO UPDATE SET text = CAST({now} AS TEXT)",
+            now = D::NOW_MS
+        ));
+        let mut connection = self.acquire().await?;
+        connection.execute(upsert).await?;
+        if self.replacement.was_requested() {
+            D::check_integrity(&mut connection).await?;
         }
-    };
-}
+        Ok(())
+    }
 
-pub(crate) use sql_coordination;
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.execute(Statement::new("SELECT 1")).await.map(drop)
+    }
+}
