@@ -32,3 +32,15 @@
 {{- end -}}
 {{- dict "all" $all "namespaces" (keys $namespaces | sortAlpha) | toJson -}}
 {{- end }}
+
+{{/* The longest `drain_duration` of the pools, in whole seconds. */}}
+{{- define "berth.drainSeconds" -}}
+{{- $longest := 0 -}}
+{{- range (include "berth.config.json" . | fromJson).pools -}}
+{{- $text := .drain_duration | default "20s" -}}
+{{- $number := regexFind "^[0-9]+" $text | int -}}
+{{- $unit := get (dict "ms" 0 "s" 1 "m" 60 "h" 3600) (trimPrefix (toString $number) $text) -}}
+{{- $longest = max $longest (mul $number $unit) -}}
+{{- end -}}
+{{- $longest -}}
+{{- end }}

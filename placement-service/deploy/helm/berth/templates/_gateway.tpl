@@ -79,15 +79,22 @@ as limits and routes, is the input's.
 {{- toYaml $envoy -}}
 {{- end }}
 
-{{/* The filter's discovery response. Its version is a hash, so every change of the file is a new version. */}}
+{{/* The filter's discovery response. Its version is a hash: every change is a new version. */}}
 {{- define "berth.gateway.filter" -}}
 {{- $text := .Values.gateway.filterConfig | default (.Files.Get "files/filter.yaml") -}}
 {{- $file := include "berth.gateway.input" (list "gateway.filterConfig" $text) | fromJson -}}
+{{- $cookie := dig "session" "cookie" dict (include "berth.config.json" . | fromJson) -}}
 {{- range $file.resources -}}
 {{- $vm := .typed_config.config.vm_config -}}
 {{- $settings := .typed_config.config.configuration.value -}}
 {{- $_ := set $vm "code" (dict "local" (dict "filename" "/opt/berth/plugin.wasm")) -}}
 {{- $_ := set $settings "routes" (prepend $settings.routes (dict "path" "/berth-ready" "action" "bypass")) -}}
+{{- /* The login cookie has the same name on both sides. */ -}}
+{{- if $cookie.name -}}
+{{- $_ := set $settings "cookie" $cookie.name -}}
+{{- else if eq (toString $cookie.secure) "false" -}}
+{{- $_ := set $settings "cookie" "berth" -}}
+{{- end -}}
 {{- if hasKey ($settings.service | default dict) "secret" -}}
 {{- fail "gateway.filterConfig: service.secret: Envoy adds the secret of existingSecret; a secret has no place in a ConfigMap" -}}
 {{- end -}}

@@ -1,0 +1,114 @@
+// The chart: what it derives from the configuration, what it refuses, and that its table of values is true.
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { CHART, file, render } from './chart.mjs';
+import { readValues, rows, table, withTable } from './values.mjs';
+
+const folder = mkdtempSync(join(tmpdir(), 'chart-'));
+after(() => rmSync(folder, { recursive: true }));
+
+// Renders the chart with the text of an input file.
+function renderWith(value, text, ...options) {
+  const path = join(folder, 'input');
+  writeFileSync(path, text);
+  return render('--set-file', `${value}=${path}`, ...options);
+}
+
+const config = (discovery, rest = '') => `pools: [ { name: p, discovery: ${discovery} } ]\n${rest}`;
+
+// Kind and namespace of each manifest whose kind matches.
+function kinds(manifests, pattern) {
+  const found = manifests.split('\n---\n').map((one) => [one.match(/^kind: (.*)$/m)?.[1], one.match(/^  namespace: (.*)$/m)?.[1]]);
+  return found.filter(([kind]) => pattern.test(kind)).map(([kind, namespace]) => `${kind} ${namespace ?? ''}`.trim());
+}
+
+test('the table of values in the README is that of the chart', () => {
+  const readme = readFileSync(join(CHART, 'README.md'), 'utf8');
+  assert.equal(readme, withTable(readme, table(CHART)), 'run tests/setup/chart.sh');
+});
+
+test('every value has a row', () => {
+  const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
+  const paths = rows(schema, readValues(CHART)).map(({ path }) => path);
+  const covered = (path) => paths.some((row) => path === row || path.startsWith(`${row}.`));
+  const leaves = (value, path) =>
+    value && typeof value === 'object' && !Array.isArray(value) && Object.keys(value).length
+      ? Object.entries(value).flatMap(([name, part]) => leaves(part, path ? `${path}.${name}` : name))
+      : [path];
+  assert.deepEqual(leaves(readValues(CHART), '').filter((path) => !covered(path)), []);
+  assert.ok(paths.length > 80);
+});
+
+test('the service may list pods only where its configuration looks for engines', () => {
+  const rbac = /Role/;
+  const own = renderWith('config', config('{ kubernetes: { selector: a } }'));
+  assert.deepEqual(kinds(own, rbac), ['Role berth', 'RoleBinding berth']);
+  const two = renderWith('config', config('[ { static: [] }, { kubernetes: { namespace: b } }, { kubernetes: { namespace: a } } ]'));
+  assert.deepEqual(kinds(two, rbac), ['Role a', 'Role b', 'RoleBinding a', 'RoleBinding b']);
+  const all = renderWith('config', config('{ kubernetes: { all_namespaces: true } }'));
+  assert.deepEqual(kinds(all, rbac), ['ClusterRole', 'ClusterRoleBinding']);
+  for (const without of ['{ static: [] }', '{ kubernetes: { kubeconfig: /file } }']) {
+    assert.deepEqual(kinds(renderWith('config', config(without)), rbac), []);
+  }
+  for (const manifests of [own, two, all]) {
+    const rules = manifests.split('\n').filter((line) => /^ {4}- /.test(line) && manifests.includes('verbs'));
+    assert.ok(rules.length > 0);
+    assert.ok(!/verbs:\n((?!    - (list|watch)\n).)*\n/.test(manifests));
+  }
+});
+
+test('the cookie of the filter is that of the configuration', () => {
+  const cookie = (text) => file(renderWith('config', config('{ static: [] }', text)), 'filter.yaml').match(/cookie: (.*)/)?.[1];
+  assert.equal(cookie(''), undefined);
+  assert.equal(cookie('session: { cookie: { secure: false } }'), 'berth');
+  assert.equal(cookie('session: { cookie: { secure: false, name: mine } }'), 'mine');
+});
+
+test('a secret in the filter is refused', () => {
+  const filter = readFileSync(join(CHART, 'files/filter.yaml'), 'utf8');
+  const inline = filter.replace('secret_env: BERTH_TOKEN_KEY', 'secret: a-secret-in-a-config-map');
+  assert.throws(() => renderWith('gateway.filterConfig', inline), /use secret_env/);
+  const service = filter.replace('service: { ', 'service: { secret: a-secret-in-a-config-map, ');
+  assert.notEqual(service, filter);
+  assert.throws(() => renderWith('gateway.filterConfig', service), /service\.secret/);
+});
+
+test('clusters of applications have the address of the release or are removed with their routes', () => {
+  const envoy = readFileSync('envoy/config.yaml', 'utf8');
+  const without = file(renderWith('gateway.envoyConfig', envoy), 'envoy.yaml');
+  assert.ok(!/127\.0\.0\.1\n.*9460|prefix: \/api\/|name: app$/m.test(without));
+  const given = renderWith('gateway.envoyConfig', envoy, '--set', 'gateway.applications.app.host=app.default.svc,gateway.applications.app.port=8080');
+  const text = file(given, 'envoy.yaml');
+  assert.match(text, /address: app\.default\.svc\n +port_value: 8080/);
+  assert.match(text, /prefix: \/api\//);
+});
+
+test('every change of the filter is a new version, and does not replace the pods', () => {
+  const filter = readFileSync(join(CHART, 'files/filter.yaml'), 'utf8');
+  const seen = (text) => {
+    const manifests = renderWith('gateway.filterConfig', text);
+    return [manifests.match(/version_info: (.*)/)[1], manifests.match(/checksum\/envoy: (.*)/)[1]];
+  };
+  const [version, checksum] = seen(filter);
+  const [changedVersion, sameChecksum] = seen(filter.replace('/logout', '/bye'));
+  assert.notEqual(version, changedVersion);
+  assert.equal(checksum, sameChecksum);
+});
+
+for (const [what, option, message] of [
+  ['an unknown value', 'gateway.replicass=1', /replicass/],
+  ['a wrong type', 'service.replicas=many', /replicas/],
+  ['a way of delivery that does not exist', 'gateway.filter.delivery=git', /delivery/],
+  ['a log level that prints cookies', 'gateway.logLevel=debug', /logLevel/],
+  ['an empty Secret', 'existingSecret=', /existingSecret/],
+  ['a grace period shorter than the drain of an engine', 'engines.enabled=true,engines.image.repository=x,engines.terminationGracePeriodSeconds=100', /engines\.terminationGracePeriodSeconds/],
+  ['a grace period shorter than the preStop of a gateway', 'gateway.terminationGracePeriodSeconds=30', /gateway\.terminationGracePeriodSeconds/],
+  ['a configuration that is not YAML', 'config=a: b: c', /config: not YAML/],
+  ['engines without an image', 'engines.enabled=true', /engines\.image\.repository/],
+  ['engines that end before their drain', 'engines.enabled=true,engines.image.repository=x,engines.preStopSeconds=60', /drain_duration/],
+]) {
+  test(`${what} is refused`, () => assert.throws(() => render('--set', option), message));
+}
