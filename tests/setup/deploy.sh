@@ -80,6 +80,13 @@ service_config() {
     target/quick/berth check --without-secrets "$dir/berth.yaml"
 }
 
+# The rules as the chart renders them, without the metadata of their object.
+rendered_rules() {
+    template 1.35.0 "$chart/ci/every-option.yaml" | sed -n '/^kind: PrometheusRule$/,/^---$/p' | sed -n '/^  groups:$/,/^---$/ { /^---$/d; s/^  //p; }' >"$dir/rules.yaml"
+    promtool check rules "$dir/rules.yaml" | grep -q '47 rules found'
+    [ "$(grep -c 'runbook_url: https://docs.example.com/berth/runbook#' "$dir/rules.yaml")" -eq 26 ]
+}
+
 values=("" "$deploy/helm/trial.yaml" "$chart"/ci/*.yaml)
 for file in "${values[@]}"; do
     name=$(basename "${file:-default values}")
@@ -89,7 +96,8 @@ for file in "${values[@]}"; do
 done
 check "generated files are up to date" generated
 check "the kustomize base means what the chart renders" base
-check "promtool check rules" promtool check rules "$deploy/monitoring/rules.yaml"
+check "promtool check rules" promtool check rules "$deploy/monitoring/objectives.yaml" "$deploy/monitoring/alerts.yaml"
+check "promtool check rules: every-option.yaml" rendered_rules
 for file in "$deploy"/monitoring/tests/*.yaml; do
     check "promtool test rules: $(basename "$file")" promtool test rules "$file"
 done
