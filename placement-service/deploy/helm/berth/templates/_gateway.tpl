@@ -70,6 +70,7 @@ as limits and routes, is the input's.
 {{- range .routes -}}
 {{- if not (hasKey $removed (dig "route" "cluster" "" .)) }}{{ $routes = append $routes . }}{{ end -}}
 {{- end -}}
+{{- if $.Values.gateway.demoPage }}{{ $routes = append $routes (include "berth.gateway.demoPage" $ | fromYaml) }}{{ end -}}
 {{- $_ := set . "routes" $routes -}}
 {{- end -}}
 {{- $stats := include "berth.gateway.stats" . | fromYaml -}}
@@ -89,6 +90,9 @@ as limits and routes, is the input's.
 {{- $settings := .typed_config.config.configuration.value -}}
 {{- $_ := set $vm "code" (dict "local" (dict "filename" "/opt/berth/plugin.wasm")) -}}
 {{- $_ := set $settings "routes" (prepend $settings.routes (dict "path" "/berth-ready" "action" "bypass")) -}}
+{{- if $.Values.gateway.demoPage -}}
+{{- $_ := set $settings "routes" (append $settings.routes (dict "path" "/" "action" "bypass")) -}}
+{{- end -}}
 {{- /* The login cookie has the same name on both sides. */ -}}
 {{- if $cookie.name -}}
 {{- $_ := set $settings "cookie" $cookie.name -}}
@@ -114,6 +118,15 @@ as limits and routes, is the input's.
 {{- define "berth.gateway.ready" -}}
 match: { path: /berth-ready }
 direct_response: { status: 200, body: { inline_string: "ready\n" } }
+{{- end }}
+
+{{- define "berth.gateway.demoPage" -}}
+match: { path: / }
+route: { cluster: pages, timeout: 15s }
+typed_per_filter_config:
+  envoy.filters.http.buffer:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute
+    buffer: { max_request_bytes: 65536 }
 {{- end }}
 
 {{/* Metrics and liveness, without the rest of the admin port. */}}
@@ -194,4 +207,17 @@ resources:
       certificate_chain: { filename: /etc/berth/tls/tls.crt }
       private_key: { filename: /etc/berth/tls/tls.key }
       watched_directory: { path: /etc/berth/tls }
+{{- end }}
+
+{{/*
+Before a gateway ends: POST /v1/gateways/NODE/drain, then as long as the drain takes. By bash, because Envoy's image has
+no HTTP client. If the service does not answer, the sockets live until the end of the wait.
+*/}}
+{{- define "berth.gateway.drain" -}}
+{{- $seconds := .Values.gateway.drain.seconds -}}
+if exec 3<>/dev/tcp/{{ include "berth.host" . }}/9455; then
+  printf 'POST /v1/gateways/%s/drain?over={{ $seconds }}s&refuse=true HTTP/1.1\r\nHost: berth\r\nAuthorization: Bearer %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n' "$POD_NAME" "$BERTH_OPS_SECRET" >&3
+  read -r -t 5 answer <&3
+fi
+sleep {{ add $seconds 10 }}
 {{- end }}
