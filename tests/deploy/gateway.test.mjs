@@ -1,14 +1,18 @@
 // The files that the chart renders for the gateway run: real Envoy with the built filter, the placement service and a
 // simulated engine. Only addresses, ports and paths are replaced.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
+import { connect } from 'node:tls';
 import { CHART, file, render } from './chart.mjs';
+
+// The certificates of this test have no authority.
+process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
 
 const WebSocket = createRequire(new URL('../clients/', import.meta.url))('ws');
 const TOKEN_KEY = 'a-token-key-of-at-least-32-bytes-for-this-test';
@@ -62,23 +66,43 @@ function local(text) {
     .replaceAll('port_value: 9455', `port_value: ${ports.service}`);
 }
 
-// Replaces the content of a mounted ConfigMap as the kubelet does: by a rename of the symbolic link `..data`.
+// Replaces the files of a mounted ConfigMap or Secret as the kubelet does: by a rename of the symbolic link `..data`.
 let version = 0;
-function mount(name, text) {
-  const at = join(folder, 'filter');
+function mount(volume, files) {
+  const at = join(folder, volume);
   const data = `..${(version += 1)}`;
   mkdirSync(join(at, data), { recursive: true });
-  writeFileSync(join(at, data, name), text);
+  for (const [name, text] of Object.entries(files)) {
+    writeFileSync(join(at, data, name), text);
+    if (!existsSync(join(at, name))) symlinkSync(join('..data', name), join(at, name));
+  }
   symlinkSync(data, join(at, '..data_tmp'));
   renameSync(join(at, '..data_tmp'), join(at, '..data'));
-  if (version === 1) symlinkSync(join('..data', name), join(at, name));
+}
+
+// A certificate for this name, and its key.
+function certificate(name) {
+  const [key, crt] = [join(folder, 'new.key'), join(folder, 'new.crt')];
+  const options = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1'];
+  execFileSync('openssl', ['req', ...options, '-subj', `/CN=${name}`, '-keyout', key, '-out', crt], { stdio: 'pipe' });
+  return { 'tls.key': readFileSync(key, 'utf8'), 'tls.crt': readFileSync(crt, 'utf8') };
+}
+
+// The name in the certificate of the listener.
+async function servedName() {
+  const socket = connect({ port: ports.http, host: '127.0.0.1', rejectUnauthorized: false, servername: 'localhost' });
+  await new Promise((secure, failed) => socket.on('secureConnect', secure).on('error', failed));
+  const { CN } = socket.getPeerCertificate().subject;
+  socket.destroy();
+  return CN;
 }
 
 before(async () => {
   for (const name of ['http', 'admin', 'stats', 'service', 'engine', 'metrics']) ports[name] = await freePort();
-  const manifests = render();
-  writeFileSync(join(folder, 'envoy.yaml'), local(file(manifests, 'envoy.yaml')));
-  mount('filter.yaml', local(file(manifests, 'filter.yaml')));
+  const manifests = render('--set', 'gateway.tls.existingSecret=berth-tls');
+  mount('envoy', { 'envoy.yaml': local(file(manifests, 'envoy.yaml')), 'certificate.yaml': local(file(manifests, 'certificate.yaml')) });
+  mount('filter', { 'filter.yaml': local(file(manifests, 'filter.yaml')) });
+  mount('tls', certificate('first.example'));
   // The default configuration, with a store, a ledger and a discovery for one machine.
   const config = readFileSync(`${CHART}/files/berth.yaml`, 'utf8')
     .replace(/^store: .*$/m, `store: { kind: sqlite, path: ${folder}/berth.db }`)
@@ -106,10 +130,10 @@ before(async () => {
   assert.equal(await new Promise((exit) => account.on('exit', exit)), 0);
   start(
     process.env.ENVOY_PATH ?? '.tools/envoy',
-    ['--config-path', join(folder, 'envoy.yaml'), '--service-node', 'gateway-0', '--log-level', 'warning', '--disable-hot-restart', '--concurrency', '1'],
+    ['--config-path', join(folder, 'envoy/envoy.yaml'), '--service-node', 'gateway-0', '--log-level', 'warning', '--disable-hot-restart', '--concurrency', '1'],
     env,
   );
-  await eventually('the gateway', async () => (await fetch(`http://127.0.0.1:${ports.http}/berth-ready`)).ok);
+  await eventually('the gateway', async () => (await fetch(`https://127.0.0.1:${ports.http}/berth-ready`)).ok);
 });
 
 after(async () => {
@@ -122,13 +146,13 @@ after(async () => {
 
 async function login() {
   const body = new URLSearchParams({ username: 'ada', password: 'a-long-password-of-ada' });
-  const reply = await fetch(`http://127.0.0.1:${ports.http}/login`, { method: 'POST', body, redirect: 'manual' });
+  const reply = await fetch(`https://127.0.0.1:${ports.http}/login`, { method: 'POST', body, redirect: 'manual' });
   assert.equal(reply.status, 303, await reply.text());
   return reply.headers.getSetCookie()[0].split(';')[0];
 }
 
 async function open(cookie) {
-  const socket = new WebSocket(`ws://127.0.0.1:${ports.http}/app/sales.qvf`, { headers: { cookie } });
+  const socket = new WebSocket(`wss://127.0.0.1:${ports.http}/app/sales.qvf`, { headers: { cookie } });
   const messages = [];
   socket.on('message', (data) => messages.push(JSON.parse(data)));
   await new Promise((opened, failed) => socket.on('open', opened).on('error', failed));
@@ -149,14 +173,20 @@ test('a logged-in user gets a WebSocket, and a change of the ConfigMap keeps it'
   const reloads = async () => Number((await metrics()).match(/http_filter_berth_config_reload\{\} (\d+)/)[1]);
   const changed = file(render(), 'filter.yaml').replaceAll('/logout', '/bye').replace(/version_info: .*/, 'version_info: changed');
   const reloadsBefore = await reloads();
-  mount('filter.yaml', local(changed));
+  mount('filter', { 'filter.yaml': local(changed) });
   await eventually('the reload', async () => (await reloads()) > reloadsBefore);
-  const reply = await fetch(`http://127.0.0.1:${ports.http}/logout`, { method: 'POST', headers: { cookie } });
+  const reply = await fetch(`https://127.0.0.1:${ports.http}/logout`, { method: 'POST', headers: { cookie } });
   assert.equal(reply.status, 404);
   assert.equal((await reply.json()).reason, 'no-route');
   socket.send(JSON.stringify({ jsonrpc: '2.0', id: 7, handle: -1, method: 'EngineVersion', params: [] }));
   await eventually('an answer on the open socket', () => messages.some(({ id }) => id === 7));
   socket.close();
+});
+
+test('a renewed certificate is served without a restart', async () => {
+  assert.equal(await servedName(), 'first.example');
+  mount('tls', certificate('second.example'));
+  await eventually('the renewed certificate', async () => (await servedName()) === 'second.example');
 });
 
 test('without a session there is no WebSocket', async () => {
