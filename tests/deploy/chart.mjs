@@ -1,5 +1,9 @@
 // Reads what the chart renders, without a parser for YAML.
 import { execFileSync } from 'node:child_process';
+import { resolve } from 'node:path';
+
+// As in tests/setup/lib.sh, for a test that is run by itself.
+process.env.PATH += `:${resolve('.tools/bin')}`;
 
 export const DEPLOY = 'placement-service/deploy';
 export const CHART = `${DEPLOY}/helm/berth`;

@@ -79,6 +79,17 @@ test('a secret in the filter is refused', () => {
   assert.throws(() => renderWith('gateway.filterConfig', service), /service\.secret/);
 });
 
+test('an input that is not what the chart expects is refused', () => {
+  const envoy = readFileSync('envoy/config.yaml', 'utf8');
+  const filter = readFileSync('envoy/filter.yaml', 'utf8');
+  assert.throws(() => renderWith('gateway.envoyConfig', filter), /gateway\.envoyConfig: no listener/);
+  assert.throws(() => renderWith('gateway.filterConfig', envoy), /gateway\.filterConfig: no `resources`/);
+  // Without the filter, the gateway would be open.
+  const open = envoy.replace(/ +- name: berth\n +config_discovery:\n(?: {22}.*\n)+/, '');
+  assert.notEqual(open, envoy);
+  assert.throws(() => renderWith('gateway.envoyConfig', open), /config_discovery, the Berth filter/);
+});
+
 test('clusters of applications have the address of the release or are removed with their routes', () => {
   const envoy = readFileSync('envoy/config.yaml', 'utf8');
   const without = file(renderWith('gateway.envoyConfig', envoy), 'envoy.yaml');
@@ -108,6 +119,8 @@ test('a gateway that ends asks the service to drain it', async () => {
     reply.end('{}');
   });
   await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
+  // A failed test does not wait for its server.
+  server.unref();
   const script = block(render('--set', 'gateway.drain.seconds=30'), '- bash')
     .replace('berth.berth.svc.cluster.local/9455', `127.0.0.1/${server.address().port}`)
     .replace('sleep 40', 'exit 7');
