@@ -131,6 +131,11 @@ test('a gateway that ends asks the service to drain it', async () => {
   assert.deepEqual(asked, [['POST', '/v1/gateways/berth-gateway-0/drain?over=30s&refuse=true', 'Bearer the-secret']]);
 });
 
+test('an image volume is refused where Kubernetes has none', () => {
+  assert.throws(() => render('--kube-version', '1.32.0'), /use init-container/);
+  assert.match(render('--kube-version', '1.32.0', '--set', 'gateway.filter.delivery=init-container'), /crane export/);
+});
+
 for (const [what, option, message] of [
   ['an unknown value', 'gateway.replicass=1', /replicass/],
   ['a wrong type', 'service.replicas=many', /replicas/],

@@ -28,12 +28,13 @@ check() {
     fi
 }
 
-# template VERSION VALUES-FILE: the manifests for a version of Kubernetes.
-template() { helm template berth "$chart" -n berth --kube-version "$1" ${2:+-f "$2"}; }
+# template VERSION VALUES-FILE OPTION...: the manifests for a version of Kubernetes.
+template() { helm template berth "$chart" -n berth --kube-version "$1" ${2:+-f "$2"} "${@:3}"; }
 
 renders() {
     helm lint --strict "$chart" ${1:+-f "$1"}
-    for version in 1.30.0 1.36.0; do template $version "$1" >"$dir/manifests.yaml"; done
+    template 1.30.0 "$1" --set gateway.filter.delivery=init-container >"$dir/manifests.yaml"
+    template 1.36.0 "$1" >"$dir/manifests.yaml"
     # kustomize parses every manifest, and refuses an object that exists twice.
     rm -rf "$dir/kustomize"
     mkdir "$dir/kustomize"
