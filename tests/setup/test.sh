@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs all suites, or the named ones: test.sh [native|table|bindgen|validate|e2e|browser]... Prints progress, a table,
+# Runs all suites, or the named ones: test.sh [native|table|bindgen|validate|deploy|e2e|browser]... Prints progress, a table,
 # and one closing line. A suite without tests counts as failed.
 . "$(dirname "$0")/wasm.sh"
 choose_route
@@ -11,6 +11,13 @@ suite_bindgen() {
         wasm_cargo test wasm32-unknown-unknown --profile quick --locked -p berth-filter-core --tests
 }
 suite_validate() { tests/setup/validate.sh; }
+# The results of node's runner are counted, too.
+suite_deploy() {
+    local status=0
+    tests/setup/deploy.sh || status=$?
+    node --test --test-reporter=tap tests/deploy/
+    return $status
+}
 # One process per test. nextest.toml lists the tests that need the whole machine.
 suite_e2e() { nextest "not test(/^browser::/)"; }
 # One stack after the other, because Chromium keeps the machine busy. The results of node's runner are counted, too.
@@ -19,7 +26,7 @@ suite_browser() {
     cargo test --profile quick --locked --workspace --test e2e -- browser:: --nocapture --test-threads=1
 }
 
-# counts LOG: prints "passed failed" from the output of cargo, node's test runner and validate.sh.
+# counts LOG: prints "passed failed" from the output of cargo, node's test runner, validate.sh and deploy.sh.
 counts() {
     awk '
         /^test result: / { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) passed += $(i - 1); if ($i ~ /^failed/) failed += $(i - 1) } }
@@ -27,15 +34,15 @@ counts() {
         /^# fail / { failed += $3 }
         # cargo-nextest. The summary counts failed and timed out tests separately; both are failures.
         /^ +Summary \[/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) passed += $(i - 1); if ($i ~ /^(failed|timed)/) failed += $(i - 1) } }
-        /^validate: / { passed += $2; failed += $4 }
+        /^(validate|deploy): / { passed += $2; failed += $4 }
         END { print passed + 0, failed + 0 }' "$1"
 }
 
 # The lines of a suite's output that are printed while it runs.
-WORTH_SEEING='^test .*FAILED|^test result: .* [1-9][0-9]* (passed|failed)|^not ok|^# (pass|fail)|^error|^ +Running |^validate:|panicked at|^ +(FAIL|TIMEOUT|SLOW|Summary) '
+WORTH_SEEING='^test .*FAILED|^test result: .* [1-9][0-9]* (passed|failed)|^not ok|^# (pass|fail)|^error|^ +Running |^(validate|deploy):|panicked at|^ +(FAIL|TIMEOUT|SLOW|Summary) '
 
 suites=("$@")
-[ ${#suites[@]} -gt 0 ] || suites=(native table bindgen validate e2e browser)
+[ ${#suites[@]} -gt 0 ] || suites=(native table bindgen validate deploy e2e browser)
 total_passed=0 total_failed=0 table=""
 for suite in "${suites[@]}"; do
     log=$LOGS/suite-$suite.log

