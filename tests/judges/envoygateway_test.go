@@ -57,7 +57,7 @@ func startEnvoyGateway(t *testing.T, lab *berth) *client {
 	}
 	envoy := filepath.Join(folder, "home/envoy-versions", strings.TrimSpace(string(version)), "bin/envoy")
 	// Envoy Gateway would download it.
-	write(t, envoy, fmt.Sprintf("#!/bin/sh\nexec %s \"$@\"\n", envoyBinary()))
+	write(t, envoy, fmt.Sprintf("#!/bin/sh\nexec %s --disable-hot-restart \"$@\"\n", envoyBinary()))
 	if err := os.Chmod(envoy, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func startEnvoyGateway(t *testing.T, lab *berth) *client {
 	config := filepath.Join(folder, "envoy-gateway.yaml")
 	home := filepath.Join(folder, "home")
 	write(t, config, fmt.Sprintf(standalone, filepath.Join(folder, "resources"), home))
-	certificates := exec.Command(tool("envoy-gateway"), "certgen", "--local", "--config-path", config)
+	certificates := exec.Command(tool("envoy-gateway"), "certgen", "--local", "--config-home", home)
 	if output, err := certificates.CombinedOutput(); err != nil {
 		t.Fatalf("certgen: %v\n%s", err, output)
 	}
