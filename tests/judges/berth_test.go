@@ -55,7 +55,8 @@ func startBerth(t testing.TB) *berth {
 	var pool []string
 	for number := range 2 {
 		name := fmt.Sprintf("engine-%d", number)
-		process := start(t, name, folder, nil, binary("engine-sim"), "--api", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--name", name)
+		process := start(t, name, folder, nil, binary("engine-sim"), "--name", name, "--jwt-secret", tokenKey,
+			"--api", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--document", "sales.qvf=1", "--document", "drugcases.qvf=1")
 		line := process.waitForLine(t, startTimeout, "listening ")
 		found := regexp.MustCompile(`api=(\S+) metrics=(\S+)`).FindStringSubmatch(line)
 		started.engines = append(started.engines, &engine{found[1], found[2]})

@@ -5,6 +5,7 @@ package judges
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -57,10 +58,12 @@ func TestIstio(t *testing.T) {
 	})
 	t.Run("only the gateway calls the service", func(t *testing.T) { checkIdentities(t, lab) })
 	t.Run("statistics have Berth's labels", func(t *testing.T) { checkStatistics(t, gateway) })
-	t.Run("the watchdog is in the bootstrap", func(t *testing.T) {
-		if !strings.Contains(gateway.adminPage(t, "config_dump?resource=bootstrap"), "multikill_timeout") &&
-			!strings.Contains(gateway.adminPage(t, "config_dump"), "multikill_timeout") {
-			t.Fatal("the bootstrap has no watchdog")
+	t.Run("watchdog and limits are in the bootstrap", func(t *testing.T) {
+		bootstrap := gateway.adminPage(t, "config_dump?resource=bootstrap")
+		for _, wanted := range []string{"multikill_timeout", "fixed_heap", "global_downstream_max_connections"} {
+			if !strings.Contains(bootstrap, wanted) {
+				t.Errorf("the bootstrap has no %s", wanted)
+			}
 		}
 	})
 	t.Run("the access log names the session and no query", func(t *testing.T) { checkAccessLog(t, gateway) })
@@ -70,8 +73,8 @@ func TestIstio(t *testing.T) {
 		lab.apply(t, strings.Replace(gateway.manifests, "login_path: /login", "login_path: /changed", 1))
 		navigation := http.Header{"Accept": {"text/html"}, "Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}
 		eventually(t, 30*time.Second, func() error {
-			got := gateway.send(t, http.MethodGet, "/api/x", navigation, nil)
-			if got = gateway.send(t, http.MethodGet, "/app/x", navigation, nil); !strings.HasPrefix(got.header.Get("Location"), "/changed") {
+			got := gateway.send(t, http.MethodGet, "/app/x", navigation, nil)
+			if !strings.HasPrefix(got.header.Get("Location"), "/changed") {
 				return fmt.Errorf("%d %v", got.status, got.header)
 			}
 			return nil
@@ -97,7 +100,7 @@ func TestIstio(t *testing.T) {
 	t.Run("a fresh gateway without its filter is closed", func(t *testing.T) {
 		gateway.kill()
 		gateway.agent = lab.startAgent(t, proxy{name: "gateway-without-filter", namespace: "istio-ingress",
-			account: "istio-ingressgateway", role: "router", labels: ingressLabels, env: []string{"BERTH_TOKEN_KEY=" + tokenKey}})
+			account: "istio-ingressgateway", role: "router", labels: ingressLabels, env: gatewayEnv()})
 		gateway.waitFor(t, startTimeout, func() error { _, err := get(fmt.Sprintf("http://127.0.0.1:%d/ready", gateway.admin)); return err })
 		time.Sleep(3 * time.Second)
 		checkClosed(t, lab.berth, gateway.client)
@@ -139,7 +142,7 @@ func checkIdentities(t *testing.T, lab *meshLab) {
 	if got, err := get(fmt.Sprintf("http://127.0.0.1:%d/v1/engines", lab.sidecar)); err == nil {
 		t.Fatalf("without a certificate: %s", got)
 	}
-	statuses := map[string]int{}
+	allowed := map[string]bool{}
 	for name, at := range map[string]proxy{
 		"stranger": {name: "stranger", namespace: "berth", account: "stranger", role: "sidecar"},
 		"gateway":  {name: "gateway-identity", namespace: "istio-ingress", account: "istio-ingressgateway", role: "router"},
@@ -160,12 +163,15 @@ func checkIdentities(t *testing.T, lab *meshLab) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		response.Body.Close()
-		statuses[name] = response.StatusCode
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		allowed[name] = !strings.Contains(string(body), "RBAC: access denied")
 	}
-	// The service itself refuses the gateway's request, which has no secret of an operator.
-	if statuses["stranger"] != http.StatusForbidden || statuses["gateway"] != http.StatusUnauthorized {
-		t.Fatal(statuses)
+	// What the service itself says to the gateway does not matter here.
+	if allowed["stranger"] || !allowed["gateway"] {
+		t.Fatal(allowed)
 	}
 }
 
@@ -190,7 +196,7 @@ func checkStatistics(t *testing.T, g *gateway) {
 func checkAccessLog(t *testing.T, g *gateway) {
 	header := g.login(t)
 	g.send(t, http.MethodGet, "/api/logged?secret=of-a-client", header, nil)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, 30*time.Second, func() error {
 		for line := range strings.Lines(g.output()) {
 			if strings.Contains(line, " /api/logged ") && strings.Contains(line, "session=") {
 				return nil

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -128,18 +127,12 @@ func (i *istiod) startAgent(t testing.TB, p proxy) *agent {
 	write(t, filepath.Join(folder, "var/run/secrets/tokens/istio-token"), i.token(t, p.namespace, p.account))
 	root := i.kubectl(t, "", "get", "configmap", "istio-ca-root-cert", "-n", p.namespace, "-o", `jsonpath={.data.root-cert\.pem}`)
 	write(t, filepath.Join(folder, "var/run/secrets/istio/root-cert.pem"), root)
-	// Several Envoys on one machine must not share the memory of hot restarts.
-	envoy := filepath.Join(folder, "envoy")
-	write(t, envoy, fmt.Sprintf("#!/bin/sh\nexec %s --disable-hot-restart \"$@\"\n", envoyBinary()))
-	if err := os.Chmod(envoy, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	labels, err := json.Marshal(p.labels)
 	if err != nil {
 		t.Fatal(err)
 	}
 	config, err := json.Marshal(map[string]any{
-		"binaryPath": envoy, "configPath": filepath.Join(folder, "etc"), "concurrency": 2,
+		"binaryPath": envoyBinary(), "configPath": filepath.Join(folder, "etc"), "concurrency": 2,
 		"discoveryAddress": fmt.Sprintf("localhost:%d", i.discovery), "proxyAdminPort": ports[0], "statusPort": ports[1],
 	})
 	if err != nil {

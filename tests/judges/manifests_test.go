@@ -81,7 +81,7 @@ func judgeWithout(t *testing.T, on *cluster, manifests string, lacking []string)
 }
 
 // gatewayChart renders Istio's chart of a gateway with the shipped values.
-func gatewayChart(t *testing.T) string {
+func gatewayChart(t testing.TB) string {
 	t.Helper()
 	values := filepath.Join(repository, "envoy/istio/gateway-values.yaml")
 	command := exec.Command(tool("helm"), "template", "istio-ingressgateway", tool("charts/gateway"), "-n", "istio-ingress", "-f", values)

@@ -4,6 +4,7 @@ package judges
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -117,10 +118,19 @@ func (l *meshLab) start(t testing.TB, g *gateway, name string, labels map[string
 	t.Helper()
 	g.agent = l.startAgent(t, proxy{
 		name: name, namespace: "istio-ingress", account: account, role: "router", labels: labels,
-		env: []string{"BERTH_TOKEN_KEY=" + tokenKey, "WASM_INSECURE_REGISTRIES=*"},
+		env: gatewayEnv(),
 	})
 	g.waitUntilReady(t)
 	g.waitFor(t, startTimeout, func() error { return listens(g.port) })
+}
+
+// gatewayEnv is what the pod of a gateway has by gateway-values.yaml, and the permission to use a registry without TLS.
+func gatewayEnv() []string {
+	return []string{
+		"BERTH_TOKEN_KEY=" + tokenKey,
+		"ISTIO_BOOTSTRAP_OVERRIDE=" + filepath.Join(repository, "envoy/istio/base/bootstrap.yaml"),
+		"WASM_INSECURE_REGISTRIES=*",
+	}
 }
 
 // remove deletes the install's objects and ends its gateway.

@@ -89,6 +89,9 @@ func start(t testing.TB, name, folder string, env []string, program string, args
 
 // kill ends the process and its children.
 func (p *process) kill() {
+	if p.hasEnded() {
+		return
+	}
 	syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL)
 	<-p.ended
 }

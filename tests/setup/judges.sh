@@ -93,7 +93,7 @@ counts() {
 
 run() {
     local log=$LOGS/judges.log status=0 script
-    step "tests" go test -C $MODULE -c -o "$JUDGES/judges.test" .
+    step "tests" go test -C $MODULE -gcflags=all=-dwarf=false -c -o "$JUDGES/judges.test" .
     : >"$log"
     (cd $MODULE && "$JUDGES/judges.test" -test.v -test.timeout 20m -test.run "${1:-.}") </dev/null >>"$log" 2>&1 & pid=$!
     tail --pid="$pid" -n +1 -f "$log" | grep --line-buffered -E '^ *--- (PASS|FAIL)|^panic' || true
