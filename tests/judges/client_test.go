@@ -39,9 +39,6 @@ type reply struct {
 	body   string
 }
 
-// reason returns why Berth's filter refused the request.
-func (r reply) reason() string { return r.header.Get("x-berth-reason") }
-
 func (c *client) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	var dialer net.Dialer
 	return dialer.DialContext(ctx, network, fmt.Sprintf("127.0.0.1:%d", c.port))

@@ -97,6 +97,7 @@ func (l *meshLab) install(t testing.TB, folder, image string) *gateway {
 	manifests := render(t, folder)
 	for _, change := range [][2]string{
 		{`(number|portNumber|port): 443\b`, fmt.Sprintf("$1: %d", ports[0])},
+		{`berth\.example\.com:443\b`, fmt.Sprintf("berth.example.com:%d", ports[0])},
 		{`number: 80\b`, fmt.Sprintf("number: %d", ports[1])},
 		{`/var/lib/berth/plugin\.wasm`, filterModule()},
 		{`oci://registry\.example\.com/berth-filter:0\.1\.0`, image},

@@ -6,7 +6,6 @@
 #   judges.sh build       only builds
 . "$(dirname "$0")/lib.sh"
 
-GO_MINOR=26
 JUDGES=$TOOLS/judges
 MODULE=tests/judges
 KUBERNETES=$(sed -n 's|^\tk8s.io/kubernetes ||p' $MODULE/go.mod)
