@@ -3,6 +3,7 @@ package judges
 // The install of envoy/envoy-gateway, on Envoy Gateway itself: without Kubernetes, from files, with Envoy as a process.
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"os"
@@ -25,6 +26,16 @@ provider:
       type: Host
       host: { configHome: %[2]q, dataHome: %[2]q, stateHome: %[2]q, runtimeDir: %[2]q }
 extensionApis: { enableEnvoyPatchPolicy: true }
+`
+
+const tlsSecret = `---
+{ apiVersion: v1, kind: Namespace, metadata: { name: envoy-gateway-system } }
+---
+apiVersion: v1
+kind: Secret
+type: kubernetes.io/tls
+metadata: { name: berth-tls, namespace: envoy-gateway-system }
+data: { tls.crt: %s, tls.key: %s }
 `
 
 // hostProvider replaces the part of EnvoyProxy that describes pods.
@@ -68,8 +79,8 @@ func startEnvoyGateway(t *testing.T, lab *berth) *client {
 	filterFile := filepath.Join(folder, "filter/filter.yaml")
 	write(t, filterFile, strings.ReplaceAll(string(filter), "/var/lib/berth/plugin.wasm", filterModule()))
 	certificate, key, roots := certificate(t)
-	secret := "---\n{ apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: { name: berth-tls, namespace: envoy-gateway-system }, " +
-		"stringData: { tls.crt: %q, tls.key: %q } }\n"
+	encode := base64.StdEncoding.EncodeToString
+	secret := fmt.Sprintf(tlsSecret, encode([]byte(certificate)), encode([]byte(key)))
 	port := freePorts(t, 1)[0]
 	manifests := render(t, "envoy/envoy-gateway")
 	for _, change := range [][2]string{
@@ -86,7 +97,7 @@ func startEnvoyGateway(t *testing.T, lab *berth) *client {
 		}
 		manifests = changed
 	}
-	write(t, filepath.Join(folder, "resources/berth.yaml"), manifests+fmt.Sprintf(secret, certificate, key))
+	write(t, filepath.Join(folder, "resources/berth.yaml"), manifests+secret)
 	config := filepath.Join(folder, "envoy-gateway.yaml")
 	home := filepath.Join(folder, "home")
 	write(t, config, fmt.Sprintf(standalone, filepath.Join(folder, "resources"), home))

