@@ -1,10 +1,9 @@
 package judges
 
-// Every shipped manifest is accepted by a strict API server, with the definitions of each supported version of Istio.
+// Every manifest of envoy/ is accepted by a strict API server, with the definitions of each supported version of Istio.
+// deploy.sh judges those of placement-service/deploy.
 
 import (
-	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -34,7 +33,7 @@ func TestManifests(t *testing.T) {
 	on := startCluster(t, "kube-manifests")
 	on.apply(t, namespaces+`
 ---
-{ apiVersion: v1, kind: Namespace, metadata: { name: engines } }
+{ apiVersion: v1, kind: Namespace, metadata: { name: envoy-gateway-system } }
 `)
 	on.applyDefinitions(t, tool("crds/gateway-api"), tool("crds/envoy-gateway"))
 	for _, istio := range versions {
@@ -51,15 +50,7 @@ func TestManifests(t *testing.T) {
 		on.kubectl(t, "", "delete", "-f", definitions)
 	}
 	t.Run("values of Istio's gateway", func(t *testing.T) { judgeAll(t, on, gatewayChart(t)) })
-	for _, path := range plainManifests(t, "envoy/envoy-gateway", "placement-service/deploy") {
-		t.Run(path, func(t *testing.T) {
-			text, err := os.ReadFile(filepath.Join(repository, path))
-			if err != nil {
-				t.Fatal(err)
-			}
-			judgeAll(t, on, string(text))
-		})
-	}
+	t.Run("envoy-gateway", func(t *testing.T) { judgeAll(t, on, render(t, "envoy/envoy-gateway")) })
 	t.Run("an unknown field is refused", func(t *testing.T) {
 		misspelt := strings.Replace(render(t, "envoy/envoy-gateway"), "targetRef:", "targetReff:", 1)
 		if complaints := on.judge(misspelt); !strings.Contains(complaints, "targetReff") {
@@ -89,43 +80,4 @@ func gatewayChart(t testing.TB) string {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	return string(output)
-}
-
-// plainManifests are the YAML files below folders that contain objects, except the inputs of a chart and kustomizations.
-func plainManifests(t *testing.T, folders ...string) []string {
-	t.Helper()
-	var found []string
-	for _, folder := range folders {
-		err := filepath.WalkDir(filepath.Join(repository, folder), func(path string, entry os.DirEntry, err error) error {
-			switch {
-			case err != nil:
-				return err
-			case entry.IsDir() && isChart(path):
-				return filepath.SkipDir
-			case entry.IsDir() || filepath.Ext(path) != ".yaml":
-				return nil
-			}
-			text, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			if strings.Contains(string(text), "\nkind: ") && !strings.Contains(string(text), "\nkind: Kustomization") {
-				relative, err := filepath.Rel(repository, path)
-				if err != nil {
-					return err
-				}
-				found = append(found, relative)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(fmt.Errorf("%s: %w", folder, err))
-		}
-	}
-	return found
-}
-
-func isChart(folder string) bool {
-	_, err := os.Stat(filepath.Join(folder, "Chart.yaml"))
-	return err == nil
 }
