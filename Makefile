@@ -2,7 +2,7 @@
 # Versions of the tools: tests/setup/versions.env. The scripts of the commands: tests/setup/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint e2e bench sim validate soak fuzz fuzz-smoke audit setup ready clean
+.PHONY: help run test build lint e2e bench sim validate judges soak fuzz fuzz-smoke audit setup ready clean
 
 help: ## List these commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,11 @@ validate: ## Let Envoy check the configurations
 	@tests/setup/tools.sh run
 	@tests/setup/build.sh quick
 	@tests/setup/test.sh validate
+
+judges: ## Judge the installs for Istio, Kubernetes and Envoy Gateway with the real programs (needs Go)
+	@tests/setup/tools.sh run
+	@tests/setup/build.sh quick
+	@tests/setup/judges.sh
 
 fuzz: ## Fuzz each parser of untrusted bytes for a minute; TARGETS="calls jwt", FUZZ_SECONDS, FUZZ_RUNS
 	@tests/setup/prerequisites.sh
