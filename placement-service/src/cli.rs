@@ -4,6 +4,7 @@ mod account;
 mod check;
 mod engines;
 mod explain;
+mod health;
 mod serve;
 mod service_client;
 mod sessions;
@@ -12,6 +13,7 @@ mod store_context;
 use crate::cli::account::AccountCommand;
 use crate::cli::engines::EnginesCommand;
 use crate::cli::explain::ExplainArgs;
+use crate::cli::health::HealthArgs;
 use crate::cli::sessions::SessionsCommand;
 use berth_placement::config::fault::Faults;
 use berth_placement::config::load::{self, LoadedConfig};
@@ -65,6 +67,8 @@ enum Command {
     },
     /// Explain which engine a session would get now.
     Explain(ExplainArgs),
+    /// Ask the running service whether it is ready; fails if it is not. For health checks of containers.
+    Health(HealthArgs),
     /// Print all settings with their defaults and comments.
     Defaults,
 }
@@ -125,6 +129,7 @@ impl Cli {
             Command::Sessions { command } => sessions::run(command).await,
             Command::Engines { command } => engines::run(command).await,
             Command::Explain(command) => explain::run(command).await,
+            Command::Health(args) => health::run(args).await,
             Command::Defaults => print(load::DEFAULT.trim_end()),
         };
         match result {

