@@ -4,9 +4,10 @@
 #   berth-filter-VERSION.wasm            the filter
 #   berth-VERSION-TARGET.tar.gz          the static `berth`, systemd units, Envoy's configuration, the licence
 #   *.cdx.json                           bills of materials, CycloneDX 1.6
-#   SHA256SUMS-TARGET                    checksums of these files
+#   SHA256SUMS-filter, SHA256SUMS-TARGET checksums of the files of the filter and of the others
 . "$(dirname "$0")/lib.sh"
 
+umask 022
 dist=$TARGET/dist
 version=$(workspace_version)
 target=$(static_target)
@@ -41,4 +42,6 @@ step "files of the release" pack
 step "bills of materials" bills
 node --test tests/dist/
 cd "$dist"
-sha256sum -- * | tee "SHA256SUMS-$target"
+sha256sum "berth-filter-$version".* >SHA256SUMS-filter
+sha256sum "$name".* >"SHA256SUMS-$target"
+cat SHA256SUMS-*

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the named tasks need besides cargo: tools.sh [run|test|packaging|databases|images|lint]... Skips what is already
+# Installs what the named tasks need besides cargo: tools.sh [run|test|packaging|databases|static|images|lint]... Skips what is already
 # installed.
 . "$(dirname "$0")/lib.sh"
 
@@ -151,6 +151,8 @@ for task in "$@"; do
             ;;
         packaging) packaging ;;
         databases) databases ;;
+        # The linker and the headers of static programs.
+        static) apt musl-tools ;;
         images) step "image tools" apt buildah skopeo runc umoci ca-certificates curl ;;
         lint) cargo_tool cargo-deny ;;
         *) die "tools.sh: $task?" ;;
