@@ -24,9 +24,8 @@ lay_out() {
     mkdir -p "$images/layout"
     root=$context/berth/rootfs
     install -D -m 755 "$binaries/berth" "$root/berth"
-    install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
     install -D -m 644 LICENSE "$root/licenses/LICENSE"
-    account_files "$root"
+    system_files "$root"
     mkdir -p "$context/berth/data/berth"
 
     install -D -m 644 target/wasm/berth_filter.wasm "$context/berth-filter/plugin.wasm"
@@ -44,14 +43,14 @@ lay_out() {
     sed 's/address: 127.0.0.1, port_value: 8080/address: 0.0.0.0, port_value: 8080/' envoy/config.yaml >"$root/berth/envoy/config.yaml"
     ! cmp -s envoy/config.yaml "$root/berth/envoy/config.yaml" || die "images.sh: envoy/config.yaml has no listener on 127.0.0.1:8080"
     install -D -m 644 placement-service/config/demo.yaml "$root/berth/placement-service/config/demo.yaml"
-    account_files "$root"
+    system_files "$root"
     install -D -m 644 target/wasm/berth_filter.wasm "$context/berth-demo/data/wasm/berth_filter.wasm"
     mkdir -p "$context/berth-demo/data/run"
 }
 
-# account_files ROOT: a name for the user of the images.
-account_files() {
-    mkdir -p "$1/etc"
+# system_files ROOT: a name for the user of the images, and the certificates, without which the service does not start.
+system_files() {
+    install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"
     echo 'berth:x:65532:65532:Berth:/var/lib/berth:/sbin/nologin' >"$1/etc/passwd"
     echo 'berth:x:65532:' >"$1/etc/group"
 }

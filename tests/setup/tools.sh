@@ -100,6 +100,16 @@ packaging() {
     command -v systemd-analyze >/dev/null || step "systemd-analyze" apt systemd
 }
 
+# Only what is missing as a program: Docker brings a runc of its own, and Debian's package would replace it.
+image_tools() {
+    local missing=()
+    for program in buildah skopeo runc umoci curl; do
+        command -v "$program" >/dev/null || missing+=("$program")
+    done
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+    [ ${#missing[@]} -eq 0 ] || step "image tools" apt "${missing[@]}"
+}
+
 # The browser of the browser tests, with fonts for the screenshots.
 chromium() {
     [ -x /usr/bin/chromium ] || step "Chromium" apt chromium fonts-dejavu-core
@@ -152,8 +162,8 @@ for task in "$@"; do
         packaging) packaging ;;
         databases) databases ;;
         # The linker and the headers of static programs.
-        static) apt musl-tools ;;
-        images) step "image tools" apt buildah skopeo runc umoci ca-certificates curl ;;
+        static) command -v musl-gcc >/dev/null || step "musl" apt musl-tools ;;
+        images) image_tools ;;
         lint) cargo_tool cargo-deny ;;
         *) die "tools.sh: $task?" ;;
     esac
