@@ -2,7 +2,7 @@
 # Versions of the tools: tests/setup/versions.env. The scripts of the commands: tests/setup/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint e2e bench sim validate judges soak fuzz fuzz-smoke audit setup ready clean
+.PHONY: help run test build lint e2e bench sim validate judges soak fuzz fuzz-smoke audit images dist setup ready clean
 
 help: ## List these commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,16 @@ fuzz-smoke: ## Run each fuzz target on its committed corpus and a few mutations,
 audit: ## Check the dependencies for known vulnerabilities (needs the network)
 	@tests/setup/tools.sh lint
 	@.tools/bin/cargo-deny check advisories
+
+images: ## Build the container images and run them (as root, without Docker); target/images/*.tar
+	@tests/setup/tools.sh run static images
+	@tests/setup/build.sh static
+	@tests/setup/images.sh
+
+dist: ## Build the files of a release with checksums and bills of materials; target/dist
+	@tests/setup/tools.sh static
+	@tests/setup/build.sh static
+	@tests/setup/dist.sh
 
 clean: ## Remove everything that was built or installed, except apt packages
 	rm -rf target .tools tests/fuzz/target tests/clients/node_modules tests/browser/node_modules tests/provider/node_modules

@@ -5,6 +5,7 @@ mod check;
 mod engines;
 mod explain;
 mod gateways;
+mod health;
 mod render;
 mod serve;
 mod service_client;
@@ -15,6 +16,7 @@ use crate::cli::account::AccountCommand;
 use crate::cli::engines::EnginesCommand;
 use crate::cli::explain::ExplainArgs;
 use crate::cli::gateways::GatewaysCommand;
+use crate::cli::health::HealthArgs;
 use crate::cli::render::RenderArgs;
 use crate::cli::sessions::SessionsCommand;
 use berth_placement::config::fault::Faults;
@@ -77,6 +79,8 @@ enum Command {
     },
     /// Explain which engine a session would get now.
     Explain(ExplainArgs),
+    /// Ask the running service whether it is ready; fails if it is not. For health checks of containers.
+    Health(HealthArgs),
     /// Write the files of the edge, Envoy and the filter, from the configuration.
     Render(RenderArgs),
     /// Print all settings with their defaults and comments.
@@ -141,6 +145,7 @@ impl Cli {
             Command::Engines { command } => engines::run(command).await,
             Command::Gateways { command } => gateways::run(command).await,
             Command::Explain(command) => explain::run(command).await,
+            Command::Health(args) => health::run(args).await,
             Command::Render(args) => render::run(&args),
             Command::Defaults => print(load::DEFAULT.trim_end()),
         };

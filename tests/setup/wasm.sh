@@ -45,13 +45,13 @@ wasm_cargo() {
     local command=$1 target=$2
     shift 2
     if [ "$WASM_ROUTE" = rustup ]; then
-        cargo "$command" --target "$target" "$@"
+        RUSTFLAGS="$(remap_flags)" cargo "$command" --target "$target" "$@"
     else
         local cargo=/usr/bin/cargo
         # `cargo clippy` would find rustup's program in cargo's home before Debian's.
         [ "$command" != clippy ] || cargo=/usr/bin/cargo-clippy
         env PATH="/usr/bin:/bin:$(dirname "$(command -v node)"):$TOOLS/bin" RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 \
-            RUSTFLAGS="-L /usr/lib/wasm32-wasi" CARGO_TARGET_DIR="$TARGET/debian" \
+            RUSTFLAGS="-L /usr/lib/wasm32-wasi $(RUSTC=/usr/bin/rustc remap_flags)" CARGO_TARGET_DIR="$TARGET/debian" \
             "$cargo" "$command" --target "$target" -Zbuild-std=std,panic_abort "$@"
     fi
 }

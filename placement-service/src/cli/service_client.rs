@@ -1,11 +1,12 @@
-//! The client with which commands call the running service. Takes its address and an operator's secret from the
-//! configuration.
+//! The client with which commands call the running service. Takes its address and, where the route needs one, an
+//! operator's secret from the configuration.
 
 use super::{ConfigFile, Failure};
 use berth_placement::app::secrets;
-use berth_placement::config::Role;
+use berth_placement::config::{Config, Role};
 use berth_placement::core::http_client;
-use reqwest::Method;
+use berth_placement::core::secret::Secret;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ pub(super) struct ServiceArgs {
 /// A client of the running service.
 pub(super) struct ServiceClient {
     url: String,
-    secret: berth_placement::core::secret::Secret,
+    /// `None` for routes that need no secret.
+    secret: Option<Secret>,
     client: reqwest::Client,
 }
 
@@ -44,6 +46,15 @@ impl ServiceArgs {
                 "{file}: api.clients: has no operator, whose secret the request needs"
             ))
         })?;
+        self.build(&config, Some(operator.secret))
+    }
+
+    /// Reads the configuration, but none of its secrets. Requests carry no secret.
+    pub(super) fn build_anonymous_client(&self) -> Result<ServiceClient, Failure> {
+        self.build(&self.config.load()?.config, None)
+    }
+
+    fn build(&self, config: &Config, secret: Option<Secret>) -> Result<ServiceClient, Failure> {
         let mut listen = config.listen;
         if listen.ip().is_unspecified() {
             let loopback: [std::net::IpAddr; 2] = [
@@ -60,7 +71,7 @@ impl ServiceArgs {
         let url = url.unwrap_or_else(|| format!("http://{listen}"));
         Ok(ServiceClient {
             url: url.trim_end_matches('/').to_owned(),
-            secret: operator.secret,
+            secret,
             client: http_client::client_builder()
                 .timeout(REQUEST_TIMEOUT)
                 .build()?,
@@ -77,33 +88,7 @@ impl ServiceClient {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<Value, Failure> {
-        let mut url: reqwest::Url = self.url.parse().map_err(|_| {
-            Failure(format!(
-                "{:?} is not a URL such as http://127.0.0.1:9455",
-                self.url
-            ))
-        })?;
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let request = self
-            .client
-            .request(method, url)
-            .bearer_auth(self.secret.reveal());
-        let unreachable = |e: &reqwest::Error| {
-            Failure(format!(
-                "the service at {}: {}",
-                self.url,
-                http_client::root_cause(e)
-            ))
-        };
-        let answer = request.send().await.map_err(|e| unreachable(&e))?;
-        let status = answer.status();
-        let body = http_client::read_body(answer, MAX_RESPONSE_BYTES).await;
-        let body = body.map_err(|e| unreachable(&e))?.unwrap_or_default();
+        let (status, body) = self.fetch(method, path, query).await?;
         if status.is_success() {
             if body.is_empty() {
                 return Ok(Value::Null);
@@ -117,5 +102,42 @@ impl ServiceClient {
             .map(|d| format!(": {d}"))
             .unwrap_or_default();
         Err(Failure(format!("{status}: {title}{detail}")))
+    }
+
+    /// Sends a request, and returns the status and the body of any response.
+    pub(super) async fn fetch(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let mut url: reqwest::Url = self.url.parse().map_err(|_| {
+            Failure(format!(
+                "{:?} is not a URL such as http://127.0.0.1:9455",
+                self.url
+            ))
+        })?;
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.client.request(method, url);
+        if let Some(secret) = &self.secret {
+            request = request.bearer_auth(secret.reveal());
+        }
+        let unreachable = |e: &reqwest::Error| {
+            Failure(format!(
+                "the service at {}: {}",
+                self.url,
+                http_client::root_cause(e)
+            ))
+        };
+        let answer = request.send().await.map_err(|e| unreachable(&e))?;
+        let status = answer.status();
+        let body = http_client::read_body(answer, MAX_RESPONSE_BYTES).await;
+        let body = body.map_err(|e| unreachable(&e))?.unwrap_or_default();
+        Ok((status, body))
     }
 }

@@ -5,9 +5,13 @@ use crate::Result;
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The repository's root.
+/// The repository's root: `BERTH_ROOT`, for a program that runs on another machine than it was built on, otherwise the
+/// repository that it was built in.
 #[must_use]
 pub fn repository_root() -> PathBuf {
+    if let Some(root) = env::var_os("BERTH_ROOT") {
+        return PathBuf::from(root);
+    }
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }
