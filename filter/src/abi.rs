@@ -59,7 +59,7 @@ const OK: u32 = 0;
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_log(level: u32, text: *const u8, size: usize) -> u32;
-    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+    fn proxy_get_current_time_nanoseconds(time_ns: *mut u64) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     fn proxy_get_buffer_bytes(
         kind: u32,
@@ -127,10 +127,10 @@ pub(crate) fn now_ms() -> Result<u64> {
 
 /// Microseconds since 1970.
 pub(crate) fn now_us() -> Result<u64> {
-    let mut time = 0;
+    let mut time_ns = 0;
     // SAFETY: the pointer is of a live integer.
-    checked(unsafe { proxy_get_current_time_nanoseconds(&raw mut time) })?;
-    Ok(time / 1_000)
+    checked(unsafe { proxy_get_current_time_nanoseconds(&raw mut time_ns) })?;
+    Ok(time_ns / 1_000)
 }
 
 /// The period of `on_tick`.

@@ -100,8 +100,8 @@ impl<R> CallStream<R> {
 
     /// Cancels a call.
     pub(crate) fn cancel(&self, id: u64) {
-        if let Ok(mut lost) = self.lost.try_borrow_mut()
-            && lost.remove(&id).is_some()
+        if let Ok(mut lost_calls) = self.lost.try_borrow_mut()
+            && lost_calls.remove(&id).is_some()
         {
             return;
         }
@@ -134,12 +134,12 @@ impl<R> CallStream<R> {
 
     /// Repeats the calls of a lost stream as HTTP requests. Returns those that could not be sent.
     pub(crate) fn retry_over_http(&self, service: &Service) -> Vec<Delivery<R>> {
-        let lost = match self.lost.try_borrow_mut() {
-            Ok(mut lost) => std::mem::take(&mut *lost),
+        let lost_calls = match self.lost.try_borrow_mut() {
+            Ok(mut lost_calls) => std::mem::take(&mut *lost_calls),
             Err(_) => return Vec::new(),
         };
         let mut failed = Vec::new();
-        for call in lost.into_values() {
+        for call in lost_calls.into_values() {
             let PendingCall {
                 path,
                 body,
@@ -147,8 +147,8 @@ impl<R> CallStream<R> {
                 ..
             } = call;
             let label = requester.context_id;
-            let sent = post(service, label, path, &body, service.timeout_ms).ok();
-            match (sent, self.retries.try_borrow_mut()) {
+            let call = post(service, label, path, &body, service.timeout_ms).ok();
+            match (call, self.retries.try_borrow_mut()) {
                 (Some(call), Ok(mut retries)) => {
                     retries.insert(call, requester);
                 }
@@ -226,8 +226,8 @@ impl<R> CallStream<R> {
             Err(_) => return false,
         };
         let Some(calls) = calls else { return false };
-        if let Ok(mut lost) = self.lost.try_borrow_mut() {
-            lost.extend(calls);
+        if let Ok(mut lost_calls) = self.lost.try_borrow_mut() {
+            lost_calls.extend(calls);
         }
         true
     }

@@ -104,14 +104,14 @@ impl Gateway {
 
     /// Keeps the gateway polling for events; true when they are fresh, so that cached tokens may be used.
     pub(crate) fn want_events(&self, now: u64) -> bool {
-        let fresh = self.with_core(|core| {
+        let events_current = self.with_core(|core| {
             core.want_events(now);
             core.is_fresh(now)
         });
-        if !fresh {
+        if !events_current {
             self.expedite_tick();
         }
-        fresh
+        events_current
     }
 
     /// The client of a session was active.
@@ -188,8 +188,8 @@ impl Gateway {
         for _ in 0..warnings {
             metrics.age_warning();
         }
-        if let Ok(mut later) = self.resets.try_borrow_mut() {
-            resets.append(&mut later);
+        if let Ok(mut deferred_resets) = self.resets.try_borrow_mut() {
+            resets.append(&mut deferred_resets);
         }
         for id in &resets {
             // A request that has ended meanwhile has no context.
@@ -236,7 +236,7 @@ impl Gateway {
             let valid = status == 200 && size <= MAX_ANSWER_BYTES;
             valid.then(|| abi::callout_body(size).ok()).flatten()
         };
-        let told = if self.poll.get() == call {
+        let invalidation = if self.poll.get() == call {
             self.poll.set(None);
             self.on_poll(body().as_deref(), status, metrics)
         } else if self.report.get() == call {
@@ -246,24 +246,24 @@ impl Gateway {
             return None;
         };
         self.update_tick_period(self.now.get());
-        Some(told)
+        Some(invalidation)
     }
 
     fn on_poll(&self, body: Option<&[u8]>, status: u16, metrics: &Metrics) -> Told {
         let now = self.clock();
-        let told = self.with_core(|core| core.on_poll(body, now, random()));
-        self.log_outage(told, status, metrics)
+        let invalidation = self.with_core(|core| core.on_poll(body, now, random()));
+        self.log_outage(invalidation, status, metrics)
     }
 
     fn on_report(&self, body: Option<&[u8]>, status: u16, metrics: &Metrics) -> Told {
         let now = self.clock();
-        let told = self.with_core(|core| core.on_report(body, now));
-        self.log_outage(told, status, metrics)
+        let invalidation = self.with_core(|core| core.on_report(body, now));
+        self.log_outage(invalidation, status, metrics)
     }
 
     /// Logs the begin and the end of an outage. Status 0: the call was not sent.
-    fn log_outage(&self, told: Option<Told>, status: u16, metrics: &Metrics) -> Told {
-        let Some(told) = told else {
+    fn log_outage(&self, invalidation: Option<Told>, status: u16, metrics: &Metrics) -> Told {
+        let Some(invalidation) = invalidation else {
             metrics.feed_failure();
             if !self.failing.replace(true) {
                 log::warn!(
@@ -275,7 +275,7 @@ impl Gateway {
         if self.failing.replace(false) {
             log::info!("berth: the placement service accepts reports and gives events again");
         }
-        told
+        invalidation
     }
 
     fn post(&self, service: &Service, body: &[u8], timeout_ms: u32) -> Option<u32> {
@@ -306,9 +306,9 @@ impl Gateway {
 
     /// Acts on the core, or returns the default when the core is borrowed. It is never borrowed during a host call,
     /// since some host calls re-enter the module (see [`abi`]).
-    fn with_core<T: Default>(&self, act: impl FnOnce(&mut control::Gateway) -> T) -> T {
+    fn with_core<T: Default>(&self, action: impl FnOnce(&mut control::Gateway) -> T) -> T {
         match self.core.try_borrow_mut() {
-            Ok(mut core) => act(&mut core),
+            Ok(mut core) => action(&mut core),
             Err(_) => T::default(),
         }
     }

@@ -12,30 +12,33 @@ pub(crate) fn on_chunk(
     interceptor: &mut FrameInterceptor,
     size: usize,
 ) -> abi::Result<()> {
-    let read = |start, max| streams::request_chunk(start, max).ok();
-    let (action, active) = interceptor.on_chunk(size, gateway.coarse_now(), read);
+    let read_chunk = |start, max| streams::request_chunk(start, max).ok();
+    let (action, active) = interceptor.on_chunk(size, gateway.coarse_now(), read_chunk);
     if let Some(session_ref) = active {
         gateway.active(&session_ref);
     }
     match action {
         ChunkAction::Forward => Ok(()),
         ChunkAction::Drop => streams::replace_request_chunk(size, &[]),
-        ChunkAction::Close { keep, frame } => {
+        ChunkAction::Close {
+            keep: kept_bytes,
+            frame,
+        } => {
             gateway.close_frame_sent(id);
-            insert_close_frame(size, keep, &frame)
+            insert_close_frame(size, kept_bytes, &frame)
         }
     }
 }
 
-/// Replaces all but the first `keep` bytes of a chunk by a close frame. Envoy can only replace a whole chunk or append
+/// Replaces all but the first `kept_bytes` bytes of a chunk by a close frame. Envoy can only replace a whole chunk or append
 /// to it.
-fn insert_close_frame(size: usize, keep: usize, frame: &[u8]) -> abi::Result<()> {
-    if keep >= size {
+fn insert_close_frame(size: usize, kept_bytes: usize, frame: &[u8]) -> abi::Result<()> {
+    if kept_bytes >= size {
         return streams::append_to_request_chunk(size, frame);
     }
-    let mut bytes = match keep {
+    let mut bytes = match kept_bytes {
         0 => Vec::new(),
-        _ => streams::request_chunk(0, keep)?,
+        _ => streams::request_chunk(0, kept_bytes)?,
     };
     bytes.extend_from_slice(frame);
     streams::replace_request_chunk(size, &bytes)

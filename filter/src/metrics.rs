@@ -146,14 +146,14 @@ impl Metrics {
         count(&self.callout_failures, "berth_callout_failures");
     }
 
-    /// A call has ended after `us` microseconds.
-    pub(crate) fn callout(&self, us: u64) {
+    /// A call has ended after `duration_us`.
+    pub(crate) fn callout(&self, duration_us: u64) {
         if self.callouts.get().is_none() {
             let id = abi::define_histogram("berth_callout_duration_us");
             self.callouts.set(id.ok());
         }
         if let Some(id) = self.callouts.get() {
-            let _ = abi::record(id, us);
+            let _ = abi::record(id, duration_us);
         }
     }
 

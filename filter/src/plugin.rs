@@ -123,8 +123,8 @@ impl Context for Plugin {
         let Some(shared) = self.shared.clone() else {
             return;
         };
-        if let Some(told) = shared.gateway.on_response(call, size, &shared.metrics) {
-            shared.token_cache.apply_events(&told);
+        if let Some(invalidation) = shared.gateway.on_response(call, size, &shared.metrics) {
+            shared.token_cache.apply_events(&invalidation);
         } else if let Some((key, flight)) = shared.token_cache.complete_takeover(call) {
             let result = shared.token_result(read_response(size));
             if result
@@ -206,8 +206,8 @@ impl Plugin {
             self.deliver(shared, failed);
         }
         let expired = shared.call_stream.expire(now);
-        for late in expired.deliveries {
-            self.deliver(shared, late);
+        for delivery in expired.deliveries {
+            self.deliver(shared, delivery);
         }
         if let Some(stream) = expired.reset {
             close_call_stream(shared, stream, true);
@@ -256,12 +256,12 @@ impl Plugin {
             Ok(200) => return Err("the response is too large"),
             _ => return Err("the service does not provide it"),
         }
-        let set = abi::callout_body(size).map_err(|_| "the response cannot be read")?;
-        if set == self.key_set {
+        let body = abi::callout_body(size).map_err(|_| "the response cannot be read")?;
+        if body == self.key_set {
             return Ok(None);
         }
-        let keys = jwks::parse(&set)?;
-        self.key_set = set;
+        let keys = jwks::parse(&body)?;
+        self.key_set = body;
         Ok(Some(keys))
     }
 

@@ -61,11 +61,11 @@ impl RequestHandle {
 
     /// The headers have arrived.
     pub(crate) fn on_headers(self: &Rc<Self>, shared: Option<&Shared>) -> Action {
-        let started = match shared {
+        let result = match shared {
             Some(shared) => self.start(shared),
             None => Err(not_ready("configuration")),
         };
-        if let Err(reply) = started {
+        if let Err(reply) = result {
             self.refuse(shared, &reply);
         }
         self.action()
@@ -74,8 +74,9 @@ impl RequestHandle {
     /// A chunk from the client has arrived.
     pub(crate) fn on_chunk(&self, shared: Option<&Shared>, size: usize) -> Action {
         let mut state = self.state.take();
-        if let (State::Open(open), Some(shared), false) = (&mut state, shared, self.resetting.get())
-            && interceptor::on_chunk(self.id, &shared.gateway, open, size).is_err()
+        if let (State::Open(open_stream), Some(shared), false) =
+            (&mut state, shared, self.resetting.get())
+            && interceptor::on_chunk(self.id, &shared.gateway, open_stream, size).is_err()
         {
             self.reset(shared);
         }
@@ -86,8 +87,8 @@ impl RequestHandle {
     /// Trailers have arrived. They are forwarded with the request, so they are stripped at once.
     pub(crate) fn on_trailers(&self, shared: Option<&Shared>) -> Action {
         // Without a configuration the request was refused.
-        let stripped = shared.map(|shared| abi::strip_trailers(&shared.config.strip_headers));
-        if let Some(Err(reply)) = stripped {
+        let result = shared.map(|shared| abi::strip_trailers(&shared.config.strip_headers));
+        if let Some(Err(reply)) = result {
             // The state stays: Envoy ends the request, and `on_done` then cancels its call.
             self.reply_or_reset(shared, &reply);
             return Action::Pause;
@@ -113,7 +114,7 @@ impl RequestHandle {
         let state = self.state.take();
         let is_own = matches!(
             &state,
-            State::Calling(Call { transport: Transport::HttpCall(own), .. }) if *own == call
+            State::Calling(Call { transport: Transport::HttpCall(own_call), .. }) if *own_call == call
         );
         self.state.set(state);
         if is_own {
@@ -126,13 +127,13 @@ impl RequestHandle {
     /// The request has ended, or its client has disconnected.
     pub(crate) fn on_done(&self, shared: &Shared) {
         self.cancel_call(shared);
-        if let State::Open(open) = self.state.take() {
+        if let State::Open(open_stream) = self.state.take() {
             let summary = StreamSummary {
                 status: streams::number_property(RESPONSE_STATUS)
                     .ok()
                     .and_then(|status| u16::try_from(status).ok())
                     .filter(|status| *status != 0),
-                received: open.received(),
+                received: open_stream.received(),
                 sent: streams::number_property(RESPONSE_SIZE).unwrap_or_default(),
             };
             if let Some(reason) = shared.gateway.close(self.id, summary) {
@@ -195,9 +196,9 @@ impl RequestHandle {
     /// Registers the placed stream.
     fn open(&self, shared: &Shared, placed: PlacedStream, now: u64) {
         let pool = placed.pool.clone();
-        if let Some(open) = shared.gateway.open(self.id, placed, now) {
+        if let Some(interceptor) = shared.gateway.open(self.id, placed, now) {
             shared.metrics.stream_opened(&pool);
-            self.state.set(State::Open(open));
+            self.state.set(State::Open(interceptor));
         }
     }
 

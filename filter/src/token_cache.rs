@@ -33,9 +33,17 @@ impl TokenCache {
         }
     }
 
-    /// The cached token of a session. Unless events are `fresh`, none is used.
-    pub(crate) fn find(&self, key: &CacheKey, now: u64, fresh: bool) -> Option<Rc<CachedToken>> {
-        self.cache.try_borrow_mut().ok()?.find(key, now, fresh)
+    /// The cached token of a session. Without `events_current`, none is used.
+    pub(crate) fn find(
+        &self,
+        key: &CacheKey,
+        now: u64,
+        events_current: bool,
+    ) -> Option<Rc<CachedToken>> {
+        self.cache
+            .try_borrow_mut()
+            .ok()?
+            .find(key, now, events_current)
     }
 
     /// Caches the token of a call that started in `epoch`.
@@ -83,12 +91,12 @@ impl TokenCache {
         };
         let mut failed = Vec::new();
         for (label, (key, body)) in leaderless.into_iter().enumerate() {
-            let sent = post(service, label, TOKENS_PATH, &body, service.timeout_ms);
+            let call = post(service, label, TOKENS_PATH, &body, service.timeout_ms);
             let epoch = self.epoch();
             let Ok(mut flights) = self.flights.try_borrow_mut() else {
                 break;
             };
-            match sent {
+            match call {
                 Ok(call) => flights.take_over(&key, call, epoch),
                 Err(_) => failed.extend(flights.fail(&key).map(|flight| (key, flight))),
             }
@@ -106,12 +114,12 @@ impl TokenCache {
     }
 
     /// Removes the tokens that events invalidate.
-    pub(crate) fn apply_events(&self, told: &Told) {
+    pub(crate) fn apply_events(&self, invalidation: &Told) {
         if let Ok(mut cache) = self.cache.try_borrow_mut() {
-            if told.lost {
+            if invalidation.lost {
                 cache.clear();
             }
-            cache.remove_sessions(&told.ended);
+            cache.remove_sessions(&invalidation.ended);
         }
     }
 

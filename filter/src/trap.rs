@@ -10,8 +10,8 @@ const SPIN: &[u8] = b"spin";
 
 /// Traps or spins if the request asks for it.
 pub(crate) fn trap_if_requested(headers: &Headers) {
-    let mut all = headers.iter().into_iter().flatten();
-    match all.find(|(name, _)| *name == HEADER) {
+    let mut header_values = headers.iter().into_iter().flatten();
+    match header_values.find(|(name, _)| *name == HEADER) {
         None => {}
         Some((_, SPIN)) => loop {
             std::hint::spin_loop();

@@ -19,14 +19,14 @@ pub(crate) fn complete(
 ) -> bool {
     let CompletedFlight { epoch, waiters } = flight;
     shared.token_cache.insert(key, result, epoch);
-    let any = !waiters.is_empty();
+    let has_waiters = !waiters.is_empty();
     for (request, waiter) in waiters {
         // A request that has ended meanwhile has no context.
         if streams::set_effective_context(request).is_ok() {
             complete_waiter(shared, request, waiter, result);
         }
     }
-    any
+    has_waiters
 }
 
 fn complete_waiter(shared: &Shared, request: u32, waiter: Waiter, result: &TokenResult) {

@@ -22,7 +22,7 @@ class Socket {
     this.version = "";
     this.answerMs = null;
     this.nextId = 0;
-    this.asked = new Map();
+    this.pending = new Map();
     this.ws = openSocket(`${path}?berth_tab=${this.tab}`);
     this.ws.addEventListener("state", ({ detail }) => this.changed(detail));
     this.ws.onmessage = (event) => this.receive(JSON.parse(event.data));
@@ -32,26 +32,26 @@ class Socket {
     if (message.method === "OnConnected") {
       this.state = message.params.qSessionState;
       this.tone = this.state.startsWith("SESSION_ERROR") ? "bad" : "good";
-      this.ask();
-    } else if (this.asked.has(message.id)) {
-      this.answerMs = performance.now() - this.asked.get(message.id);
-      this.asked.delete(message.id);
+      this.requestVersion();
+    } else if (this.pending.has(message.id)) {
+      this.answerMs = performance.now() - this.pending.get(message.id);
+      this.pending.delete(message.id);
       this.version = message.result?.qVersion?.qComponentVersion ?? "";
     }
     draw();
   }
 
-  ask() {
-    if (this.ws.readyState !== WebSocket.OPEN || this.asked.size > 0) return;
+  requestVersion() {
+    if (this.ws.readyState !== WebSocket.OPEN || this.pending.size > 0) return;
     this.nextId += 1;
-    this.asked.set(this.nextId, performance.now());
+    this.pending.set(this.nextId, performance.now());
     this.ws.send(JSON.stringify({
       jsonrpc: "2.0", id: this.nextId, handle: -1, method: "EngineVersion", params: [],
     }));
   }
 
   changed({ state, code, attempt }) {
-    this.asked.clear();
+    this.pending.clear();
     this.tone = code === undefined || code === 1000 ? "" : "bad";
     this.state = state === "waiting" ? `cut (${code}), attempt ${attempt}` : state;
     if (state === "login") this.state = "waits for a login";
@@ -111,7 +111,7 @@ function drawEngines() {
       perEngine.set(socket.engine, (perEngine.get(socket.engine) ?? 0) + 1);
     }
   }
-  const most = Math.max(1, ...perEngine.values());
+  const max = Math.max(1, ...perEngine.values());
   const list = byId("engines");
   list.replaceChildren();
   for (const [engine, open] of [...perEngine].sort()) {
@@ -119,7 +119,7 @@ function drawEngines() {
     name.textContent = engine;
     const bar = document.createElement("dd");
     const meter = document.createElement("meter");
-    meter.max = most;
+    meter.max = max;
     meter.value = open;
     meter.setAttribute("aria-label", `sockets on ${engine}`);
     bar.append(meter);
@@ -131,31 +131,31 @@ function drawEngines() {
 }
 
 function drop(socket) {
-  const at = sockets.indexOf(socket);
+  const index = sockets.indexOf(socket);
   socket.row.remove();
-  sockets.splice(at, 1);
+  sockets.splice(index, 1);
   draw();
-  (sockets[at]?.button ?? document.querySelector("button[data-path]")).focus();
+  (sockets[index]?.button ?? document.querySelector("button[data-path]")).focus();
 }
 
 async function placements() {
-  const reply = await fetch("/session/placements");
-  if (!reply.ok) return;
+  const response = await fetch("/session/placements");
+  if (!response.ok) return;
   // Reversed, so that the latest placement of a tab overwrites earlier ones.
-  const byTab = new Map((await reply.json()).placements.reverse().map((p) => [p.tab, p]));
+  const byTab = new Map((await response.json()).placements.reverse().map((p) => [p.tab, p]));
   for (const socket of sockets) socket.engine = byTab.get(socket.tab)?.engine ?? socket.engine;
   draw();
 }
 
 async function whoAmI() {
-  const own = await session();
-  const inside = !own.anonymous;
-  const minutes = Math.ceil((own.idle_remaining_s ?? 0) / 60);
-  byId("who").textContent = inside
-    ? `${own.account} · ${own.roles.join(", ") || "no roles"} · ${minutes} min left when idle`
+  const current = await session();
+  const isLoggedIn = !current.anonymous;
+  const minutes = Math.ceil((current.idle_remaining_s ?? 0) / 60);
+  byId("who").textContent = isLoggedIn
+    ? `${current.account} · ${current.roles.join(", ") || "no roles"} · ${minutes} min left when idle`
     : "not logged in";
-  byId("login").hidden = byId("welcome").hidden = inside;
-  byId("logout").hidden = byId("inside").hidden = !inside;
+  byId("login").hidden = byId("welcome").hidden = isLoggedIn;
+  byId("logout").hidden = byId("inside").hidden = !isLoggedIn;
 }
 
 for (const button of document.querySelectorAll("button[data-path]")) {
@@ -170,14 +170,14 @@ byId("close-all").addEventListener("click", () => {
   for (const socket of sockets) socket.close();
 });
 byId("whoami").addEventListener("click", async () => {
-  const reply = await fetch("/api/whoami", { headers: { accept: "application/json" } });
-  const body = await reply.json().catch(() => "not JSON");
+  const response = await fetch("/api/whoami", { headers: { accept: "application/json" } });
+  const body = await response.json().catch(() => "not JSON");
   byId("whoami-answer").hidden = false;
-  byId("whoami-answer").textContent = `${reply.status}\n${JSON.stringify(body, null, 2)}`;
+  byId("whoami-answer").textContent = `${response.status}\n${JSON.stringify(body, null, 2)}`;
 });
 setInterval(() => {
   if (document.hidden || !sockets.some((socket) => socket.open)) return;
-  for (const socket of sockets) socket.ask();
+  for (const socket of sockets) socket.requestVersion();
   placements().catch(() => {});
 }, POLL_MS);
 setInterval(() => whoAmI().catch(() => {}), 30000);

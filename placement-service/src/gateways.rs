@@ -88,20 +88,20 @@ impl Gateways {
     /// Starts without gateways, and starts the task that monitors the sessions of their streams.
     #[must_use]
     pub fn start(
-        parts: Dependencies<'_>,
+        dependencies: Dependencies<'_>,
         metrics: &mut prometheus_client::registry::Registry,
     ) -> Self {
         let shared = Arc::new(Shared {
-            registry: Mutex::new(Registry::new(parts.tallies)),
+            registry: Mutex::new(Registry::new(dependencies.tallies)),
             outbox: Outbox::new(LogId(rand::rng().random())),
-            sessions: parts.sessions,
-            clock: parts.clock,
+            sessions: dependencies.sessions,
+            clock: dependencies.clock,
             metrics: GatewayMetrics::register(metrics),
             pending_activity: PendingActivity::default(),
-            log: parts.log,
-            ended_sessions: parts.feed.ended_sessions(),
-            newest: parts.feed.newest(),
-            log_unavailable: parts.feed.log_unavailable(),
+            log: dependencies.log,
+            ended_sessions: dependencies.feed.ended_sessions(),
+            newest: dependencies.feed.newest(),
+            log_unavailable: dependencies.feed.log_unavailable(),
             shutting_down: watch::Sender::new(false),
             taken: Notify::new(),
             look: Notify::new(),
@@ -114,7 +114,7 @@ impl Gateways {
         }
     }
 
-    /// Applies a report that passed [`checked`], and answers it. With a `place` it is a poll, which waits for events.
+    /// Applies a report that passed [`checked`], and answers it. With a `cursor` it is a poll, which waits for events.
     ///
     /// # Errors
     /// When there are too many gateways or streams, or the event log is unavailable.
@@ -122,7 +122,7 @@ impl Gateways {
         &self,
         gateway: &str,
         report: GatewayReport,
-        place: Option<Place>,
+        cursor: Option<Place>,
     ) -> Result<GatewayAnswer, GatewayError> {
         let shared = &self.shared;
         let outcome = shared.take(gateway, &report).await?;
@@ -130,16 +130,16 @@ impl Gateways {
         if outcome.look {
             shared.look.notify_one();
         }
-        match place {
+        match cursor {
             None => Ok(GatewayAnswer {
                 resync: outcome.resync,
                 ..GatewayAnswer::default()
             }),
-            Some(place) => {
-                let hold = Duration::from_millis(report.hold_ms.into());
+            Some(cursor) => {
+                let wait = Duration::from_millis(report.hold_ms.into());
                 // Freed before the wait, since as many polls may wait as there are requests.
                 drop(report);
-                shared.poll(gateway, place, hold).await
+                shared.poll(gateway, cursor, wait).await
             }
         }
     }
@@ -175,13 +175,13 @@ impl Shared {
 
     /// Applies a report when all reports before it have been applied, or after waiting for them for `PATIENCE`.
     async fn take(&self, gateway: &str, report: &GatewayReport) -> Result<Outcome, GatewayError> {
-        let patience = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let taken = self.taken.notified();
-            tokio::pin!(taken);
-            taken.as_mut().enable();
+            let report_taken = self.taken.notified();
+            tokio::pin!(report_taken);
+            report_taken.as_mut().enable();
             if self.registry().turn(gateway, report.sequence) != Turn::Early
-                || timeout_at(patience, taken).await.is_err()
+                || timeout_at(deadline, report_taken).await.is_err()
             {
                 break;
             }
@@ -189,7 +189,7 @@ impl Shared {
         let (now_ms, now) = (self.clock.now_ms(), Instant::now());
         let outcome = self.registry().take(gateway, report, now_ms, now);
         self.taken.notify_waiters();
-        let outcome = outcome.map_err(|full| match full {
+        let outcome = outcome.map_err(|limit| match limit {
             Full::Gateways => GatewayError::TooManyGateways,
             Full::Streams => GatewayError::TooManyStreams,
         })?;
@@ -211,37 +211,38 @@ impl Shared {
     async fn poll(
         &self,
         gateway: &str,
-        place: Place,
-        hold: Duration,
+        cursor: Place,
+        wait: Duration,
     ) -> Result<GatewayAnswer, GatewayError> {
-        let until = Instant::now() + hold;
-        let (mut newest, mut letters) = (self.newest.clone(), self.outbox.newest());
-        let (mut deaf, mut ending) = (self.log_unavailable.clone(), self.shutting_down.subscribe());
+        let deadline = Instant::now() + wait;
+        let (mut log_newest, mut outbox_newest) = (self.newest.clone(), self.outbox.newest());
+        let (mut log_unavailable, mut shutting_down) =
+            (self.log_unavailable.clone(), self.shutting_down.subscribe());
         loop {
             // Before the check, so that every later change wakes the loop.
-            newest.mark_unchanged();
-            letters.mark_unchanged();
-            if *deaf.borrow_and_update() {
+            log_newest.mark_unchanged();
+            outbox_newest.mark_unchanged();
+            if *log_unavailable.borrow_and_update() {
                 return Err(GatewayError::LogUnavailable);
             }
-            let answer = self.news(gateway, place);
-            let waits = !answer.resync && answer.events.is_empty() && place != Place::Now;
-            if !waits || *ending.borrow_and_update() {
+            let answer = self.news(gateway, cursor);
+            let must_wait = !answer.resync && answer.events.is_empty() && cursor != Place::Now;
+            if !must_wait || *shutting_down.borrow_and_update() {
                 return Ok(answer);
             }
             tokio::select! {
-                Ok(()) = newest.changed() => {}
-                Ok(()) = letters.changed() => {}
-                Ok(()) = deaf.changed() => {}
-                Ok(()) = ending.changed() => {}
-                () = tokio::time::sleep_until(until) => return Ok(answer),
+                Ok(()) = log_newest.changed() => {}
+                Ok(()) = outbox_newest.changed() => {}
+                Ok(()) = log_unavailable.changed() => {}
+                Ok(()) = shutting_down.changed() => {}
+                () = tokio::time::sleep_until(deadline) => return Ok(answer),
             }
         }
     }
 
     /// The events that a gateway has not received yet.
-    fn news(&self, gateway: &str, place: Place) -> GatewayAnswer {
-        let (log, letter) = match place {
+    fn news(&self, gateway: &str, cursor: Place) -> GatewayAnswer {
+        let (log, outbox_sequence) = match cursor {
             Place::Now => (None, None),
             Place::At { log, outbox } => (Some(log), outbox),
         };
@@ -254,30 +255,34 @@ impl Shared {
             match of_this_log
                 .and_then(|log| self.ended_sessions.read_after(log.sequence, MAX_EVENTS))
             {
-                Some(news) => {
-                    sequence = news.sequence;
-                    events.extend(news.ended.iter().map(|ended| GatewayEvent::SessionEnded {
-                        session_ref: ended.session_ref.to_string(),
-                        reason: close_reason(ended.cause),
+                Some(ended_since) => {
+                    sequence = ended_since.sequence;
+                    events.extend(ended_since.ended.iter().map(|session| {
+                        GatewayEvent::SessionEnded {
+                            session_ref: session.session_ref.to_string(),
+                            reason: close_reason(session.cause),
+                        }
                     }));
                 }
                 None => resync = true,
             }
         }
         let now_ms = self.clock.now_ms();
-        let letters = self.outbox.after(letter, gateway, MAX_EVENTS, now_ms);
-        events.extend(letters.events);
-        let place = Place::At {
+        let outbox_events = self
+            .outbox
+            .after(outbox_sequence, gateway, MAX_EVENTS, now_ms);
+        events.extend(outbox_events.events);
+        let cursor = Place::At {
             log: Cursor {
                 log: self.log,
                 sequence,
             },
-            outbox: Some(letters.next),
+            outbox: Some(outbox_events.next),
         };
         GatewayAnswer {
-            cursor: Some(place.to_string()),
+            cursor: Some(cursor.to_string()),
             events,
-            resync: resync || letters.lost,
+            resync: resync || outbox_events.lost,
         }
     }
 }

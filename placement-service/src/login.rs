@@ -65,7 +65,7 @@ impl LoginError {
         match self {
             Self::UnknownAccount | Self::Busy => false,
             Self::WrongPassword | Self::Locked => true,
-            Self::Rejected(refusal) => matches!(refusal.reason, RejectReason::TooManySessions),
+            Self::Rejected(rejection) => matches!(rejection.reason, RejectReason::TooManySessions),
         }
     }
 
@@ -75,7 +75,7 @@ impl LoginError {
             Self::WrongPassword => LoginResult::WrongPassword,
             Self::Locked => LoginResult::Locked,
             Self::Busy => LoginResult::Busy,
-            Self::Rejected(refusal) => match refusal.reason {
+            Self::Rejected(rejection) => match rejection.reason {
                 RejectReason::TooManySessions => LoginResult::TooManySessions,
                 _ => LoginResult::Failed,
             },
@@ -162,18 +162,18 @@ impl Login {
         client: IpAddr,
     ) -> Result<StartedSession, OidcError> {
         let outcome = match verified {
-            Ok(new) => self
-                .begin_session(new, old_cookie)
+            Ok(new_session) => self
+                .begin_session(new_session, old_cookie)
                 .await
                 .map_err(OidcError::Service),
             Err(error) => Err(error),
         };
         match outcome {
-            Ok((id, live, old)) => {
+            Ok((id, live, previous)) => {
                 self.metrics.count_login(LoginResult::Ok);
                 tracing::info!(target: "berth::audit", event = "login", account = live.account,
                     session = live.session_ref, provider);
-                self.end_previous_session(old).await;
+                self.end_previous_session(previous).await;
                 Ok(StartedSession {
                     id,
                     live,
@@ -200,15 +200,15 @@ impl Login {
     async fn try_log_in(&self, login: PasswordLogin<'_>) -> Result<StartedSession, LoginError> {
         let (old_cookie, old_device) = (login.old_cookie, login.device_cookie);
         let account = self.check_credentials(login).await?;
-        let new = NewSession {
+        let new_session = NewSession {
             account: account.name.clone(),
             roles: account.roles.clone(),
             ..NewSession::default()
         };
-        let created = self.begin_session(new, old_cookie).await;
-        let (id, live, old) = created.map_err(LoginError::Rejected)?;
+        let created = self.begin_session(new_session, old_cookie).await;
+        let (id, live, previous) = created.map_err(LoginError::Rejected)?;
         self.end_if_account_changed(&account, &live).await?;
-        self.end_previous_session(old).await;
+        self.end_previous_session(previous).await;
         let device_cookie = self.credentials.device_cookie(&account, old_device);
         Ok(StartedSession {
             id,
@@ -220,24 +220,26 @@ impl Login {
     /// Creates a session. Also returns the browser's previous session, which the caller ends.
     async fn begin_session(
         &self,
-        mut new: NewSession,
+        mut new_session: NewSession,
         old_cookie: Option<&str>,
     ) -> Result<(SessionId, Arc<LiveSession>, Option<Arc<LiveSession>>), Rejection> {
-        let old = self.find_live_session(old_cookie).await;
-        let by = |link: &Option<ProviderLink>| link.as_ref().map(|link| link.provider.clone());
-        let same = old
-            .as_ref()
-            .filter(|old| old.account == new.account && by(&old.provider) == by(&new.provider));
-        new.previous_ref = same.map(|old| old.session_ref.clone());
+        let previous = self.find_live_session(old_cookie).await;
+        let provider_name =
+            |link: &Option<ProviderLink>| link.as_ref().map(|link| link.provider.clone());
+        let same_account = previous.as_ref().filter(|previous| {
+            previous.account == new_session.account
+                && provider_name(&previous.provider) == provider_name(&new_session.provider)
+        });
+        new_session.previous_ref = same_account.map(|previous| previous.session_ref.clone());
         // Detached, because it may end another session of the account to keep the limit.
         let sessions = self.sessions.clone();
-        let (id, live) = run_detached(async move { sessions.create(new).await }).await?;
-        Ok((id, live, old))
+        let (id, live) = run_detached(async move { sessions.create(new_session).await }).await?;
+        Ok((id, live, previous))
     }
 
-    async fn end_previous_session(&self, old: Option<Arc<LiveSession>>) {
-        if let Some(old) = old
-            && let Err(error) = self.end_session(&old, EndCause::LoginAgain).await
+    async fn end_previous_session(&self, previous: Option<Arc<LiveSession>>) {
+        if let Some(previous) = previous
+            && let Err(error) = self.end_session(&previous, EndCause::LoginAgain).await
         {
             tracing::warn!(%error, "the previous session was not ended");
         }
@@ -250,11 +252,11 @@ impl Login {
 
     async fn check_credentials(&self, login: PasswordLogin<'_>) -> Result<AccountRow, LoginError> {
         let PasswordLogin { name, password, .. } = login;
-        let checked = self
+        let result = self
             .credentials
             .check(name, password, login.device_cookie)
             .await;
-        match checked {
+        match result {
             Ok(CheckOutcome::Passed(account)) => Ok(account),
             Ok(CheckOutcome::UnknownAccount) => Err(LoginError::UnknownAccount),
             Ok(CheckOutcome::WrongPassword(attempts, scope)) => {
@@ -278,12 +280,12 @@ impl Login {
         account: &AccountRow,
         live: &LiveSession,
     ) -> Result<(), LoginError> {
-        let down = |error| LoginError::Rejected(store_down(&error));
-        let changed = self.credentials.changed_since(account).await;
-        let Some(cause) = changed.map_err(down)? else {
+        let store_error = |error| LoginError::Rejected(store_down(&error));
+        let end_cause = self.credentials.changed_since(account).await;
+        let Some(cause) = end_cause.map_err(store_error)? else {
             return Ok(());
         };
-        self.end_session(live, cause).await.map_err(down)?;
+        self.end_session(live, cause).await.map_err(store_error)?;
         Err(match cause {
             EndCause::AccountLocked => LoginError::Locked,
             _ => LoginError::WrongPassword,
@@ -333,12 +335,12 @@ mod tests {
         let (id, _) = sessions.create(NewSession::default()).await.unwrap();
         // Polled once and then dropped, like the future of a cancelled request.
         assert!(login.log_out(id.reveal()).now_or_never().is_none());
-        let ended = async {
+        let sessions_ended = async {
             while store.find(&id.hash()).await.unwrap().is_some() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
-        assert!(ended.is_ok(), "the session is still live");
+        let result = tokio::time::timeout(Duration::from_secs(10), sessions_ended).await;
+        assert!(result.is_ok(), "the session is still live");
     }
 }

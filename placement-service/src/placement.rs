@@ -123,9 +123,9 @@ impl PlacementService {
     /// ledger has been complete once. Stays `true` from then on, also when engines are added.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let settled = || self.ledger.as_ref().is_none_or(Ledger::has_synced_once);
+        let is_synced = || self.ledger.as_ref().is_none_or(Ledger::has_synced_once);
         if !self.ready.load(Ordering::Relaxed)
-            && settled()
+            && is_synced()
             && self.fleet.snapshot().is_initialized()
         {
             self.ready.store(true, Ordering::Relaxed);
@@ -162,8 +162,11 @@ impl PlacementService {
             ..DecisionTrace::default()
         };
         let placed = self.place_traced(&request, &mut trace).await?;
-        let why = trace.explanation.as_ref();
-        Ok((placed, why.map_or_else(Vec::new, explain::candidates)))
+        let explanation = trace.explanation.as_ref();
+        Ok((
+            placed,
+            explanation.map_or_else(Vec::new, explain::candidates),
+        ))
     }
 
     async fn place_traced(
@@ -181,11 +184,11 @@ impl PlacementService {
         let result = self.place_in_pool(task, trace).await;
         let outcome = match &result {
             Ok(_) => "ok",
-            Err(refusal) => refusal.reason.as_str(),
+            Err(rejection) => rejection.reason.as_str(),
         };
-        if let Err(refusal) = &result {
+        if let Err(rejection) = &result {
             let session = &request.session.session_ref;
-            info!(pool = %pool.name, reason = outcome, session, "not placed: {refusal}");
+            info!(pool = %pool.name, reason = outcome, session, "not placed: {rejection}");
         }
         self.metrics.record_placement(&pool.name, outcome);
         result
@@ -235,11 +238,11 @@ impl PlacementService {
                 self.affinity.insert(key, &lock);
                 Ok(self.complete_placement(task, prepared_engine, session_slot, reason))
             }
-            Err(refusal) => {
+            Err(rejection) => {
                 if entry.is_none() {
                     self.affinity.remove(key);
                 }
-                Err(refusal)
+                Err(rejection)
             }
         }
     }

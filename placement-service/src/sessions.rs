@@ -94,9 +94,10 @@ impl Sessions {
     ) -> Result<Self, StoreError> {
         let mut sessions = Self::open(stores, clock, metrics, config).await?;
         let store = sessions.stores.sessions.clone();
-        let writing = sessions.activity.clone();
-        let writing = writing.run(store, sessions.clock.clone(), config.idle_timeout);
-        sessions.writer = Some(tokio::spawn(writing).abort_handle());
+        let activity_writer = sessions.activity.clone();
+        let activity_writer =
+            activity_writer.run(store, sessions.clock.clone(), config.idle_timeout);
+        sessions.writer = Some(tokio::spawn(activity_writer).abort_handle());
         Ok(sessions)
     }
 
@@ -130,16 +131,16 @@ impl Sessions {
 
     /// The session that a cookie names. Records activity of the session and its ancestors.
     pub async fn resolve(&self, cookie: &str) -> Result<Arc<LiveSession>, Rejection> {
-        let (id, known) = self.lookup(cookie).await?;
-        self.record_activity_with_ancestors(id, &known, self.clock.now_ms());
-        Ok(known.live.clone())
+        let (id, session) = self.lookup(cookie).await?;
+        self.record_activity_with_ancestors(id, &session, self.clock.now_ms());
+        Ok(session.live.clone())
     }
 
     /// The session that a cookie names, and its remaining time. Does not count as activity.
     pub async fn peek(&self, cookie: &str) -> Result<(Arc<LiveSession>, RemainingTime), Rejection> {
-        let (_, known) = self.lookup(cookie).await?;
-        let remaining = renewal::remaining_time(&known, self.clock.now_ms())?;
-        Ok((known.live.clone(), remaining))
+        let (_, session) = self.lookup(cookie).await?;
+        let remaining = renewal::remaining_time(&session, self.clock.now_ms())?;
+        Ok((session.live.clone(), remaining))
     }
 
     /// The anonymous id for a cookie that names no session. It is derived from the cookie, and not stored.
@@ -170,57 +171,57 @@ impl Sessions {
     async fn lookup(&self, cookie: &str) -> Result<(IdHash, Arc<CachedSession>), Rejection> {
         let id = self.stores.sessions.cookie_id(cookie);
         let id = id.ok_or_else(|| self.unknown_session(None))?;
-        let known = match self.get_cached(&id) {
-            Some(known) => known,
+        let session = match self.get_cached(&id) {
+            Some(session) => session,
             None => {
                 let row = self.stores.sessions.find_by_cookie(cookie).await;
                 let row = row.map_err(|e| store_down(&e))?;
                 self.cache_row(row.ok_or_else(|| self.unknown_session(Some(id)))?)
             }
         };
-        self.check_active(&id, &known)?;
-        for ancestor in &known.ancestors {
+        self.check_active(&id, &session)?;
+        for ancestor in &session.ancestors {
             self.check_ancestor(ancestor).await?;
         }
-        Ok((id, known))
+        Ok((id, session))
     }
 
     /// Checks an ancestor: a child session ends at the latest when one of its ancestors ends.
     async fn check_ancestor(&self, id: &IdHash) -> Result<(), Rejection> {
-        let known = match self.get_cached(id) {
-            Some(known) => known,
+        let session = match self.get_cached(id) {
+            Some(session) => session,
             None => {
                 let row = self.stores.sessions.find(id).await;
                 let row = row.map_err(|e| store_down(&e))?;
                 self.cache_row(row.ok_or_else(|| self.unknown_session(Some(*id)))?)
             }
         };
-        self.check_active(id, &known)
+        self.check_active(id, &session)
     }
 
     /// The cached session, unless it has expired according to the cache. Then the store must be read, since
     /// another replica may have recorded later activity.
     fn get_cached(&self, id: &IdHash) -> Option<Arc<CachedSession>> {
         let now_ms = self.clock.now_ms();
-        let known = self.cache.get(id);
-        known.filter(|known| known.remaining_ms(now_ms).is_some())
+        let session = self.cache.get(id);
+        session.filter(|session| session.remaining_ms(now_ms).is_some())
     }
 
     fn cache_row(&self, row: SessionRow) -> Arc<CachedSession> {
         let id = row.id_hash;
-        let known = Arc::new(CachedSession::new(row, &self.keys, &self.activity));
-        self.cache.insert(id, &known);
-        known
+        let session = Arc::new(CachedSession::new(row, &self.keys, &self.activity));
+        self.cache.insert(id, &session);
+        session
     }
 
-    fn check_active(&self, id: &IdHash, known: &CachedSession) -> Result<(), Rejection> {
+    fn check_active(&self, id: &IdHash, session: &CachedSession) -> Result<(), Rejection> {
         let ended = self
             .cache
-            .end_cause_by_id_or_ref(Some(id), &known.live.session_ref);
+            .end_cause_by_id_or_ref(Some(id), &session.live.session_ref);
         if ended.is_some() {
             return Err(self.unknown_session(Some(*id)));
         }
-        if known.remaining_ms(self.clock.now_ms()).is_none() {
+        if session.remaining_ms(self.clock.now_ms()).is_none() {
             self.expiry_queue.push(*id);
             return Err(RejectReason::SessionExpired.into());
         }
@@ -228,19 +229,19 @@ impl Sessions {
     }
 
     /// Records activity of a session and of its ancestors.
-    fn record_activity_with_ancestors(&self, id: IdHash, known: &CachedSession, now_ms: u64) {
-        self.record_own_activity(id, known, now_ms);
-        for ancestor in &known.ancestors {
-            if let Some(known) = self.cache.get(ancestor) {
-                self.record_own_activity(*ancestor, &known, now_ms);
+    fn record_activity_with_ancestors(&self, id: IdHash, session: &CachedSession, now_ms: u64) {
+        self.record_own_activity(id, session, now_ms);
+        for ancestor in &session.ancestors {
+            if let Some(session) = self.cache.get(ancestor) {
+                self.record_own_activity(*ancestor, &session, now_ms);
             }
         }
     }
 
-    fn record_own_activity(&self, id: IdHash, known: &CachedSession, now_ms: u64) {
-        if known.record_activity(now_ms) {
+    fn record_own_activity(&self, id: IdHash, session: &CachedSession, now_ms: u64) {
+        if session.record_activity(now_ms) {
             self.activity
-                .record(id, now_ms, known.schedule_write_ms(now_ms));
+                .record(id, now_ms, session.schedule_write_ms(now_ms));
         }
     }
 

@@ -2,14 +2,14 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cookies, dialog, logInAgain, loggedIn, refused, socketFailed, until } from './support/chromium.mjs';
+import { cookies, dialog, logInAgain, openLoggedIn, failedResponse, failedSocket, waitUntil } from './support/chromium.mjs';
 import { demo, endSession } from './support/stack.mjs';
 
-const expect = [refused(401, 440), socketFailed];
+const expect = [failedResponse(401, 440), failedSocket];
 const PATH = '/app/sales.qvf';
 
 /** In the page: the browser's own WebSocket and the module's, both sending all the time. */
-function talk(page) {
+function openBusySockets(page) {
   return page.evaluate(async (path) => {
     const berth = await import('/berth/session.js');
     berth.configure({ warnBefore: 1 });
@@ -25,32 +25,32 @@ function talk(page) {
 }
 
 const state = (page) => page.evaluate(() => window.helped.state);
-const closed = (page) => page.evaluate(() => window.endings);
-const isOpen = (page) => until('both are open', () => page.evaluate(
+const closeEvents = (page) => page.evaluate(() => window.endings);
+const isOpen = (page) => waitUntil('both are open', () => page.evaluate(
   () => window.plain.readyState === WebSocket.OPEN && window.helped.state === 'open'));
 
 test('a logout in another client closes with 4403, and the helper does not reconnect', async (t) => {
-  const page = await loggedIn(t, demo, { expect });
-  await talk(page);
+  const page = await openLoggedIn(t, demo, { expect });
+  await openBusySockets(page);
   await isOpen(page);
   await endSession((await cookies(page, 'berth'))[0]);
-  await until('both are closed', async () => Object.keys(await closed(page)).length === 2);
-  const { plain, helped } = await closed(page);
+  await waitUntil('both are closed', async () => Object.keys(await closeEvents(page)).length === 2);
+  const { plain, helped: module } = await closeEvents(page);
   // The close is not always clean: the gateway resets the connection half a second after the code.
-  assert.deepEqual([plain.code, helped.code], [4403, 4403]);
+  assert.deepEqual([plain.code, module.code], [4403, 4403]);
   assert.equal(await state(page), 'closed');
   assert.equal(await dialog(page).count(), 0);
 });
 
 test('an expired session closes with 4401, and the helper requests a login and reconnects', async (t) => {
-  const page = await loggedIn(t, demo, { expect });
-  await talk(page);
+  const page = await openLoggedIn(t, demo, { expect });
+  await openBusySockets(page);
   await isOpen(page);
-  await until('the browser\'s own socket is closed', async () => (await closed(page)).plain, 30_000);
-  assert.equal((await closed(page)).plain.code, 4401);
+  await waitUntil('the browser\'s own socket is closed', async () => (await closeEvents(page)).plain, 30_000);
+  assert.equal((await closeEvents(page)).plain.code, 4401);
   await page.getByRole('dialog', { name: 'Your session has ended' }).waitFor();
-  await until('the helper waits for the login', async () => (await state(page)) === 'login');
+  await waitUntil('the helper waits for the login', async () => (await state(page)) === 'login');
   await logInAgain(page, demo.password);
-  await until('the helper is connected again', async () => (await state(page)) === 'open');
-  assert.equal((await closed(page)).helped, undefined, 'the page saw a close');
+  await waitUntil('the helper is connected again', async () => (await state(page)) === 'open');
+  assert.equal((await closeEvents(page)).helped, undefined, 'the page saw a close');
 });

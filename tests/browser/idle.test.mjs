@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { dialog, logInAgain, loggedIn, refused, screenshot, session } from './support/chromium.mjs';
+import { dialog, logInAgain, openLoggedIn, failedResponse, screenshot, session } from './support/chromium.mjs';
 import { demo } from './support/stack.mjs';
 
-const expect = [refused(401, 440)];
+const expect = [failedResponse(401, 440)];
 const warning = (page) => page.getByRole('alertdialog', { name: 'Are you still there?' });
 const configure = (page) => page.evaluate(async () => {
   const berth = await import('/berth/session.js');
@@ -14,14 +14,14 @@ const configure = (page) => page.evaluate(async () => {
   await berth.session();
 });
 
-async function warned(t, options) {
-  const page = await loggedIn(t, demo, { expect, ...options });
+async function openConfigured(t, options) {
+  const page = await openLoggedIn(t, demo, { expect, ...options });
   await configure(page);
   return page;
 }
 
 test('the warning opens before the end, counts down, and one key renews the session', async (t) => {
-  const page = await warned(t);
+  const page = await openConfigured(t);
   const { idle_remaining_s: before } = await session(page);
   assert.ok(before > 4, `${before} s left`);
   assert.equal(await warning(page).count(), 0);
@@ -31,12 +31,12 @@ test('the warning opens before the end, counts down, and one key renews the sess
   await page.getByText('0:02').waitFor();
   await page.keyboard.press('Enter');
   await warning(page).waitFor({ state: 'detached' });
-  const after = await session(page);
-  assert.ok(after.idle_remaining_s >= 4, `${after.idle_remaining_s} s left`);
+  const renewed = await session(page);
+  assert.ok(renewed.idle_remaining_s >= 4, `${renewed.idle_remaining_s} s left`);
 });
 
 test('without a renewal the session ends, and the dialog opens without any call', async (t) => {
-  const page = await warned(t, { colorScheme: 'dark' });
+  const page = await openConfigured(t, { colorScheme: 'dark' });
   await warning(page).waitFor();
   await screenshot(page, 'warning-dark');
   await page.getByRole('dialog', { name: 'Your session has ended' }).waitFor();
@@ -48,7 +48,7 @@ test('without a renewal the session ends, and the dialog opens without any call'
 });
 
 test('a renewal in one tab closes the warning in the other', async (t) => {
-  const page = await warned(t);
+  const page = await openConfigured(t);
   const other = await page.context().newPage();
   await other.goto('/');
   await configure(other);
@@ -60,12 +60,12 @@ test('a renewal in one tab closes the warning in the other', async (t) => {
 });
 
 test('a dismissed warning opens again only after the next activity', async (t) => {
-  const page = await warned(t);
+  const page = await openConfigured(t);
   await warning(page).waitFor();
   await page.keyboard.press('Escape');
   await warning(page).waitFor({ state: 'detached' });
-  const { idle_remaining_s: left } = await session(page);
-  assert.ok(left <= 4);
+  const { idle_remaining_s: remaining } = await session(page);
+  assert.ok(remaining <= 4);
   assert.equal(await warning(page).count(), 0);
   await page.getByRole('button', { name: 'GET /api/whoami' }).click();
   await page.getByText('"account": "demo"').waitFor();
@@ -74,7 +74,7 @@ test('a dismissed warning opens again only after the next activity', async (t) =
 });
 
 test('a failed renewal is reported', async (t) => {
-  const page = await warned(t, { expect: [refused(401, 440, 503)] });
+  const page = await openConfigured(t, { expect: [failedResponse(401, 440, 503)] });
   await page.route('**/session/renew', (route) => route.fulfill({ status: 503, body: '' }));
   await warning(page).waitFor();
   await page.keyboard.press('Enter');

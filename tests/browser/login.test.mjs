@@ -2,17 +2,17 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cookies, logIn, loggedIn, profile, refused, screenshot } from './support/chromium.mjs';
+import { cookies, logIn, openLoggedIn, profile, failedResponse, screenshot } from './support/chromium.mjs';
 import { demo, endSession, url } from './support/stack.mjs';
 
 test('the login page works by keyboard alone, also after a wrong password', async (t) => {
-  const context = await profile(t, { expect: [refused(401)] });
+  const context = await profile(t, { expect: [failedResponse(401)] });
   const page = await context.newPage();
   await page.goto('/login?return_to=%2F%3Fview%3D1');
   await screenshot(page, 'login');
   const { keyboard } = page;
-  const focused = () => page.evaluate(() => document.activeElement.name);
-  assert.equal(await focused(), 'username');
+  const focusedField = () => page.evaluate(() => document.activeElement.name);
+  assert.equal(await focusedField(), 'username');
   await keyboard.type(demo.name);
   await keyboard.press('Tab');
   await keyboard.type('not the password');
@@ -22,7 +22,7 @@ test('the login page works by keyboard alone, also after a wrong password', asyn
   await screenshot(page, 'login-wrong');
   assert.equal(await page.getByLabel('Name').inputValue(), demo.name);
   assert.equal(await page.getByLabel('Password').inputValue(), '');
-  assert.equal(await focused(), 'password');
+  assert.equal(await focusedField(), 'password');
   await keyboard.type(demo.password);
   await keyboard.press('Tab');
   await keyboard.press('Enter');
@@ -33,15 +33,15 @@ test('the login page works by keyboard alone, also after a wrong password', asyn
   assert.equal(cookie.sameSite, 'Lax');
   assert.equal(cookie.expires, -1);
   // The cookie that marks this browser as known is sent to the login page alone.
-  const devices = async (path) => (await context.cookies(url + path)).filter(({ name }) => name === 'berth-device');
-  const [device] = await devices('/login');
+  const deviceCookies = async (path) => (await context.cookies(url + path)).filter(({ name }) => name === 'berth-device');
+  const [device] = await deviceCookies('/login');
   assert.deepEqual([device.httpOnly, device.sameSite], [true, 'Lax']);
-  assert.deepEqual(await devices('/api/whoami'), []);
+  assert.deepEqual(await deviceCookies('/api/whoami'), []);
 });
 
 test('the login page needs no script, and fits a phone in dark mode', async (t) => {
   const phone = { viewport: { width: 360, height: 640 }, colorScheme: 'dark', javaScriptEnabled: false };
-  const context = await profile(t, { ...phone, expect: [refused(401)] });
+  const context = await profile(t, { ...phone, expect: [failedResponse(401)] });
   const page = await context.newPage();
   await page.goto('/login');
   await page.getByLabel('Name').fill('nobody');
@@ -59,7 +59,7 @@ test('the login page needs no script, and fits a phone in dark mode', async (t) 
 });
 
 test('a navigation without a session leads to the login page and back', async (t) => {
-  const context = await profile(t, { expect: [refused(426)] });
+  const context = await profile(t, { expect: [failedResponse(426)] });
   const page = await context.newPage();
   await page.goto('/app/sales.qvf?a=1&b=2');
   assert.equal(page.url(), `${url}/login?return_to=%2Fapp%2Fsales.qvf%3Fa%3D1%26b%3D2`);
@@ -67,7 +67,7 @@ test('a navigation without a session leads to the login page and back', async (t
 });
 
 test('a fetch gets 401 without a cookie, and 440 with a stale one', async (t) => {
-  const page = await loggedIn(t, demo, { expect: [refused(401, 440)] });
+  const page = await openLoggedIn(t, demo, { expect: [failedResponse(401, 440)] });
   const call = () => page.evaluate(async () => {
     const reply = await fetch('/api/whoami');
     return { status: reply.status, type: reply.headers.get('content-type'), ...(await reply.json()) };
@@ -75,15 +75,15 @@ test('a fetch gets 401 without a cookie, and 440 with a stale one', async (t) =>
   assert.equal((await call()).account, 'demo');
   const [id] = await cookies(page, 'berth');
   await endSession(id);
-  const stale = await call();
-  assert.deepEqual([stale.status, stale.type, stale.reason], [440, 'application/problem+json', 'unknown-session']);
+  const staleReply = await call();
+  assert.deepEqual([staleReply.status, staleReply.type, staleReply.reason], [440, 'application/problem+json', 'unknown-session']);
   assert.deepEqual(await cookies(page, 'berth'), [id], 'a 440 keeps the login cookie');
   await page.context().clearCookies();
   assert.deepEqual([(await call()).status, (await call()).reason], [401, 'no-session']);
 });
 
 test('after logout the back button shows nothing private', async (t) => {
-  const page = await loggedIn(t, demo, { expect: [refused(401)] });
+  const page = await openLoggedIn(t, demo, { expect: [failedResponse(401)] });
   await page.getByRole('button', { name: 'GET /api/whoami' }).click();
   await page.getByText('"account": "demo"').waitFor();
   await page.getByRole('button', { name: 'Log out' }).click();

@@ -2,41 +2,41 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cookies, dialog, profile, refused, screenshot, session } from './support/chromium.mjs';
+import { cookies, dialog, profile, failedResponse, screenshot, session } from './support/chromium.mjs';
 import { endSession, url } from './support/stack.mjs';
 
-const toProvider = (page) => page.getByRole('link', { name: 'Log in with idp' });
+const providerLink = (page) => page.getByRole('link', { name: 'Log in with idp' });
 /** The name field of the provider's login form. */
-const name = (page) => page.locator('[name=login]');
+const nameField = (page) => page.locator('[name=login]');
 
-async function giveName(page, value) {
-  await name(page).fill(value);
+async function submitName(page, value) {
+  await nameField(page).fill(value);
   await page.getByRole('button', { name: 'Log in' }).click();
 }
 
 /** Logs in from the login page at the provider. */
-async function logInThere(page, account) {
+async function logInAtProvider(page, account) {
   await page.goto('/login');
-  await toProvider(page).click();
-  await giveName(page, account);
+  await providerLink(page).click();
+  await submitName(page, account);
   await page.getByText(`${account} ·`).waitFor();
 }
 
 /** Confirms the provider's logout page, which leads back to the login page. */
-async function logOutThere(page) {
+async function logOutAtProvider(page) {
   await page.getByRole('button', { name: 'Log out here, too' }).click();
   // The address has a `state`, which identifies the logout request.
   await page.waitForURL(({ origin, pathname }) => origin === url && pathname === '/login');
 }
 
 /** Neither Berth nor the provider has a session for the browser. */
-async function isOut(page) {
+async function assertLoggedOut(page) {
   assert.deepEqual(await cookies(page, 'berth'), []);
   // The login page itself runs no script.
-  const own = await page.request.get('/session');
-  assert.equal((await own.json()).anonymous, true);
-  await toProvider(page).click();
-  await name(page).waitFor();
+  const currentSession = await page.request.get('/session');
+  assert.equal((await currentSession.json()).anonymous, true);
+  await providerLink(page).click();
+  await nameField(page).waitFor();
 }
 
 test('the login page leads to the provider, and from there back to the requested page', async (t) => {
@@ -44,17 +44,17 @@ test('the login page leads to the provider, and from there back to the requested
   const page = await context.newPage();
   await page.goto('/login?return_to=%2F%3Fview%3D1');
   await screenshot(page, 'login-provider');
-  await toProvider(page).click();
-  await name(page).waitFor();
+  await providerLink(page).click();
+  await nameField(page).waitFor();
   assert.notEqual(new URL(page.url()).origin, url);
   assert.deepEqual(await cookies(page, 'berth'), []);
-  await giveName(page, 'ada');
+  await submitName(page, 'ada');
   await page.getByText('ada · user ·').waitFor();
   assert.equal(page.url(), `${url}/?view=1`);
-  const own = await session(page);
-  assert.deepEqual([own.account, own.provider, own.roles], ['ada', 'idp', ['user']]);
-  const [cookie, ...more] = (await context.cookies()).filter((one) => one.name.startsWith('berth'));
-  assert.deepEqual(more, [], 'the cookies of the login are removed');
+  const currentSession = await session(page);
+  assert.deepEqual([currentSession.account, currentSession.provider, currentSession.roles], ['ada', 'idp', ['user']]);
+  const [cookie, ...otherCookies] = (await context.cookies()).filter((candidate) => candidate.name.startsWith('berth'));
+  assert.deepEqual(otherCookies, [], 'the cookies of the login are removed');
   assert.deepEqual([cookie.name, cookie.httpOnly, cookie.sameSite, cookie.expires], ['berth', true, 'Lax', -1]);
   await page.getByRole('button', { name: 'GET /api/whoami' }).click();
   await page.getByText('"account": "ada"').waitFor();
@@ -63,41 +63,41 @@ test('the login page leads to the provider, and from there back to the requested
 test('the logout button also ends the session at the provider', async (t) => {
   const context = await profile(t);
   const page = await context.newPage();
-  await logInThere(page, 'root');
+  await logInAtProvider(page, 'root');
   // The provider has a session, so it shows no login form.
   await context.clearCookies({ name: 'berth' });
   await page.goto('/login');
-  await toProvider(page).click();
+  await providerLink(page).click();
   await page.getByText('root ·').waitFor();
   await page.getByRole('button', { name: 'Log out' }).click();
-  await logOutThere(page);
-  await isOut(page);
+  await logOutAtProvider(page);
+  await assertLoggedOut(page);
 });
 
 test('a logout by the browser module also ends the session at the provider', async (t) => {
   const context = await profile(t);
   const page = await context.newPage();
-  await logInThere(page, 'ada');
+  await logInAtProvider(page, 'ada');
   await page.evaluate(async () => {
     (await import('/berth/session.js')).logout();
   });
-  await logOutThere(page);
-  await isOut(page);
+  await logOutAtProvider(page);
+  await assertLoggedOut(page);
 });
 
 test('a call that gets 440 continues after a login at the provider in a new tab', async (t) => {
-  const context = await profile(t, { expect: [refused(440)] });
+  const context = await profile(t, { expect: [failedResponse(440)] });
   const page = await context.newPage();
-  await logInThere(page, 'ada');
+  await logInAtProvider(page, 'ada');
   await endSession((await cookies(page, 'berth'))[0]);
   await page.evaluate(async () => {
     const berth = await import('/berth/session.js');
     window.answer = berth.fetch('/api/echo').then((reply) => reply.status);
   });
   await dialog(page).waitFor();
-  const opened = context.waitForEvent('page');
-  await toProvider(dialog(page)).click();
-  const tab = await opened;
+  const newPage = context.waitForEvent('page');
+  await providerLink(dialog(page)).click();
+  const tab = await newPage;
   // The provider has a session, so it shows no login form.
   await tab.getByText('ada ·').waitFor();
   await tab.close();
@@ -107,15 +107,15 @@ test('a call that gets 440 continues after a login at the provider in a new tab'
 });
 
 test('a user that the provider rejects gets a message and can try again', async (t) => {
-  const context = await profile(t, { expect: [refused(403)] });
+  const context = await profile(t, { expect: [failedResponse(403)] });
   const page = await context.newPage();
   await page.goto('/login');
-  await toProvider(page).click();
-  await giveName(page, 'nobody');
+  await providerLink(page).click();
+  await submitName(page, 'nobody');
   const alert = page.getByRole('alert');
   assert.match(await alert.textContent(), /not allowed at the provider/);
   assert.deepEqual(await cookies(page, 'berth'), []);
-  await toProvider(page).click();
-  await giveName(page, 'ada');
+  await providerLink(page).click();
+  await submitName(page, 'ada');
   await page.getByText('ada ·').waitFor();
 });

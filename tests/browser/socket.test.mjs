@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cookies, dialog, logInAgain, loggedIn, profile, refused, socketFailed, until } from './support/chromium.mjs';
+import { cookies, dialog, logInAgain, openLoggedIn, profile, failedResponse, failedSocket, waitUntil } from './support/chromium.mjs';
 import { demo, endSession, fault, stats } from './support/stack.mjs';
 
-const expect = [refused(401, 440), socketFailed];
+const expect = [failedResponse(401, 440), failedSocket];
 const PATH = '/app/sales.qvf';
 
 /** Opens a socket in the page and records its events in `window.events`. */
@@ -24,18 +24,18 @@ function open(page, path = PATH, options = {}) {
 
 const events = (page) => page.evaluate(() => window.events);
 const state = (page) => page.evaluate(() => window.socket.state);
-const isState = (page, wanted) => until(`the socket is ${wanted}`, async () => (await state(page)) === wanted);
-const waits = async (page) => (await events(page)).filter((event) => event.state === 'waiting');
-const closes = async (page) => (await events(page)).filter((event) => event.closed);
+const waitForState = (page, expected) => waitUntil(`the socket is ${expected}`, async () => (await state(page)) === expected);
+const waitingEvents = async (page) => (await events(page)).filter((event) => event.state === 'waiting');
+const closeEvents = async (page) => (await events(page)).filter((event) => event.closed);
 
 /** The index of the engine that has sockets. */
-async function busy() {
+async function busyEngine() {
   const all = await Promise.all([0, 1].map(stats));
-  return all.findIndex((one) => one?.sockets > 0);
+  return all.findIndex((engine) => engine?.sockets > 0);
 }
 
 test('4401 opens the dialog, and the same socket continues after the login', async (t) => {
-  const page = await loggedIn(t, demo, { expect });
+  const page = await openLoggedIn(t, demo, { expect });
   let connections = 0;
   await page.routeWebSocket('**/app/**', async (socket) => {
     connections += 1;
@@ -45,15 +45,15 @@ test('4401 opens the dialog, and the same socket continues after the login', asy
   });
   await open(page);
   await dialog(page).waitFor();
-  await isState(page, 'login');
+  await waitForState(page, 'login');
   assert.equal(connections, 1);
   await logInAgain(page, demo.password);
-  await until('a message of the second connection', async () => (await events(page)).includes('welcome back'));
-  assert.deepEqual([connections, (await closes(page)).length], [2, 0]);
+  await waitUntil('a message of the second connection', async () => (await events(page)).includes('welcome back'));
+  assert.deepEqual([connections, (await closeEvents(page)).length], [2, 0]);
 });
 
 test('4401 and a cancelled dialog close the socket permanently', async (t) => {
-  const page = await loggedIn(t, demo, { expect });
+  const page = await openLoggedIn(t, demo, { expect });
   await page.routeWebSocket('**/app/**', async (socket) => {
     await endSession((await cookies(page, 'berth'))[0]);
     await socket.close({ code: 4401 });
@@ -69,7 +69,7 @@ test('4401 and a cancelled dialog close the socket permanently', async (t) => {
 });
 
 test('4503 reconnects at once, on another engine', async (t) => {
-  const page = await loggedIn(t, demo, { expect });
+  const page = await openLoggedIn(t, demo, { expect });
   let connections = 0;
   await page.routeWebSocket('**/app/**', async (socket) => {
     connections += 1;
@@ -78,49 +78,49 @@ test('4503 reconnects at once, on another engine', async (t) => {
   });
   // Any other close would mean a delay of up to half an hour.
   await open(page, PATH, { minDelay: 3_600_000, maxDelay: 3_600_000 });
-  await until('a message of the fourth connection', async () => (await events(page)).includes('another engine'));
-  const delays = (await waits(page)).map(({ delay, code }) => ({ soon: delay < 250, code }));
+  await waitUntil('a message of the fourth connection', async () => (await events(page)).includes('another engine'));
+  const delays = (await waitingEvents(page)).map(({ delay, code }) => ({ soon: delay < 250, code }));
   assert.deepEqual(delays, Array(3).fill({ soon: true, code: 4503 }));
-  assert.deepEqual(await closes(page), []);
+  assert.deepEqual(await closeEvents(page), []);
 });
 
 for (const code of [4403, 1000]) {
   test(`${code} closes the socket permanently`, async (t) => {
-    const page = await loggedIn(t, demo, { expect });
+    const page = await openLoggedIn(t, demo, { expect });
     let connections = 0;
     await page.routeWebSocket('**/app/**', (socket) => {
       connections += 1;
       socket.close({ code });
     });
     await open(page, PATH, { minDelay: 1, maxDelay: 1 });
-    await isState(page, 'closed');
-    assert.deepEqual(await closes(page), [{ closed: code, wasClean: true }]);
+    await waitForState(page, 'closed');
+    assert.deepEqual(await closeEvents(page), [{ closed: code, wasClean: true }]);
     // Long enough for hundreds of attempts.
     await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 300)));
-    assert.deepEqual([connections, await waits(page), await dialog(page).count()], [1, [], 0]);
+    assert.deepEqual([connections, await waitingEvents(page), await dialog(page).count()], [1, [], 0]);
   });
 }
 
 test('every other code reconnects within the bounds of delay and attempts', async (t) => {
-  const page = await loggedIn(t, demo, { expect });
+  const page = await openLoggedIn(t, demo, { expect });
   await page.routeWebSocket('**/app/**', (socket) => socket.close({ code: 1011 }));
   await open(page, PATH, { minDelay: 20, maxDelay: 100, attempts: 6 });
-  await isState(page, 'closed');
-  const all = await waits(page);
+  await waitForState(page, 'closed');
+  const all = await waitingEvents(page);
   assert.deepEqual(all.map(({ attempt, code }) => [attempt, code]), [1, 2, 3, 4, 5, 6].map((n) => [n, 1011]));
   [20, 40, 80, 100, 100, 100].forEach((ceiling, n) => assert.ok(all[n].delay <= ceiling, `${n}: ${all[n].delay}`));
-  assert.equal((await closes(page))[0].closed, 1011);
+  assert.equal((await closeEvents(page))[0].closed, 1011);
 });
 
 test('a rejected upgrade of an expired session queries the session, then opens the dialog', async (t) => {
-  const page = await loggedIn(t, demo, { expect });
+  const page = await openLoggedIn(t, demo, { expect });
   await endSession((await cookies(page, 'berth'))[0]);
   await open(page);
   await dialog(page).waitFor();
   await logInAgain(page, demo.password);
-  await isState(page, 'open');
+  await waitForState(page, 'open');
   await page.evaluate(() => window.socket.close());
-  await isState(page, 'closed');
+  await waitForState(page, 'closed');
 });
 
 test('a rejected upgrade without a session closes the socket without a dialog', async (t) => {
@@ -128,15 +128,15 @@ test('a rejected upgrade without a session closes the socket without a dialog', 
   const page = await context.newPage();
   await page.goto('/');
   await open(page);
-  await isState(page, 'closed');
-  assert.deepEqual([await dialog(page).count(), (await waits(page)).length], [0, 0]);
+  await waitForState(page, 'closed');
+  assert.deepEqual([await dialog(page).count(), (await waitingEvents(page)).length], [0, 0]);
 });
 
 test('the tab keeps its id after a reload', async (t) => {
-  const page = await loggedIn(t, demo, { expect });
+  const page = await openLoggedIn(t, demo, { expect });
   const tab = async () => {
     await open(page, '/app/sales.qvf?x=%20y');
-    await isState(page, 'open');
+    await waitForState(page, 'open');
     return page.evaluate(() => window.socket.url);
   };
   const name = await tab();
@@ -147,23 +147,23 @@ test('the tab keeps its id after a reload', async (t) => {
 
 // This test is the last one, because it kills an engine.
 test('after the death of an engine, the socket retries and reconnects to another engine', async (t) => {
-  const page = await loggedIn(t, demo, { expect: [...expect, refused(503)] });
-  await until('no socket is open', async () => (await busy()) === -1);
+  const page = await openLoggedIn(t, demo, { expect: [...expect, failedResponse(503)] });
+  await waitUntil('no socket is open', async () => (await busyEngine()) === -1);
   await open(page, PATH, { minDelay: 100, maxDelay: 400 });
-  await until('an engine has it', async () => (await busy()) >= 0);
-  const first = await busy();
-  const other = 1 - first;
-  const before = (await stats(other)).upgrades_total;
-  await fault(other, { refuse: true });
-  await fault(first, { die: true });
-  await until('several attempts have failed', async () => (await waits(page)).length >= 4);
+  await waitUntil('an engine has it', async () => (await busyEngine()) >= 0);
+  const firstEngine = await busyEngine();
+  const otherEngine = 1 - firstEngine;
+  const upgradesBefore = (await stats(otherEngine)).upgrades_total;
+  await fault(otherEngine, { refuse: true });
+  await fault(firstEngine, { die: true });
+  await waitUntil('several attempts have failed', async () => (await waitingEvents(page)).length >= 4);
   assert.equal(await dialog(page).count(), 0);
-  await fault(other, { refuse: false });
-  await until('the other engine has it', async () => (await stats(other)).sockets === 1);
-  await isState(page, 'open');
-  const all = await waits(page);
+  await fault(otherEngine, { refuse: false });
+  await waitUntil('the other engine has it', async () => (await stats(otherEngine)).sockets === 1);
+  await waitForState(page, 'open');
+  const all = await waitingEvents(page);
   [100, 200, 400, 400].forEach((ceiling, n) => assert.ok(all[n].delay <= ceiling, `${n}: ${all[n].delay}`));
-  assert.ok((await stats(other)).upgrades_total > before);
-  await until('its first message arrives', async () => (await events(page)).filter((e) => String(e).includes('OnConnected')).length === 2);
-  assert.equal((await closes(page)).length, 0);
+  assert.ok((await stats(otherEngine)).upgrades_total > upgradesBefore);
+  await waitUntil('its first message arrives', async () => (await events(page)).filter((e) => String(e).includes('OnConnected')).length === 2);
+  assert.equal((await closeEvents(page)).length, 0);
 });

@@ -2,14 +2,14 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cookies, dialog, logIn, logInAgain, loggedIn, refused, screenshot, session } from './support/chromium.mjs';
+import { cookies, dialog, logIn, logInAgain, openLoggedIn, failedResponse, screenshot, session } from './support/chromium.mjs';
 import { ada, demo, endSession, url } from './support/stack.mjs';
 
-const expect = [refused(401, 440)];
+const expect = [failedResponse(401, 440)];
 
 /** Two tabs of one browser, each with a call that got 440. */
-async function waiting(t) {
-  const first = await loggedIn(t, demo, { expect });
+async function openExpiredTabs(t) {
+  const first = await openLoggedIn(t, demo, { expect });
   const second = await first.context().newPage();
   await second.goto('/');
   await second.getByText('demo ·').waitFor();
@@ -25,7 +25,7 @@ async function waiting(t) {
 }
 
 test('a login in one tab closes the dialog in the other, and its call continues', async (t) => {
-  const [first, second] = await waiting(t);
+  const [first, second] = await openExpiredTabs(t);
   await logInAgain(first, demo.password);
   await dialog(second).waitFor({ state: 'detached' });
   for (const page of [first, second]) {
@@ -35,7 +35,7 @@ test('a login in one tab closes the dialog in the other, and its call continues'
 });
 
 test('after a login with another account in another tab, this tab opens the home page', async (t) => {
-  const [first, second] = await waiting(t);
+  const [first, second] = await openExpiredTabs(t);
   await second.evaluate(() => history.replaceState(null, '', '/?private-of-demo'));
   await first.evaluate(() => sessionStorage.clear());
   // With the login page, without the module.
@@ -48,7 +48,7 @@ test('after a login with another account in another tab, this tab opens the home
 });
 
 test('a logout in one tab opens the home page in the others', async (t) => {
-  const first = await loggedIn(t, demo, { expect });
+  const first = await openLoggedIn(t, demo, { expect });
   const second = await first.context().newPage();
   await second.goto('/?private');
   await second.getByText('demo ·').waitFor();
@@ -62,12 +62,12 @@ test('a logout in one tab opens the home page in the others', async (t) => {
 });
 
 test('a login with a provider opens in a new tab, and the call of this tab continues', async (t) => {
-  const page = await loggedIn(t, demo, { expect });
+  const page = await openLoggedIn(t, demo, { expect });
   // The service's response for a session of a provider.
   await page.route('**/session', async (route) => {
-    const answer = await route.fetch();
-    const own = await answer.json();
-    await route.fulfill({ response: answer, json: own.anonymous ? own : { ...own, provider: 'acme' } });
+    const response = await route.fetch();
+    const currentSession = await response.json();
+    await route.fulfill({ response, json: currentSession.anonymous ? currentSession : { ...currentSession, provider: 'acme' } });
   });
   await page.reload();
   await page.getByText('demo ·').waitFor();
@@ -90,11 +90,11 @@ test('a login with a provider opens in a new tab, and the call of this tab conti
 });
 
 test('a logout of a session of a provider also opens the logout of the provider', async (t) => {
-  const page = await loggedIn(t, demo, { expect });
+  const page = await openLoggedIn(t, demo, { expect });
   // The service's response for a session of a provider.
   await page.route('**/logout', async (route) => {
-    const answer = await route.fetch();
-    await route.fulfill({ response: answer, status: 200, json: { logout_url: '/login?at-the-provider' } });
+    const response = await route.fetch();
+    await route.fulfill({ response, status: 200, json: { logout_url: '/login?at-the-provider' } });
   });
   await page.evaluate(async () => {
     const berth = await import('/berth/session.js');

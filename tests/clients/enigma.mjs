@@ -16,7 +16,7 @@ const cookie = process.env.BERTH_COOKIE ?? (await login('demo', 'demo-password')
 async function login(username, password) {
   const body = new URLSearchParams({ username, password });
   const reply = await fetch(`${base}/login`, { method: 'POST', body, redirect: 'manual' });
-  const cookie = reply.headers.getSetCookie().map((set) => set.split(';')[0]).find((pair) => pair.startsWith('berth='));
+  const cookie = reply.headers.getSetCookie().map((setCookie) => setCookie.split(';')[0]).find((pair) => pair.startsWith('berth='));
   if (!cookie) throw new Error(`login: ${reply.status} ${await reply.text()}`);
   return cookie;
 }

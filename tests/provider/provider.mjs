@@ -19,21 +19,21 @@ function newKey() {
 }
 
 // In memory, and kept when the keys are replaced: users stay logged in at the provider.
-const kept = new Map();
+const records = new Map();
 class Adapter {
   constructor(model) { this.model = model; }
   key(id) { return `${this.model}:${id}`; }
-  async upsert(id, payload) { kept.set(this.key(id), payload); }
-  async find(id) { return kept.get(this.key(id)); }
+  async upsert(id, payload) { records.set(this.key(id), payload); }
+  async find(id) { return records.get(this.key(id)); }
   async findByUid(uid) {
-    for (const [key, value] of kept) if (key.startsWith("Session:") && value.uid === uid) return value;
+    for (const [key, value] of records) if (key.startsWith("Session:") && value.uid === uid) return value;
     return undefined;
   }
   async findByUserCode() { return undefined; }
-  async consume(id) { kept.get(this.key(id)).consumed = Math.floor(Date.now() / 1000); }
-  async destroy(id) { kept.delete(this.key(id)); }
+  async consume(id) { records.get(this.key(id)).consumed = Math.floor(Date.now() / 1000); }
+  async destroy(id) { records.delete(this.key(id)); }
   async revokeByGrantId(grant) {
-    for (const [key, value] of kept) if (value.grantId === grant) kept.delete(key);
+    for (const [key, value] of records) if (value.grantId === grant) records.delete(key);
   }
 }
 

@@ -11,22 +11,22 @@ const PLACEMENTS = '/v1/placements';
 /** The part of protobuf that these messages use: fields with varints and with bytes. */
 function decode(bytes) {
   const fields = {};
-  let at = 0;
+  let offset = 0;
   const varint = () => {
     let value = 0n;
     for (let shift = 0n; ; shift += 7n) {
-      const byte = BigInt(bytes[at++]);
+      const byte = BigInt(bytes[offset++]);
       value |= (byte & 0x7fn) << shift;
       if (byte < 0x80n) return Number(value);
     }
   };
-  while (at < bytes.length) {
+  while (offset < bytes.length) {
     const tag = varint();
     if (tag % 8 === 0) fields[tag >> 3] = varint();
     else {
       const size = varint();
-      fields[tag >> 3] = bytes.subarray(at, at + size).toString();
-      at += size;
+      fields[tag >> 3] = bytes.subarray(offset, offset + size).toString();
+      offset += size;
     }
   }
   const { 1: id, 2: path = '', 3: body = '' } = fields;
@@ -39,11 +39,11 @@ function reply(id, status, body = '') {
   return Buffer.from([8, ...varint(id), 16, ...varint(status), 26, ...varint(bytes.length), ...bytes]);
 }
 
-const validReply = (id, more) => reply(id, 200, serviceBody({ answer: 'placement', with: more }));
+const validReply = (id, extra) => reply(id, 200, serviceBody({ answer: 'placement', with: extra }));
 const upgrade = (host) => host.request(head('upgrade'));
 
 /** A host with an open stream; the first upgrade is still an HTTP call. */
-function withCallStream(config = {}, { greets = true } = {}) {
+function withCallStream(config = {}, { greets: sendsGreeting = true } = {}) {
   const host = new Host();
   host.now = Date.now();
   host.takesStreams = true;
@@ -52,11 +52,11 @@ function withCallStream(config = {}, { greets = true } = {}) {
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
   host.wait(host.tick);
   const [stream] = host.callStreams;
-  if (greets) host.greet(stream);
+  if (sendsGreeting) host.greet(stream);
   return { host, stream };
 }
 
-const refused = (request) => {
+const refusalOf = (request) => {
   assert.equal(request.resumed, 0);
   const { status, body } = request.replies[0];
   return [status, JSON.parse(body).reason];
@@ -130,16 +130,16 @@ test('the secret of the service is sent', () => {
 
 test('calls go on the stream, and each request gets its own reply', () => {
   const { host, stream } = withCallStream();
-  const [one, two] = [upgrade(host), upgrade(host)];
+  const [firstRequest, secondRequest] = [upgrade(host), upgrade(host)];
   assert.equal(host.calls.length, 0);
   const [first, second] = stream.sent.map(decode);
   assert.equal(first.path, PLACEMENTS);
   assert.equal(JSON.parse(first.body).session, 'abc');
   host.receive(stream, validReply(second.id, { destination: '127.0.0.1:2' }));
-  assert.deepEqual([one.resumed, two.resumed], [0, 1]);
+  assert.deepEqual([firstRequest.resumed, secondRequest.resumed], [0, 1]);
   assert.equal(host.current, host.root);
   host.receive(stream, validReply(first.id, { destination: '127.0.0.1:1' }));
-  for (const [request, destination] of [[one, '127.0.0.1:1'], [two, '127.0.0.1:2']]) {
+  for (const [request, destination] of [[firstRequest, '127.0.0.1:1'], [secondRequest, '127.0.0.1:2']]) {
     assert.equal(request.resumed, 1);
     const set = request.headers.find(([name]) => name === 'x-berth-destination');
     assert.equal(String(set[1]), destination);
@@ -155,10 +155,10 @@ test('a call on the stream needs fewer host calls than an HTTP call', () => {
   host.counts = {};
   upgrade(host);
   host.receive(stream, validReply(decode(stream.sent.pop()).id));
-  const all = Object.values(host.counts).reduce((a, b) => a + b);
+  const total = Object.values(host.counts).reduce((a, b) => a + b);
   // Headers, the cookie, the time, the message; then its context, the message, the request's context,
   // time and histogram, five headers, the access log's text, resume, the gauge of streams, the root's context.
-  assert.equal(all, 18);
+  assert.equal(total, 18);
 });
 
 test('refusals arrive unchanged', () => {
@@ -166,10 +166,10 @@ test('refusals arrive unchanged', () => {
   const request = upgrade(host);
   const problem = { type: 'about:blank', title: 'x', status: 503, reason: 'engines-full', retry_after: 3 };
   host.receive(stream, reply(decode(stream.sent[0]).id, 503, JSON.stringify(problem)));
-  assert.deepEqual(refused(request), [503, 'engines-full']);
+  assert.deepEqual(refusalOf(request), [503, 'engines-full']);
   const other = upgrade(host);
   host.receive(stream, validReply(decode(stream.sent[1]).id, { token: 'x' }));
-  assert.deepEqual(refused(other), [502, 'token-invalid']);
+  assert.deepEqual(refusalOf(other), [502, 'token-invalid']);
 });
 
 test('token calls use the stream, too, once for all requests of a session', () => {
@@ -204,15 +204,15 @@ test('a disconnected client cancels its call, and a late reply is dropped', () =
 
 test('an unused placement is released', () => {
   const { host, stream } = withCallStream();
-  const [refusal, gone, lost] = [upgrade(host), upgrade(host), upgrade(host)];
+  const [refusal, disconnected, repeated] = [upgrade(host), upgrade(host), upgrade(host)];
   const [first, second] = stream.sent.map(decode);
   host.receive(stream, validReply(first.id, { token: 'x', stream: 'refused' }));
-  assert.deepEqual(refused(refusal), [502, 'token-invalid']);
-  host.done(gone);
+  assert.deepEqual(refusalOf(refusal), [502, 'token-invalid']);
+  host.done(disconnected);
   host.receive(stream, validReply(second.id, { stream: 'late' }));
   host.closeStream(stream);
   host.wait(host.tick);
-  host.done(lost);
+  host.done(repeated);
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement', with: { stream: 'saved' } }));
   const closed = [];
   for (let i = 0; i < 100; i += 1) {
@@ -228,7 +228,7 @@ test('an unused placement is released', () => {
 
 test('the calls of a lost stream are repeated over HTTP', () => {
   const { host, stream } = withCallStream();
-  const [one, two] = [upgrade(host), upgrade(host)];
+  const [firstRequest, secondRequest] = [upgrade(host), upgrade(host)];
   host.closeStream(stream);
   assert.equal(host.calls.length, 0, 'a failure is followed by no call in the same callback');
   host.wait(host.tick);
@@ -238,8 +238,8 @@ test('the calls of a lost stream are repeated over HTTP', () => {
   const [first, second] = host.calls.splice(0);
   host.answer(first, 200, serviceBody({ answer: 'placement' }));
   host.answer(second, 503, 'upstream connect error');
-  assert.equal(one.resumed, 1);
-  assert.deepEqual(refused(two), [503, 'service-unreachable']);
+  assert.equal(firstRequest.resumed, 1);
+  assert.deepEqual(refusalOf(secondRequest), [503, 'service-unreachable']);
   // It opens again after the service has answered an HTTP call.
   upgrade(host);
   assert.equal(host.calls.length, 1);
@@ -273,7 +273,7 @@ test('no request hangs when the repeated call fails, too', () => {
   host.clusters.clear();
   host.closeStream(stream);
   host.wait(host.tick);
-  assert.deepEqual(refused(request), [503, 'service-unreachable']);
+  assert.deepEqual(refusalOf(request), [503, 'service-unreachable']);
 });
 
 test('a message that cannot be sent becomes an HTTP call', () => {
@@ -291,20 +291,20 @@ test('a late reply is a timeout, and a silent stream is reset', () => {
   const other = upgrade(host);
   host.receive(stream, validReply(decode(stream.sent[1]).id));
   host.wait(100);
-  assert.deepEqual(refused(slow), [504, 'service-timeout']);
+  assert.deepEqual(refusalOf(slow), [504, 'service-timeout']);
   assert.ok(stream.open && other.resumed === 1);
   assert.deepEqual(decode(stream.sent.at(-1)), { id: decode(stream.sent[0]).id, path: '', body: '' }, 'it is cancelled');
   const last = upgrade(host);
   host.wait(2_000);
-  assert.deepEqual(refused(last), [504, 'service-timeout']);
+  assert.deepEqual(refusalOf(last), [504, 'service-timeout']);
   assert.ok(!stream.open);
 });
 
 test('a malformed reply resets the stream and fails no request', () => {
-  for (const junk of [Buffer.from([8]), Buffer.from('junk'), reply(1, 70_000), Buffer.alloc(300_000)]) {
+  for (const malformed of [Buffer.from([8]), Buffer.from('junk'), reply(1, 70_000), Buffer.alloc(300_000)]) {
     const { host, stream } = withCallStream();
     const request = upgrade(host);
-    host.receive(stream, junk);
+    host.receive(stream, malformed);
     assert.ok(!stream.open);
     host.wait(host.tick);
     host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));

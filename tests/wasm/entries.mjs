@@ -8,10 +8,10 @@ export class Entries {
   hung = false;
 
   /** Enters the module. A reset calls this while the module is entered. */
-  enter(run) {
+  enter(callback) {
     this.#depth += 1;
     try {
-      return run();
+      return callback();
     } finally {
       this.#depth -= 1;
       this.#drain();
@@ -19,8 +19,8 @@ export class Entries {
   }
 
   /** A call has failed within itself: the notification follows when the module is left. */
-  defer(say) {
-    this.#queue.push(say);
+  defer(notify) {
+    this.#queue.push(notify);
   }
 
   #drain() {

@@ -14,10 +14,10 @@ export const table = JSON.parse(
 
 /** The head of a request of the table, with headers set (null: removed) and added. */
 export function head(name, { set = {}, add = [] } = {}) {
-  const kept = table.requests[name]
+  const headers = table.requests[name]
     .filter(([header]) => set[header] !== null)
     .map(([header, value]) => [header, set[header] ?? value]);
-  return [...kept, ...add];
+  return [...headers, ...add];
 }
 
 /** The response of the placement service in a case. */

@@ -26,16 +26,16 @@ const latin1 = (text) => Buffer.from(text, 'latin1');
 
 /** The texts of protobuf fields with one-byte tags and lengths of up to two bytes. */
 function fields(bytes) {
-  const found = {};
+  const texts = {};
   for (let at = 0; at < bytes.length; ) {
     const tag = bytes[at];
     let size = bytes[at + 1];
     at += 2;
     if (size >= 0x80) size += (bytes[at++] - 1) * 0x80;
-    found[tag >> 3] = bytes.subarray(at, at + size);
+    texts[tag >> 3] = bytes.subarray(at, at + size);
     at += size;
   }
-  return found;
+  return texts;
 }
 
 /** Cluster and authority of a GrpcService with an envoy_grpc. Envoy also accepts a bare name, unless that parses as a message. */
@@ -77,15 +77,15 @@ export class Host {
 
   constructor({ env = {} } = {}) {
     const wasi = new WASI({ version: 'preview1', env });
-    const known = this.#hostCalls();
+    const hostCalls = this.#hostCalls();
     const imports = {};
-    for (const { module: from, name } of WebAssembly.Module.imports(module)) {
-      if (from !== 'env') continue;
+    for (const { module: moduleName, name } of WebAssembly.Module.imports(module)) {
+      if (moduleName !== 'env') continue;
       imports[name] = (...args) => {
         this.counts[name] = (this.counts[name] ?? 0) + 1;
         if (this.fail[name] !== undefined) return this.fail[name];
-        if (!known[name]) throw new Error(`the filter must not need ${name}`);
-        return known[name](...args);
+        if (!hostCalls[name]) throw new Error(`the filter must not need ${name}`);
+        return hostCalls[name](...args);
       };
     }
     this.instance = new WebAssembly.Instance(module, { env: imports, ...wasi.getImportObject() });
@@ -136,9 +136,9 @@ export class Host {
     this.#current = request.id;
     request.chunk = Buffer.from(bytes);
     const action = this.#enter('proxy_on_request_body', request.id, request.chunk.length, 0);
-    const passed = action === CONTINUE ? request.chunk : undefined;
+    const forwarded = action === CONTINUE ? request.chunk : undefined;
     delete request.chunk;
-    return passed;
+    return forwarded;
   }
 
   /** The client ends with trailers, pairs like the headers; `request.trailers` has the forwarded ones. */
@@ -241,14 +241,14 @@ export class Host {
     const data = this.#bytes(at, size);
     const pairs = [];
     let text = 4 + 8 * data.readUInt32LE(0);
-    const take = (length) => {
+    const readText = (length) => {
       const part = data.subarray(text, text + length).toString('utf8');
       text += length + 1;
       return part;
     };
     for (let i = 0; i < data.readUInt32LE(0); i += 1) {
-      const name = take(data.readUInt32LE(4 + 8 * i));
-      pairs.push([name, take(data.readUInt32LE(8 + 8 * i))]);
+      const name = readText(data.readUInt32LE(4 + 8 * i));
+      pairs.push([name, readText(data.readUInt32LE(8 + 8 * i))]);
     }
     return pairs;
   }
@@ -300,25 +300,25 @@ export class Host {
           sizes.writeUInt32LE(value.length, 8 + 8 * i);
           return [latin1(name), Buffer.alloc(1), value, Buffer.alloc(1)];
         });
-        const all = Buffer.concat([sizes, ...texts]);
-        return this.#give(all.subarray(0, this.cut ?? all.length), dataAt, sizeAt);
+        const buffer = Buffer.concat([sizes, ...texts]);
+        return this.#give(buffer.subarray(0, this.cut ?? buffer.length), dataAt, sizeAt);
       },
       proxy_get_header_map_value: (kind, at, size, dataAt, sizeAt) => {
-        const found = this.#map(kind)?.find(([name]) => name === headerName(at, size));
-        return found ? this.#give(found[1], dataAt, sizeAt) : NOT_FOUND;
+        const header = this.#map(kind)?.find(([name]) => name === headerName(at, size));
+        return header ? this.#give(header[1], dataAt, sizeAt) : NOT_FOUND;
       },
       proxy_remove_header_map_value: (kind, at, size) => {
         const map = this.#map(kind);
         if (!map || kind === CALLOUT_HEADERS) return BAD_ARGUMENT;
-        const gone = headerName(at, size);
-        map.splice(0, map.length, ...map.filter(([name]) => name !== gone));
+        const removedName = headerName(at, size);
+        map.splice(0, map.length, ...map.filter(([name]) => name !== removedName));
         return OK;
       },
       proxy_replace_header_map_value: (kind, at, size, valueAt, valueSize) => {
         if (!request() || kind !== REQUEST_HEADERS) return BAD_ARGUMENT;
-        const set = headerName(at, size);
-        const others = request().headers.filter(([name]) => name !== set);
-        request().headers = [...others, [set, this.#bytes(valueAt, valueSize)]];
+        const replacedName = headerName(at, size);
+        const others = request().headers.filter(([name]) => name !== replacedName);
+        request().headers = [...others, [replacedName, this.#bytes(valueAt, valueSize)]];
         return OK;
       },
       proxy_add_header_map_value: (kind, at, size, valueAt, valueSize) => {
@@ -413,7 +413,7 @@ export class Host {
         return OK;
       },
       proxy_grpc_send: (token, at, size) => {
-        const stream = this.callStreams.find((one) => one.token === token && one.open);
+        const stream = this.callStreams.find((candidate) => candidate.token === token && candidate.open);
         if (!stream) return BAD_ARGUMENT;
         // The connection is lost: Envoy notifies later.
         if (stream.broken) this.entries.defer(() => this.closeStream(stream));
@@ -421,7 +421,7 @@ export class Host {
         return OK;
       },
       proxy_grpc_cancel: (token) => {
-        const stream = this.callStreams.find((one) => one.token === token && one.kept);
+        const stream = this.callStreams.find((candidate) => candidate.token === token && candidate.kept);
         if (!stream) return NOT_FOUND;
         stream.open = false;
         stream.kept = false;

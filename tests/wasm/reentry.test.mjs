@@ -12,7 +12,7 @@ const { tokens } = table.configs.default;
 const CONFIGURATION = { ...table.configs.default, tokens: { ...tokens, jwks: { refresh: '1m' } } };
 
 /** A host with an open call stream, an open socket, and all kinds of calls due from time to time. */
-function busy() {
+function createBusyHost() {
   const host = new Host();
   host.now = Date.now();
   host.takesStreams = true;
@@ -54,8 +54,8 @@ test('the other sections of a module stay unchanged', () => {
 });
 
 test('the worker survives an outage in which every call fails within itself', () => {
-  const { host, stream } = busy();
-  const waiting = [upgrade(host), upgrade(host), host.request(head('api')), host.request(head('api'))];
+  const { host, stream } = createBusyHost();
+  const pending = [upgrade(host), upgrade(host), host.request(head('api')), host.request(head('api'))];
   stream.broken = true;
   host.unreachable = true;
   for (let ms = 0; ms < 70_000; ms += 250) {
@@ -66,17 +66,17 @@ test('the worker survives an outage in which every call fails within itself', ()
     host.done(request);
   }
   assert.ok(!host.entries.hung && !stream.open);
-  for (const request of waiting) assert.equal(request.replies.length, 1);
+  for (const request of pending) assert.equal(request.replies.length, 1);
   host.unreachable = false;
-  const again = upgrade(host);
+  const requestAfterOutage = upgrade(host);
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
-  assert.equal(again.resumed, 1);
+  assert.equal(requestAfterOutage.resumed, 1);
   for (let i = 0; i < 40 && host.callStreams.length === 1; i += 1) host.wait(1_000);
   assert.equal(host.callStreams.length, 2, 'a stream opens again');
 });
 
 test('sockets are reset before any call, and the end of a request makes no call', () => {
-  const { host, socket } = busy();
+  const { host, socket } = createBusyHost();
   for (let i = 0; i < 4; i += 1) {
     host.wait(250);
     answerFeed(host, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
@@ -94,7 +94,7 @@ test('sockets are reset before any call, and the end of a request makes no call'
 });
 
 test('calls after a reset get their responses', () => {
-  const { host, socket } = busy();
+  const { host, socket } = createBusyHost();
   for (let i = 0; i < 20 && !host.feed.some(({ body }) => JSON.parse(body).hold_ms > 0); i += 1) {
     answerFeed(host, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
     host.wait(host.tick);
@@ -114,16 +114,16 @@ test('calls after a reset get their responses', () => {
 });
 
 test('the callback of a failed call starts no call', () => {
-  const { host, stream } = busy();
-  const orphan = [host.request(head('api')), host.request(head('api'))];
+  const { host, stream } = createBusyHost();
+  const requests = [host.request(head('api')), host.request(head('api'))];
   upgrade(host);
-  const count = (act) => {
+  const count = (action) => {
     const before = host.attempts;
-    act();
+    action();
     return host.attempts - before;
   };
   assert.equal(count(() => host.closeStream(stream)), 0);
-  assert.equal(count(() => host.done(orphan[0])), 0);
+  assert.equal(count(() => host.done(requests[0])), 0);
   host.wait(host.tick);
   for (const call of [...host.calls.splice(0), ...host.feed.splice(0)]) {
     assert.equal(count(() => host.answer(call, 503, 'upstream connect error')), 0, call.headers[':path']);

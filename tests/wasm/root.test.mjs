@@ -120,11 +120,11 @@ test('fetches back off while the service fails, and the old keys stay', () => {
   host.wait(1);
   host.answer(host.calls.pop(), 200, keySet('rs'));
   host.wait(300_000);
-  const bad = [[503, 'upstream connect error'], [undefined, ''], [200, 'junk'], [200, '{"keys":[]}'], [200, ' '.repeat(300_000)], [404, '']];
+  const invalidResponses = [[503, 'upstream connect error'], [undefined, ''], [200, 'junk'], [200, '{"keys":[]}'], [200, ' '.repeat(300_000)], [404, '']];
   let fetches = 0;
   for (let ms = 0; ms < 120_000; ms += 50) {
     const fetch = host.calls.pop();
-    if (fetch) host.answer(fetch, ...bad[fetches++ % bad.length]);
+    if (fetch) host.answer(fetch, ...invalidResponses[fetches++ % invalidResponses.length]);
     host.wait(50);
   }
   assert.ok(fetches >= 6 && fetches <= 14, `${fetches} fetches in two minutes`);
@@ -195,10 +195,10 @@ test('a placement needs few host calls', () => {
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
   host.counts = {};
   host.request(head('upgrade'));
-  const before = Object.values(host.counts).reduce((a, b) => a + b);
+  const beforeResponse = Object.values(host.counts).reduce((a, b) => a + b);
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
-  const all = Object.values(host.counts).reduce((a, b) => a + b);
+  const total = Object.values(host.counts).reduce((a, b) => a + b);
   // Headers, the cookie, the time, the callout; then context, status, body, time and histogram,
   // five headers, the access log's text, resume, the counter of streams.
-  assert.deepEqual([before, all - before], [4, 13]);
+  assert.deepEqual([beforeResponse, total - beforeResponse], [4, 13]);
 });

@@ -4,17 +4,17 @@ import { test } from 'node:test';
 import { CONTINUE, Host, PAUSE, STATUS } from './host.mjs';
 import { head, serviceBody, table } from './fixture.mjs';
 
-const shown = (headers) => headers.map(([name, value]) => `${name}: ${Buffer.from(value, 'latin1').toString('latin1')}`).sort();
+const toSortedLines = (headers) => headers.map(([name, value]) => `${name}: ${Buffer.from(value, 'latin1').toString('latin1')}`).sort();
 
 function expectedHeaders(entry) {
-  const { gone = [], set = {} } = entry.passed;
-  const kept = head(entry.request, entry).filter(([name]) => !gone.includes(name) && !(name in set));
-  const added = Object.entries(set).flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
-  return shown([...kept, ...added]);
+  const { gone: removed = [], set = {} } = entry.passed;
+  const unchanged = head(entry.request, entry).filter(([name]) => !removed.includes(name) && !(name in set));
+  const added = Object.entries(set).flatMap(([name, value]) => [value].flat().map((text) => [name, text]));
+  return toSortedLines([...unchanged, ...added]);
 }
 
 /** The forwarded headers of a request, with `{nonce}` where the table has it and the header is one. */
-function left(entry, request) {
+function forwardedHeaders(entry, request) {
   const isNonce = ([name, value]) => entry.passed.set?.[name] === '{nonce}' && /^[A-Za-z0-9+/]{22}==$/.test(value);
   return request.headers.map((header) => (isNonce(header) ? [header[0], '{nonce}'] : header));
 }
@@ -41,9 +41,9 @@ function checkReply(expected, request) {
     assert.equal(reply.details, expected.reason);
     if (expected.detail) assert.equal(body.detail, expected.detail);
   }
-  const sent = Object.fromEntries(reply.headers);
+  const actual = Object.fromEntries(reply.headers);
   for (const [name, value] of Object.entries(expected.headers ?? {})) {
-    assert.equal(sent[name] ?? null, value, name);
+    assert.equal(actual[name] ?? null, value, name);
   }
 }
 
@@ -59,7 +59,7 @@ function hostOf(name) {
   return hosts.get(name);
 }
 
-function run(entry) {
+function runCase(entry) {
   const host = hostOf(entry.config ?? 'default');
   const { service } = entry;
   host.calls.length = 0;
@@ -68,9 +68,9 @@ function run(entry) {
   host.fail = service?.failure === 'not-sent' ? { proxy_http_call: STATUS.INTERNAL_FAILURE } : {};
   const request = host.request(head(entry.request, entry));
   host.fail = {};
-  const called = service !== undefined && !['cluster-missing', 'not-sent'].includes(service.failure);
-  assert.equal(host.calls.length, called ? 1 : 0, 'callouts');
-  if (called) {
+  const isCallExpected = service !== undefined && !['cluster-missing', 'not-sent'].includes(service.failure);
+  assert.equal(host.calls.length, isCallExpected ? 1 : 0, 'callouts');
+  if (isCallExpected) {
     const [call] = host.calls;
     assert.equal(request.action, PAUSE);
     assert.equal(request.replies.length + request.resumed, 0);
@@ -79,9 +79,9 @@ function run(entry) {
   }
   if (entry.passed) {
     assert.equal(request.replies.length, 0);
-    assert.equal(request.resumed, called ? 1 : 0);
-    assert.equal(request.action, called ? PAUSE : CONTINUE);
-    assert.deepEqual(shown(left(entry, request)), expectedHeaders(entry));
+    assert.equal(request.resumed, isCallExpected ? 1 : 0);
+    assert.equal(request.action, isCallExpected ? PAUSE : CONTINUE);
+    assert.deepEqual(toSortedLines(forwardedHeaders(entry, request)), expectedHeaders(entry));
     if (entry.passed.session_ref) assert.equal(request.properties.berth.split(' ')[0], `session=${entry.passed.session_ref}`);
   } else {
     assert.equal(request.action, PAUSE);
@@ -93,4 +93,4 @@ function run(entry) {
   host.done(request);
 }
 
-for (const entry of table.cases) test(entry.name, () => run(entry));
+for (const entry of table.cases) test(entry.name, () => runCase(entry));

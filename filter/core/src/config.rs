@@ -77,14 +77,16 @@ impl Config {
     /// # Errors
     /// A wrong type or an unknown field alone, else every invalid value. Each error names its field.
     pub fn parse(bytes: &[u8], env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
-        let single = |error: String| ConfigErrors(vec![error]);
+        let single_error = |error: String| ConfigErrors(vec![error]);
         // JSON first: prost skips unknown fields, so some texts would decode as a Struct. No Struct is valid JSON.
         let json = match serde_json::from_slice(bytes) {
             Ok(json) => json,
-            Err(error) => proto_struct::to_json(bytes).ok_or_else(|| single(error.to_string()))?,
+            Err(error) => {
+                proto_struct::to_json(bytes).ok_or_else(|| single_error(error.to_string()))?
+            }
         };
-        let raw: schema::Config =
-            serde_path_to_error::deserialize(json).map_err(|error| single(error.to_string()))?;
+        let raw: schema::Config = serde_path_to_error::deserialize(json)
+            .map_err(|error| single_error(error.to_string()))?;
         validate::validate(raw, env)
     }
 }

@@ -158,8 +158,8 @@ impl Gateway {
     /// Begins a tick, before [`Self::tick_actions`]: the streams to reset.
     pub fn begin_tick(&mut self, now: u64) -> DueActions {
         if now < self.last_tick {
-            let by = self.last_tick.saturating_sub(now);
-            self.streams.clock_moved_back(by);
+            let moved_back_ms = self.last_tick.saturating_sub(now);
+            self.streams.clock_moved_back(moved_back_ms);
             self.reports.clock_moved_back(now);
             self.feed.clock_moved_back(now);
             self.clock_was_set_back = true;
@@ -225,7 +225,7 @@ impl Gateway {
         }
         // Before the first poll sessions may have ended without an event. A token that was cached by a later clock
         // would be used for too long.
-        let mut told = Told {
+        let mut invalidation = Told {
             lost: answer.resync || is_first || std::mem::take(&mut self.clock_was_set_back),
             ..Told::default()
         };
@@ -233,9 +233,9 @@ impl Gateway {
             self.reports.list();
         }
         for event in answer.events {
-            told.ended.extend(self.apply(event, now, random));
+            invalidation.ended.extend(self.apply(event, now, random));
         }
-        Some(told)
+        Some(invalidation)
     }
 
     /// Applies an event; returns the session that it ends.
@@ -283,9 +283,9 @@ impl Gateway {
         if answer.resync {
             self.reports.list();
         }
-        let lost = answer.resync;
+        let lost_all = answer.resync;
         Some(Told {
-            lost,
+            lost: lost_all,
             ..Told::default()
         })
     }

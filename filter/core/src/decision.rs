@@ -74,7 +74,7 @@ pub fn decide<'a>(
         return refuse(None, &client, RejectReason::NoRoute.into());
     };
     let index = Some(index);
-    let pass = |mutations| RoutedDecision {
+    let pass_through = |mutations| RoutedDecision {
         route: index,
         decision: Decision::Pass(mutations),
     };
@@ -87,7 +87,7 @@ pub fn decide<'a>(
         complete_handshake(request.handshake, &mut mutations);
     }
     if route.action == Action::Bypass {
-        return pass(mutations);
+        return pass_through(mutations);
     }
     // A WebSocket of such a route is not a placed stream: it would outlive its session.
     if request.upgrade && route.action == Action::Authenticate {
@@ -115,9 +115,9 @@ pub fn decide<'a>(
         (_, Credential::SessionBearer(token)) => bearer_call(config, token),
         (_, Credential::Bearer(token)) => {
             mutations.push(HeaderMutation::authorization(bearer(token)));
-            return pass(mutations);
+            return pass_through(mutations);
         }
-        (_, Credential::Anonymous) => return pass(mutations),
+        (_, Credential::Anonymous) => return pass_through(mutations),
     };
     let callout = match callout {
         Ok(callout) => callout,
@@ -159,8 +159,8 @@ fn authenticate<'a>(
     route: &Route,
 ) -> Result<Credential<'a>, Rejection> {
     if request.upgrade {
-        let own = Origin::from_parts(request.scheme, request.authority);
-        if !origin::is_allowed(request.origin, own.as_ref(), &config.origins) {
+        let own_origin = Origin::from_parts(request.scheme, request.authority);
+        if !origin::is_allowed(request.origin, own_origin.as_ref(), &config.origins) {
             return Err(RejectReason::OriginDenied.into());
         }
     }

@@ -35,7 +35,7 @@ pub fn is_read(name: &str) -> bool {
     is_prefixed(name, b"sec-websocket-")
         || READ_HEADERS
             .iter()
-            .any(|own| same_name(name, own.as_bytes()))
+            .any(|reserved| same_name(name, reserved.as_bytes()))
 }
 
 /// Name and value of one header.
@@ -204,24 +204,26 @@ fn is_internal(name: &[u8], configured: &[String]) -> bool {
     is_prefixed(name, INTERNAL_PREFIX)
         || INTERNAL_HEADERS
             .iter()
-            .any(|own| same_name(name, own.as_bytes()))
-        || configured.iter().any(|own| same_name(name, own.as_bytes()))
+            .any(|reserved| same_name(name, reserved.as_bytes()))
+        || configured
+            .iter()
+            .any(|reserved| same_name(name, reserved.as_bytes()))
 }
 
 fn is_prefixed(name: &[u8], prefix: &[u8]) -> bool {
-    let start = name.get(..prefix.len());
-    start.is_some_and(|start| same_name(start, prefix))
+    let head = name.get(..prefix.len());
+    head.is_some_and(|head| same_name(head, prefix))
 }
 
-fn same_name(name: &[u8], known: &[u8]) -> bool {
+fn same_name(name: &[u8], expected: &[u8]) -> bool {
     let folded = |byte: u8| match byte {
         b'_' => b'-',
         byte => byte.to_ascii_lowercase(),
     };
-    name.len() == known.len()
+    name.len() == expected.len()
         && name
             .iter()
-            .zip(known)
+            .zip(expected)
             .all(|(a, b)| folded(*a) == folded(*b))
 }
 

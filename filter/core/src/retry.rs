@@ -112,7 +112,7 @@ impl RetrySchedule {
         self.jitter = Some(state);
         let half = wait_ms / 2;
         match (state >> 33).checked_rem(half.saturating_add(1)) {
-            Some(less) => wait_ms.saturating_sub(less),
+            Some(reduction_ms) => wait_ms.saturating_sub(reduction_ms),
             None => wait_ms,
         }
     }
@@ -120,8 +120,10 @@ impl RetrySchedule {
     /// Makes the next call due earlier, but not within `gap_ms` of the last one, and not while calls fail.
     pub fn expedite(&mut self, gap_ms: u64) {
         if self.failures == 0 {
-            let soon = self.last_start.map_or(0, |at| at.saturating_add(gap_ms));
-            self.next = self.next.min(soon);
+            let earliest_start = self
+                .last_start
+                .map_or(0, |started_at| started_at.saturating_add(gap_ms));
+            self.next = self.next.min(earliest_start);
         }
     }
 }
@@ -151,22 +153,22 @@ mod tests {
     fn back_off_doubles_up_to_its_maximum() {
         let mut schedule = schedule();
         let mut now = 0;
-        let mut waits = Vec::new();
+        let mut wait_times = Vec::new();
         for _ in 0..10 {
             schedule.started(now);
             schedule.failed(now);
-            let due = (now..).find(|t| schedule.is_due(*t)).unwrap();
-            waits.push(due - now);
-            now = due;
+            let due_at = (now..).find(|t| schedule.is_due(*t)).unwrap();
+            wait_times.push(due_at - now);
+            now = due_at;
         }
-        assert_eq!(waits[..4], [250, 500, 1000, 2000]);
-        assert_eq!(waits[9], 30_000);
+        assert_eq!(wait_times[..4], [250, 500, 1000, 2000]);
+        assert_eq!(wait_times[9], 30_000);
         assert_eq!(schedule.failures(), 10);
     }
 
     #[test]
     fn jitter_spreads_waits_over_the_second_half_of_the_back_off() {
-        let waits: Vec<u64> = (0..1_000)
+        let wait_times: Vec<u64> = (0..1_000)
             .map(|seed| {
                 let mut schedule = schedule().with_jitter(seed * 0x9e37_79b9_7f4a_7c15);
                 schedule.started(0);
@@ -174,11 +176,11 @@ mod tests {
                 (0..).find(|t| schedule.is_due(*t)).unwrap()
             })
             .collect();
-        assert!(waits.iter().all(|wait| (125..=250).contains(wait)));
-        let early = waits.iter().filter(|wait| **wait < 188).count();
+        assert!(wait_times.iter().all(|wait| (125..=250).contains(wait)));
+        let early_count = wait_times.iter().filter(|wait| **wait < 188).count();
         assert!(
-            (400..600).contains(&early),
-            "{early} of 1,000 in the first half"
+            (400..600).contains(&early_count),
+            "{early_count} of 1,000 in the first half"
         );
     }
 

@@ -62,8 +62,8 @@ impl MaxAge {
     /// The age of one WebSocket in milliseconds; `random` is in `0.0..1.0`.
     #[must_use]
     pub fn sample_ms(&self, random: f64) -> u64 {
-        let less = fraction_of(self.ms, self.jitter * random);
-        self.ms.saturating_sub(less)
+        let reduction_ms = fraction_of(self.ms, self.jitter * random);
+        self.ms.saturating_sub(reduction_ms)
     }
 }
 
@@ -75,8 +75,8 @@ impl MaxAge {
     clippy::cast_precision_loss,
     reason = "days in milliseconds are exact in f64, and a part is no larger than the whole"
 )]
-pub fn fraction_of(ms: u64, share: f64) -> u64 {
-    ((ms as f64) * share.clamp(0.0, 1.0)) as u64
+pub fn fraction_of(ms: u64, fraction: f64) -> u64 {
+    ((ms as f64) * fraction.clamp(0.0, 1.0)) as u64
 }
 
 /// The paths that a route matches, always without the query.

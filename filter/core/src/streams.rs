@@ -102,13 +102,18 @@ impl StreamEntry {
     /// When it must end, and why.
     fn end(&self) -> (u64, CloseReason) {
         let session = self.placed.session_expires_at.saturating_mul(1000);
-        let ends = [
+        let deadlines = [
             Some((session, CloseReason::Expired)),
-            self.max_age_at.map(|at| (at, CloseReason::TooOld)),
-            self.drain_at.map(|at| (at, CloseReason::Drained)),
+            self.max_age_at
+                .map(|deadline| (deadline, CloseReason::TooOld)),
+            self.drain_at
+                .map(|deadline| (deadline, CloseReason::Drained)),
         ];
-        let first = ends.into_iter().flatten().min_by_key(|(at, _)| *at);
-        first.unwrap_or((session, CloseReason::Expired))
+        let earliest = deadlines
+            .into_iter()
+            .flatten()
+            .min_by_key(|(deadline, _)| *deadline);
+        earliest.unwrap_or((session, CloseReason::Expired))
     }
 
     fn priority(&self) -> ClosePriority {
@@ -120,8 +125,8 @@ impl StreamEntry {
     }
 
     fn warning_at(&self) -> Option<u64> {
-        let at = self.max_age_at.filter(|_| !self.warned)?;
-        Some(at.saturating_sub(WARNING_MS))
+        let max_age_at = self.max_age_at.filter(|_| !self.warned)?;
+        Some(max_age_at.saturating_sub(WARNING_MS))
     }
 }
 
@@ -201,7 +206,7 @@ impl Streams {
         let interceptor = FrameInterceptor::new(Rc::clone(&session), Rc::clone(&state));
         self.by_session.entry(session).or_default().push(id);
         let max_age = placed.max_age.as_ref();
-        let mut open = StreamEntry {
+        let mut stream = StreamEntry {
             state,
             opened_at: now,
             max_age_at: max_age.map(|age| now.saturating_add(age.sample_ms(random))),
@@ -211,23 +216,24 @@ impl Streams {
             next: 0,
             scheduled_as: ClosePriority::None,
         };
-        schedule(&mut self.deadlines, id, &mut open, None);
-        self.open.insert(id, open);
+        schedule(&mut self.deadlines, id, &mut stream, None);
+        self.open.insert(id, stream);
         interceptor
     }
 
     /// Removes a stream that has ended.
     pub fn close(&mut self, id: u32, now: u64, summary: StreamSummary) -> Option<ClosedStream> {
-        let open = self.open.remove(&id)?;
-        self.deadlines.remove(&(open.scheduled_as, open.next, id));
-        let session = open.placed.session_ref.as_str();
+        let stream = self.open.remove(&id)?;
+        self.deadlines
+            .remove(&(stream.scheduled_as, stream.next, id));
+        let session = stream.placed.session_ref.as_str();
         if let Some(ids) = self.by_session.get_mut(session) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
                 self.by_session.remove(session);
             }
         }
-        let reason = match (open.state.close_reason.get(), summary.status) {
+        let reason = match (stream.state.close_reason.get(), summary.status) {
             (Some(reason), _) => {
                 self.closing = self.closing.saturating_sub(1);
                 reason
@@ -237,9 +243,9 @@ impl Streams {
             (None, Some(_)) => CloseReason::Refused,
         };
         Some(ClosedStream {
-            stream: open.placed.stream,
+            stream: stream.placed.stream,
             reason,
-            duration_ms: now.saturating_sub(open.opened_at),
+            duration_ms: now.saturating_sub(stream.opened_at),
             bytes_received: summary.received,
             bytes_sent: summary.sent,
         })
@@ -253,26 +259,26 @@ impl Streams {
     /// A stream as it is reported.
     #[must_use]
     pub fn describe(&self, id: u32) -> Option<OpenStream> {
-        let open = self.open.get(&id)?;
+        let stream = self.open.get(&id)?;
         Some(OpenStream {
-            stream: open.placed.stream.clone(),
-            session_ref: open.placed.session_ref.clone(),
-            pool: open.placed.pool.clone(),
-            engine: open.placed.engine.clone(),
-            opened_at: open.opened_at / 1000,
+            stream: stream.placed.stream.clone(),
+            session_ref: stream.placed.session_ref.clone(),
+            pool: stream.placed.pool.clone(),
+            engine: stream.placed.engine.clone(),
+            opened_at: stream.opened_at / 1000,
         })
     }
 }
 
-/// Schedules the next deadline of a stream: `at`, or the first expiry or warning that it has.
-fn schedule(deadlines: &mut Deadlines, id: u32, open: &mut StreamEntry, at: Option<u64>) {
-    deadlines.remove(&(open.scheduled_as, open.next, id));
-    open.scheduled_as = open.priority();
-    open.next = at.unwrap_or_else(|| {
-        let (end, _) = open.end();
-        open.warning_at().map_or(end, |warning| warning.min(end))
+/// Schedules the next deadline of a stream: `deadline`, or the first expiry or warning that it has.
+fn schedule(deadlines: &mut Deadlines, id: u32, stream: &mut StreamEntry, deadline: Option<u64>) {
+    deadlines.remove(&(stream.scheduled_as, stream.next, id));
+    stream.scheduled_as = stream.priority();
+    stream.next = deadline.unwrap_or_else(|| {
+        let (end, _) = stream.end();
+        stream.warning_at().map_or(end, |warning| warning.min(end))
     });
-    deadlines.insert((open.scheduled_as, open.next, id));
+    deadlines.insert((stream.scheduled_as, stream.next, id));
 }
 
 #[cfg(test)]

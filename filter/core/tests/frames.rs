@@ -55,11 +55,14 @@ fn bytes(frame: &Frame) -> Vec<u8> {
 }
 
 /// Splits bytes at these relative positions.
-fn cut<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
-    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-    places.extend([0, bytes.len()]);
-    places.sort_unstable();
-    places
+fn cut<'a>(bytes: &'a [u8], cut_points: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+    let mut positions: Vec<usize> = cut_points
+        .iter()
+        .map(|index| index.index(bytes.len() + 1))
+        .collect();
+    positions.extend([0, bytes.len()]);
+    positions.sort_unstable();
+    positions
         .windows(2)
         .map(|pair| &bytes[pair[0]..pair[1]])
         .collect()

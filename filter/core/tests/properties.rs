@@ -22,11 +22,11 @@ const NAME: &str = "berth";
 /// Cookies that are not the login cookie, in any spelling.
 fn other_cookie() -> impl Strategy<Value = Vec<u8>> {
     let plain = "[a-z ]{0,6}(=[ -:<-~]{0,12})?".prop_map(String::into_bytes);
-    let wild = prop::collection::vec(
+    let arbitrary = prop::collection::vec(
         any::<u8>().prop_filter("no separator", |b| *b != b';'),
         0..12,
     );
-    prop_oneof![plain, wild].prop_filter("another name", |pair| {
+    prop_oneof![plain, arbitrary].prop_filter("another name", |pair| {
         let name = pair.split(|b| *b == b'=').next().unwrap();
         name.trim_ascii() != NAME.as_bytes()
     })
@@ -196,6 +196,6 @@ const KNOWN: &[&str] = &[
 ];
 
 fn head_name() -> impl Strategy<Value = Vec<u8>> {
-    let known = prop::sample::select(KNOWN).prop_map(|name| name.as_bytes().to_vec());
-    prop_oneof![known, prop::collection::vec(any::<u8>(), 0..8)]
+    let known_name = prop::sample::select(KNOWN).prop_map(|name| name.as_bytes().to_vec());
+    prop_oneof![known_name, prop::collection::vec(any::<u8>(), 0..8)]
 }

@@ -155,11 +155,12 @@ fn run(table: &Value, case: &Value, config: &Config) -> (End, Option<(String, Va
 
 fn expected_headers(table: &Value, case: &Value) -> Headers {
     let mut headers = request(table, case);
-    let passed = &case["passed"];
+    let expected_headers = &case["passed"];
     headers.retain(|(name, _)| {
-        !list(&passed["gone"]).any(|gone| gone == name) && passed["set"].get(name).is_none()
+        !list(&expected_headers["gone"]).any(|removed| removed == name)
+            && expected_headers["set"].get(name).is_none()
     });
-    for (name, value) in object(&passed["set"]) {
+    for (name, value) in object(&expected_headers["set"]) {
         match value {
             Value::Array(values) => {
                 headers.extend(values.iter().map(|v| (name.clone(), bytes(text(v)))));
@@ -183,9 +184,9 @@ fn check_reply(name: &str, expected: &Value, reply: &LocalReply) {
         }
     }
     for (header, value) in object(&expected["headers"]) {
-        let sent = reply.headers.iter().find(|(n, _)| n == header);
+        let actual = reply.headers.iter().find(|(n, _)| n == header);
         assert_eq!(
-            sent.map(|(_, v)| v.as_str()),
+            actual.map(|(_, v)| v.as_str()),
             value.as_str(),
             "{name}: {header}"
         );
@@ -196,7 +197,7 @@ fn check_reply(name: &str, expected: &Value, reply: &LocalReply) {
 fn every_case_ends_as_the_table_says() {
     let table = table();
     let mut reasons = BTreeSet::new();
-    let mut ran = 0;
+    let mut cases_run = 0;
     for case in list(&table["cases"]) {
         let name = text(&case["name"]);
         let config = case["config"].as_str().unwrap_or("default");
@@ -229,9 +230,9 @@ fn every_case_ends_as_the_table_says() {
                 reasons.insert(reply.reason.as_str());
             }
         }
-        ran += 1;
+        cases_run += 1;
     }
-    assert_eq!(ran, table["cases"].as_array().unwrap().len());
+    assert_eq!(cases_run, table["cases"].as_array().unwrap().len());
     let missing: Vec<&str> = RejectReason::ALL
         .iter()
         .map(|reason| reason.as_str())

@@ -53,19 +53,19 @@ impl Headers {
     /// Name and value of each header. Layout: a count, then two sizes for each, then the bytes of each name and value,
     /// each followed by a zero byte.
     pub(crate) fn iter(&self) -> Option<impl Iterator<Item = Header<'_>>> {
-        let (count, rest) = self.0.split_first_chunk::<4>()?;
+        let (count, tail) = self.0.split_first_chunk::<4>()?;
         let sizes = (u32::from_le_bytes(*count) as usize).checked_mul(8)?;
-        let (sizes, mut bytes) = rest.split_at_checked(sizes)?;
-        let mut take = move |size: &[u8]| {
+        let (sizes, mut bytes) = tail.split_at_checked(sizes)?;
+        let mut next_text = move |size: &[u8]| {
             let size = u32::from_le_bytes(*size.first_chunk::<4>()?) as usize;
-            let (text, rest) = bytes.split_at_checked(size)?;
-            bytes = rest.get(1..)?;
+            let (text, tail) = bytes.split_at_checked(size)?;
+            bytes = tail.get(1..)?;
             Some(text)
         };
         let mut pairs = Vec::with_capacity(sizes.len() / 8);
         for pair in sizes.chunks_exact(8) {
             let (name, value) = pair.split_at_checked(4)?;
-            pairs.push((take(name)?, take(value)?));
+            pairs.push((next_text(name)?, next_text(value)?));
         }
         Some(pairs.into_iter())
     }
@@ -111,9 +111,9 @@ fn nonce(bits: u128) -> String {
 }
 
 /// Removes every header of this name.
-fn remove(from: MapType, name: &str) -> Result<()> {
+fn remove(map: MapType, name: &str) -> Result<()> {
     // SAFETY: pointer and size are of a live text.
-    checked(unsafe { proxy_remove_header_map_value(from as u32, name.as_ptr(), name.len()) })
+    checked(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
 }
 
 /// Replaces every request header of this name by one.

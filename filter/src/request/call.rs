@@ -46,8 +46,8 @@ impl RequestHandle {
             return self.call(shared, callout, pending);
         };
         let now = shared.gateway.upper_bound_now();
-        let fresh = shared.gateway.want_events(now);
-        if let Some(token) = shared.token_cache.find(&key, now, fresh) {
+        let events_current = shared.gateway.want_events(now);
+        if let Some(token) = shared.token_cache.find(&key, now, events_current) {
             shared.metrics.cache(CacheResult::Hit);
             shared.gateway.active(&token.session_ref);
             let outcome = pending.complete(&shared.config, &Ok(token));
@@ -83,16 +83,16 @@ impl RequestHandle {
             body,
             shared: key,
         } = callout;
-        let since = abi::now_us().unwrap_or_default();
+        let started_us = abi::now_us().unwrap_or_default();
         let flight = key.map(|key| (key, body.clone()));
         let handler: Rc<dyn ResponseHandler> = self.clone();
         let requester = Requester {
             context_id: self.id,
             handle: handler,
         };
-        let sent = match shared
+        let transport = match shared
             .call_stream
-            .call(path, body, requester, since / 1_000)
+            .call(path, body, requester, started_us / 1_000)
         {
             Ok(id) => {
                 shared.gateway.expedite_tick();
@@ -103,14 +103,14 @@ impl RequestHandle {
                 post(service, self.id, path, &body, service.timeout_ms).map(Transport::HttpCall)
             }
         };
-        let error = match sent {
+        let error = match transport {
             Ok(transport) => {
                 if let Some((key, body)) = flight {
                     shared.token_cache.start(key, self.id, body);
                 }
                 self.state.set(State::Calling(Call {
                     transport,
-                    since,
+                    since: started_us,
                     pending,
                     shared: key,
                 }));
@@ -135,7 +135,7 @@ impl RequestHandle {
                 }
             }
             State::Waiting(key, _) => self.leave(shared, &key),
-            other => self.state.set(other),
+            other_state => self.state.set(other_state),
         }
     }
 
@@ -152,8 +152,8 @@ impl ResponseHandler for RequestHandle {
         let call = match self.state.take() {
             State::Calling(call) => call,
             // The client has disconnected.
-            other => {
-                self.state.set(other);
+            other_state => {
+                self.state.set(other_state);
                 if let Some(response) = &response {
                     shared.gateway.release_placement(response);
                 }

@@ -33,11 +33,11 @@ impl Write for BoundedWriter<'_, '_> {
     /// Fails at the bound, so that the rest is not even formatted.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for char in text.chars() {
-            let Some(left) = self.chars_left.checked_sub(1) else {
+            let Some(chars_left) = self.chars_left.checked_sub(1) else {
                 self.is_cut = true;
                 return Err(fmt::Error);
             };
-            self.chars_left = left;
+            self.chars_left = chars_left;
             match char {
                 '"' | '\'' | '\\' => self.out.write_char(char)?,
                 _ => write!(self.out, "{}", char.escape_debug())?,
@@ -55,8 +55,8 @@ mod tests {
     fn an_ordinary_text_is_printed_unchanged() {
         let text = "no route to host 'ä', path \"/a\\b\"";
         assert_eq!(Excerpt(text).to_string(), text);
-        let longest = "x".repeat(MAX_CHARS);
-        assert_eq!(Excerpt(&longest).to_string(), longest);
+        let longest_text = "x".repeat(MAX_CHARS);
+        assert_eq!(Excerpt(&longest_text).to_string(), longest_text);
     }
 
     #[test]

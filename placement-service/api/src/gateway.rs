@@ -62,9 +62,9 @@ pub fn is_version(text: &str) -> bool {
     (1..=MAX_VERSION).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-fn is_valid_name(text: &str, most: usize) -> bool {
+fn is_valid_name(text: &str, max_len: usize) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    (1..=most).contains(&text.len()) && text.bytes().all(plain)
+    (1..=max_len).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// The changes since the gateway's previous report.
@@ -277,7 +277,7 @@ pub enum GatewayEvent {
 
 fn known_or_revoked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CloseReason, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let known = CloseReason::ALL.into_iter();
-    let mut known = known.filter(|reason| reason.as_str() == text);
-    Ok(known.next().unwrap_or(CloseReason::Revoked))
+    let reasons = CloseReason::ALL.into_iter();
+    let mut matching = reasons.filter(|reason| reason.as_str() == text);
+    Ok(matching.next().unwrap_or(CloseReason::Revoked))
 }

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 fn golden<T: Serialize + DeserializeOwned>(text: &str) -> Value {
     let typed: T = serde_json::from_str(text).unwrap();
-    let again = serde_json::to_value(&typed).unwrap();
-    assert_eq!(again, serde_json::from_str::<Value>(text).unwrap());
-    again
+    let serialised = serde_json::to_value(&typed).unwrap();
+    assert_eq!(serialised, serde_json::from_str::<Value>(text).unwrap());
+    serialised
 }
 
 #[test]
@@ -60,13 +60,13 @@ fn an_event_of_an_unknown_type_is_accepted() {
 
 #[test]
 fn an_unknown_reason_of_a_session_end_is_read_as_revoked() {
-    let ended = |reason: &str| {
+    let parse_end = |reason: &str| {
         let event = format!(r#"{{"type":"session-ended","session_ref":"r","reason":{reason}}}"#);
         let text = format!(r#"{{"cursor":"c","events":[{event}]}}"#);
         let answer = serde_json::from_str::<GatewayAnswer>(&text);
         answer.map(|mut answer| answer.events.remove(0))
     };
-    for (said, reason) in [
+    for (text_reason, reason) in [
         ("\"expired\"", CloseReason::Expired),
         ("\"bored\"", CloseReason::Revoked),
     ] {
@@ -75,9 +75,9 @@ fn an_unknown_reason_of_a_session_end_is_read_as_revoked() {
             session_ref,
             reason,
         };
-        assert_eq!(ended(said).unwrap(), expected);
+        assert_eq!(parse_end(text_reason).unwrap(), expected);
     }
-    assert!(ended("7").is_err());
+    assert!(parse_end("7").is_err());
 }
 
 #[test]
@@ -97,9 +97,9 @@ fn reasons_are_unique_and_serialise_as_their_constant() {
             serde_json::to_value(reason).unwrap(),
             Value::from(reason.as_str())
         );
-        let same = RejectReason::ALL
+        let same_text = RejectReason::ALL
             .iter()
             .filter(|r| r.as_str() == reason.as_str());
-        assert_eq!(same.count(), 1);
+        assert_eq!(same_text.count(), 1);
     }
 }

@@ -45,20 +45,20 @@ const STYLE = `
 
 /** Creates an element with properties (`role`, `for` and `aria-*` as attributes) and children. */
 export function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
+  const created = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith('aria-') || name === 'role' || name === 'for') made.setAttribute(name, value);
-    else made[name] = value;
+    if (name.startsWith('aria-') || name === 'role' || name === 'for') created.setAttribute(name, value);
+    else created[name] = value;
   }
-  made.append(...children);
-  return made;
+  created.append(...children);
+  return created;
 }
 
 /**
- * Shows a modal dialog. Its child `#title` is its name, `#about` its description. `dismissed` is called when the user
+ * Shows a modal dialog. Its child `#title` is its name, `#about` its description. `onDismiss` is called when the user
  * closes it (Escape). Returns a function that closes it without that call; the focus returns to its earlier element.
  */
-export function showDialog(kind, role, children, dismissed) {
+export function showDialog(kind, role, children, onDismiss) {
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(STYLE);
   const host = element('div');
@@ -71,15 +71,15 @@ export function showDialog(kind, role, children, dismissed) {
   document.body.append(host);
   dialog.showModal();
   const close = () => {
-    dialog.removeEventListener('close', byUser);
+    dialog.removeEventListener('close', onUserClose);
     dialog.close();
     host.remove();
   };
   // `close` instead of `cancel`: browsers may skip `cancel`, so that no page can trap its user.
-  const byUser = () => {
+  const onUserClose = () => {
     close();
-    dismissed();
+    onDismiss();
   };
-  dialog.addEventListener('close', byUser);
+  dialog.addEventListener('close', onUserClose);
   return close;
 }

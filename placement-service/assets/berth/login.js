@@ -4,13 +4,13 @@ import { element, showDialog } from './dialog.js';
 
 /**
  * Shows the dialog until `close()` is called, and passes each attempt to `logIn(name, password)`, which resolves to
- * an error message or to nothing. `answered` resolves to `false` when the user cancels. A known name cannot be
+ * an error message or to nothing. `closed` resolves to `false` when the user cancels. A known name cannot be
  * edited. `early`: the session has not ended yet. With a `provider`, the login opens in a new tab, so that this page
  * stays; the caller closes the dialog when that login succeeds.
  */
 export function loginDialog({ name, provider, texts, early, logIn }) {
   let close;
-  const answered = new Promise((resolve) => {
+  const closed = new Promise((resolve) => {
     const alert = element('p', { className: 'alert', role: 'alert' });
     const account = element('input', {
       id: 'name', name: 'username', value: name ?? '', readOnly: Boolean(name), required: true, maxLength: 128,
@@ -20,9 +20,9 @@ export function loginDialog({ name, provider, texts, early, logIn }) {
       id: 'password', name: 'password', type: 'password', required: true, maxLength: 1024,
       autocomplete: 'current-password',
     });
-    const button = element('button', { className: 'primary', textContent: texts.logIn });
-    const cancel = element('button', { type: 'button', textContent: texts.cancel });
-    const elsewhere = element('a', {
+    const submitButton = element('button', { className: 'primary', textContent: texts.logIn });
+    const cancelButton = element('button', { type: 'button', textContent: texts.cancel });
+    const providerLink = element('a', {
       className: 'button primary', href: `/login/oidc/${encodeURIComponent(provider)}?return_to=%2F`, target: '_blank',
       textContent: `${texts.logInWith} ${provider}`,
     });
@@ -34,43 +34,43 @@ export function loginDialog({ name, provider, texts, early, logIn }) {
       'form', {},
       ...(provider ? [] : fields),
       alert,
-      element('div', { className: 'buttons' }, provider ? elsewhere : button, cancel),
+      element('div', { className: 'buttons' }, provider ? providerLink : submitButton, cancelButton),
     );
     let busy = false;
-    const waiting = (now) => {
-      busy = now;
+    const setBusy = (isBusy) => {
+      busy = isBusy;
       // `disabled` would remove the keyboard's focus.
-      button.setAttribute('aria-disabled', String(now));
-      button.textContent = now ? texts.loggingIn : texts.logIn;
+      submitButton.setAttribute('aria-disabled', String(isBusy));
+      submitButton.textContent = isBusy ? texts.loggingIn : texts.logIn;
     };
     form.addEventListener('submit', async (event) => {
       event.preventDefault();
       if (busy) return;
-      waiting(true);
+      setBusy(true);
       alert.textContent = '';
       const message = await logIn(account.value, password.value);
-      waiting(false);
+      setBusy(false);
       if (message === undefined) return;
       alert.textContent = message;
       password.value = '';
       password.focus();
     });
-    const shut = showDialog('login', 'dialog', [
+    const closeDialog = showDialog('login', 'dialog', [
       element('h2', { id: 'title', textContent: early ? texts.earlyTitle : texts.expiredTitle }),
       element('p', { id: 'about', textContent: about(texts, provider, early) }),
       form,
     ], () => resolve(false));
-    cancel.addEventListener('click', () => {
-      shut();
+    cancelButton.addEventListener('click', () => {
+      closeDialog();
       resolve(false);
     });
-    (provider ? elsewhere : name ? password : account).focus();
+    (provider ? providerLink : name ? password : account).focus();
     close = () => {
-      shut();
+      closeDialog();
       resolve(true);
     };
   });
-  return { answered, close };
+  return { closed, close };
 }
 
 function about(texts, provider, early) {

@@ -10,26 +10,26 @@ const LOGIN_TIMEOUT = 440;
 export async function withRelogin(input, init, { send, relogin, origin }) {
   const streamed = init?.body instanceof ReadableStream;
   const request = new Request(input, init);
-  const spare = streamed ? null : request.clone();
+  const copy = streamed ? null : request.clone();
   const { signal } = request;
-  const answer = await send(request);
-  if (answer.status !== LOGIN_TIMEOUT || new URL(request.url).origin !== origin) {
+  const response = await send(request);
+  if (response.status !== LOGIN_TIMEOUT || new URL(request.url).origin !== origin) {
     // Releases the copy of the body.
-    spare?.body?.cancel();
-    return answer;
+    copy?.body?.cancel();
+    return response;
   }
-  if (!(await unlessAborted(relogin(), signal))) return answer;
-  if (spare) return send(spare);
+  if (!(await unlessAborted(relogin(), signal))) return response;
+  if (copy) return send(copy);
   throw new TypeError(
-    'The session had expired, and a body that is a stream cannot be sent twice. The user has logged in again: send it anew.',
+    'The session had expired, and a body that is a stream cannot be sent twice. The user is logged in again: send the request once more.',
   );
 }
 
 function unlessAborted(promise, signal) {
   return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    if (signal.aborted) return stop();
-    signal.addEventListener('abort', stop, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+    const onAbort = () => reject(signal.reason);
+    if (signal.aborted) return onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
   });
 }

@@ -25,7 +25,7 @@ export function configure({ texts = {}, ...changes }) {
  * `{anonymous: true}`. The query is not an activity. Rejects when the service does not respond.
  */
 export function session() {
-  return state.ask();
+  return state.query();
 }
 
 /** Calls `callback` with `{account}` when the session has ended. Returns a function that unsubscribes. */

@@ -8,27 +8,27 @@ const REVOKED = 4403;
 /** The engine is drained: another engine takes the next connection. */
 const DRAINED = 4503;
 /** Longest reconnection delay in milliseconds after a drain. */
-const SOON = 250;
-const NORMAL = 1000;
-const CLOSED_BY_US = { code: NORMAL, reason: '', wasClean: true };
+const MAX_DRAIN_DELAY_MS = 250;
+const NORMAL_CLOSURE = 1000;
+const CLOSED_BY_PAGE = { code: NORMAL_CLOSURE, reason: '', wasClean: true };
 const TAB_KEY = 'berth-tab';
 const DEFAULTS = { minDelay: 500, maxDelay: 30_000, attempts: Infinity, stableAfter: 5000 };
 
 /** This tab's id for the placement service. */
-function tab() {
-  const known = sessionStorage.getItem(TAB_KEY);
-  if (known) return known;
+function tabId() {
+  const stored = sessionStorage.getItem(TAB_KEY);
+  if (stored) return stored;
   const bytes = crypto.getRandomValues(new Uint8Array(8));
-  const fresh = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  sessionStorage.setItem(TAB_KEY, fresh);
-  return fresh;
+  const id = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  sessionStorage.setItem(TAB_KEY, id);
+  return id;
 }
 
 function socketUrl(text) {
   const url = new URL(text, location.href);
   url.protocol = url.protocol.replace(/^http/, 'ws');
   // Appended to the text: setting a parameter would re-encode the others.
-  if (!url.searchParams.has('berth_tab')) url.search += `${url.search ? '&' : '?'}berth_tab=${tab()}`;
+  if (!url.searchParams.has('berth_tab')) url.search += `${url.search ? '&' : '?'}berth_tab=${tabId()}`;
   return url.href;
 }
 
@@ -114,69 +114,69 @@ export class BerthSocket extends EventTarget {
     this.#closing = true;
     if (this.state === 'waiting' || this.state === 'login') {
       clearTimeout(this.#timer);
-      queueMicrotask(() => this.#end(CLOSED_BY_US));
+      queueMicrotask(() => this.#closeForGood(CLOSED_BY_PAGE));
     }
   }
 
   #connect() {
-    this.#become('connecting');
+    this.#setState('connecting');
     const socket = new WebSocket(this.url, this.#protocols);
-    let opened = null;
+    let openedAt = null;
     socket.binaryType = this.#binaryType;
     socket.onopen = () => {
-      opened = performance.now();
-      this.#become('open');
-      this.#emit(new Event('open'));
+      openedAt = performance.now();
+      this.#setState('open');
+      this.#dispatch(new Event('open'));
     };
-    socket.onmessage = ({ data, origin }) => this.#emit(new MessageEvent('message', { data, origin }));
-    socket.onclose = (event) => this.#cut(event, opened);
+    socket.onmessage = ({ data, origin }) => this.#dispatch(new MessageEvent('message', { data, origin }));
+    socket.onclose = (event) => this.#onConnectionLost(event, openedAt);
     this.#socket = socket;
   }
 
-  #cut(event, opened) {
-    if (this.#closing || event.code === NORMAL || event.code === REVOKED) return this.#end(event);
-    if (opened !== null && performance.now() - opened >= this.#options.stableAfter) this.#attempt = 0;
-    if (event.code === DRAINED) return this.#again(event, Math.random() * SOON);
-    if (event.code === EXPIRED || opened === null) return this.#askFirst(event);
-    return this.#again(event);
+  #onConnectionLost(event, openedAt) {
+    if (this.#closing || event.code === NORMAL_CLOSURE || event.code === REVOKED) return this.#closeForGood(event);
+    if (openedAt !== null && performance.now() - openedAt >= this.#options.stableAfter) this.#attempt = 0;
+    if (event.code === DRAINED) return this.#reconnect(event, Math.random() * MAX_DRAIN_DELAY_MS);
+    if (event.code === EXPIRED || openedAt === null) return this.#checkSession(event);
+    return this.#reconnect(event);
   }
 
   /** The session may have ended: a browser does not report why an upgrade was rejected. */
-  async #askFirst(event) {
+  async #checkSession(event) {
     if (event.code !== EXPIRED) {
-      const session = await this.#session.ask().catch(() => null);
-      if (this.#closing) return this.#end(CLOSED_BY_US);
-      if (!session?.anonymous) return this.#again(event);
+      const session = await this.#session.query().catch(() => null);
+      if (this.#closing) return this.#closeForGood(CLOSED_BY_PAGE);
+      if (!session?.anonymous) return this.#reconnect(event);
       // No earlier login, so no dialog.
-      if (!this.#session.account) return this.#end(event);
+      if (!this.#session.account) return this.#closeForGood(event);
     }
-    this.#become('login', { code: event.code });
-    const back = await this.#session.relogin();
-    if (back) this.#again(event);
-    else this.#end({ code: EXPIRED, reason: 'session expired', wasClean: event.wasClean });
+    this.#setState('login', { code: event.code });
+    const hasSession = await this.#session.relogin();
+    if (hasSession) this.#reconnect(event);
+    else this.#closeForGood({ code: EXPIRED, reason: 'session expired', wasClean: event.wasClean });
   }
 
-  #again(event, delay = backoff(this.#attempt, this.#options)) {
-    if (this.#closing) return this.#end(CLOSED_BY_US);
-    if (this.#attempt >= this.#options.attempts) return this.#end(event);
+  #reconnect(event, delay = backoff(this.#attempt, this.#options)) {
+    if (this.#closing) return this.#closeForGood(CLOSED_BY_PAGE);
+    if (this.#attempt >= this.#options.attempts) return this.#closeForGood(event);
     this.#attempt += 1;
-    this.#become('waiting', { attempt: this.#attempt, delay, code: event.code });
+    this.#setState('waiting', { attempt: this.#attempt, delay, code: event.code });
     this.#timer = setTimeout(() => this.#connect(), delay);
   }
 
-  #end({ code, reason, wasClean }) {
+  #closeForGood({ code, reason, wasClean }) {
     if (this.state === 'closed') return;
-    this.#become('closed', { code });
-    if (!wasClean) this.#emit(new Event('error'));
-    this.#emit(new CloseEvent('close', { code, reason, wasClean }));
+    this.#setState('closed', { code });
+    if (!wasClean) this.#dispatch(new Event('error'));
+    this.#dispatch(new CloseEvent('close', { code, reason, wasClean }));
   }
 
-  #become(state, detail = {}) {
+  #setState(state, detail = {}) {
     this.state = state;
-    this.#emit(new CustomEvent('state', { detail: { state, ...detail } }));
+    this.#dispatch(new CustomEvent('state', { detail: { state, ...detail } }));
   }
 
-  #emit(event) {
+  #dispatch(event) {
     this.dispatchEvent(event);
     this[`on${event.type}`]?.(event);
   }

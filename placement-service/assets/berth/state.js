@@ -5,54 +5,54 @@ import { loginDialog } from './login.js';
 
 const CHANNEL = 'berth';
 /** Stores the account for pages that are loaded after the end of the session. */
-const KNOWN_KEY = 'berth-account';
+const ACCOUNT_KEY = 'berth-account';
 
 /** The login session from the view of this tab. */
 export class State {
   #options;
   /** The account of the latest session in this page, and its provider if it has one. */
-  #known = null;
+  #identity = null;
   #listeners = new Set();
   #onExpired = new Set();
   #channel = new BroadcastChannel(CHANNEL);
   #relogin = null;
   /** The page is about to be left: further results are ignored. */
-  #leaving = false;
+  #isLeaving = false;
 
   constructor(options) {
     this.#options = options;
     this.#channel.onmessage = ({ data }) => {
-      if (data === 'logout' && this.account) this.#loggedOut();
-      else this.ask().catch(() => {});
+      if (data === 'logout' && this.account) this.#openAfterLogout();
+      else this.query().catch(() => {});
     };
   }
 
   /** The account of the current or ended session; `undefined` without an earlier login. */
   get account() {
-    return this.#who()?.account;
+    return this.#storedIdentity()?.account;
   }
 
   /** Queries the service. The query is not an activity. */
-  async ask() {
-    return this.#learn(await call('GET', '/session'));
+  async query() {
+    return this.#applySession(await call('GET', '/session'));
   }
 
   /** Restarts the idle time. */
   async renew() {
-    const session = this.#learn(await call('POST', '/session/renew'));
+    const session = this.#applySession(await call('POST', '/session/renew'));
     this.#channel.postMessage('renewed');
     return session;
   }
 
   /** Ends the session and opens the home page, or the identity provider's logout page if there is one. */
   async logout() {
-    let answer;
+    let response;
     try {
       // `keepalive` completes the request even if the page is left at once.
-      answer = await call('POST', '/logout', undefined, { keepalive: true });
+      response = await call('POST', '/logout', undefined, { keepalive: true });
     } finally {
       this.#channel.postMessage('logout');
-      this.#loggedOut(answer?.logout_url);
+      this.#openAfterLogout(response?.logout_url);
     }
   }
 
@@ -73,33 +73,33 @@ export class State {
    * Resolves to `false` when the user cancels. `early` shows the dialog although the session is still active.
    */
   relogin({ early = false } = {}) {
-    this.#relogin ??= this.#again(early).finally(() => {
+    this.#relogin ??= this.#ensureSession(early).finally(() => {
       this.#relogin = null;
     });
     return this.#relogin;
   }
 
-  async #again(early) {
-    // The session may be active: another call or tab can have renewed it.
-    const session = await this.ask().catch(() => ({ anonymous: true }));
-    if (this.#leaving) return false;
+  async #ensureSession(early) {
+    // The session may be active: another call or tab may have renewed it.
+    const session = await this.query().catch(() => ({ anonymous: true }));
+    if (this.#isLeaving) return false;
     if (!session.anonymous && !early) return true;
-    if (session.anonymous) this.#tellExpired();
+    if (session.anonymous) this.#notifyExpired();
     const dialog = loginDialog({
       name: this.account,
-      provider: this.#who()?.provider,
+      provider: this.#storedIdentity()?.provider,
       texts: this.#options.texts,
       early: !session.anonymous,
       logIn: (name, password) => this.#logIn(name, password, dialog),
     });
     // A login elsewhere, such as in another tab, extends the absolute time.
-    const stop = this.listen((now) => {
-      if (!now.anonymous && !(now.absolute_remaining_s <= session.absolute_remaining_s)) dialog.close();
+    const unsubscribe = this.listen((current) => {
+      if (!current.anonymous && !(current.absolute_remaining_s <= session.absolute_remaining_s)) dialog.close();
     });
-    const back = await dialog.answered;
-    stop();
-    if (!back && session.anonymous) this.#leave();
-    return back && !this.#leaving;
+    const hasSession = await dialog.closed;
+    unsubscribe();
+    if (!hasSession && session.anonymous) this.#openPage();
+    return hasSession && !this.#isLeaving;
   }
 
   /** Resolves to an error message for the user, or to nothing after a successful login. */
@@ -118,30 +118,30 @@ export class State {
       return undefined;
     }
     this.#channel.postMessage('login');
-    await this.ask().catch(() => {});
+    await this.query().catch(() => {});
     dialog.close();
     return undefined;
   }
 
-  #who() {
-    return this.#known ?? JSON.parse(sessionStorage.getItem(KNOWN_KEY));
+  #storedIdentity() {
+    return this.#identity ?? JSON.parse(sessionStorage.getItem(ACCOUNT_KEY));
   }
 
-  #learn(session) {
-    if (this.#leaving) return session;
+  #applySession(session) {
+    if (this.#isLeaving) return session;
     if (!session.anonymous) {
-      const before = this.#known;
+      const previous = this.#identity;
       const { account, provider } = session;
-      this.#known = { account, provider };
-      sessionStorage.setItem(KNOWN_KEY, JSON.stringify(this.#known));
+      this.#identity = { account, provider };
+      sessionStorage.setItem(ACCOUNT_KEY, JSON.stringify(this.#identity));
       // The page shows data of another account. A provider's account is not the local account of the same name.
-      if (before && (before.account !== account || before.provider !== provider)) this.#leave();
+      if (previous && (previous.account !== account || previous.provider !== provider)) this.#openPage();
     }
     for (const listener of this.#listeners) listener(session);
     return session;
   }
 
-  #tellExpired() {
+  #notifyExpired() {
     const { account } = this;
     for (const callback of this.#onExpired) {
       try {
@@ -152,25 +152,25 @@ export class State {
     }
   }
 
-  #loggedOut(url) {
-    sessionStorage.removeItem(KNOWN_KEY);
-    this.#leave(url);
+  #openAfterLogout(url) {
+    sessionStorage.removeItem(ACCOUNT_KEY);
+    this.#openPage(url);
   }
 
-  #leave(url = this.#options.home) {
-    this.#leaving = true;
+  #openPage(url = this.#options.home) {
+    this.#isLeaving = true;
     location.assign(url);
   }
 }
 
 /** Calls the service. Rejects with an error that has the `status` of an unsuccessful response. */
-async function call(method, path, body, more) {
+async function call(method, path, body, extraOptions) {
   const headers = { accept: 'application/json' };
   if (body) headers['content-type'] = 'application/json';
-  const answer = await fetch(path, {
+  const response = await fetch(path, {
     method, headers, body: body && JSON.stringify(body), cache: 'no-store', credentials: 'same-origin', redirect: 'error',
-    ...more,
+    ...extraOptions,
   });
-  if (answer.ok) return answer.status === 204 ? null : answer.json();
-  throw Object.assign(new Error(`${method} ${path}: ${answer.status}`), { status: answer.status });
+  if (response.ok) return response.status === 204 ? null : response.json();
+  throw Object.assign(new Error(`${method} ${path}: ${response.status}`), { status: response.status });
 }

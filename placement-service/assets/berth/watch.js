@@ -1,4 +1,4 @@
-// Watches the time that the session has left: warns before its end, and requests a login after it. It queries the
+// Watches the remaining time of the session: warns before its end, and requests a login after it. It queries the
 // service at every step, because this machine's clock is not reliable.
 
 import { plan } from './plan.js';
@@ -6,7 +6,7 @@ import { warningDialog } from './warning.js';
 
 const SECOND_MS = 1000;
 /** Query interval during a warning: another tab or a call can be activity. */
-const ASK_EVERY_S = 5;
+const QUERY_INTERVAL_S = 5;
 /** Delay after a failed query. */
 const RETRY_MS = 15 * SECOND_MS;
 
@@ -17,7 +17,7 @@ export class Watch {
   #timer = 0;
   #started = false;
   /** Whether this page has had an active session. */
-  #lived = false;
+  #hadSession = false;
   #warning = null;
   /** The kind of warning that the user has dismissed. */
   #dismissed = null;
@@ -30,14 +30,14 @@ export class Watch {
   /** Starts watching. */
   start() {
     this.#started = true;
-    this.#state.listen((session) => this.#follow(session));
+    this.#state.listen((session) => this.#applySession(session));
     // Timers do not run while a machine sleeps.
     document.addEventListener('visibilitychange', () => {
       if (!document.hidden) this.check();
     });
     addEventListener('focus', () => this.check());
     addEventListener('pageshow', (event) => {
-      if (event.persisted) this.#cameBack();
+      if (event.persisted) this.#onRestored();
     });
     this.check();
   }
@@ -46,49 +46,49 @@ export class Watch {
   async check() {
     if (!this.#started) return;
     try {
-      await this.#state.ask();
+      await this.#state.query();
     } catch {
-      this.#wake(RETRY_MS, () => this.check());
+      this.#schedule(RETRY_MS, () => this.check());
     }
   }
 
-  #follow(session) {
+  #applySession(session) {
     const next = plan(session, this.#options.warnBefore);
-    if (next.what !== 'warn') {
+    if (next.step !== 'warn') {
       this.#close();
       this.#dismissed = null;
     }
-    if (next.what === 'over') {
+    if (next.step === 'ended') {
       clearTimeout(this.#timer);
-      if (this.#lived) this.#state.relogin();
-      this.#lived = false;
+      if (this.#hadSession) this.#state.relogin();
+      this.#hadSession = false;
       return;
     }
-    this.#lived = true;
-    if (next.what === 'wait') return this.#wake(next.ms, () => this.check());
+    this.#hadSession = true;
+    if (next.step === 'wait') return this.#schedule(next.ms, () => this.check());
     if (this.#warning?.kind !== next.kind) {
       this.#close();
       if (this.#dismissed !== next.kind) this.#warn(next.kind);
     }
-    this.#countDown(Date.now() + next.left * SECOND_MS, ASK_EVERY_S);
+    this.#countDown(Date.now() + next.remaining * SECOND_MS, QUERY_INTERVAL_S);
   }
 
-  #countDown(end, steps) {
-    const left = (end - Date.now()) / SECOND_MS;
-    this.#warning?.tell(left);
-    const ask = steps === 0 || left <= 0;
-    this.#wake(SECOND_MS, () => (ask ? this.check() : this.#countDown(end, steps - 1)));
+  #countDown(end, secondsToQuery) {
+    const remaining = (end - Date.now()) / SECOND_MS;
+    this.#warning?.update(remaining);
+    const isQueryDue = secondsToQuery === 0 || remaining <= 0;
+    this.#schedule(SECOND_MS, () => (isQueryDue ? this.check() : this.#countDown(end, secondsToQuery - 1)));
   }
 
   #warn(kind) {
     const state = this.#state;
-    const dismissed = () => {
+    const onDismiss = () => {
       this.#warning = null;
       this.#dismissed = kind;
     };
     const close = () => {
       this.#close();
-      dismissed();
+      onDismiss();
     };
     const renew = () => state.renew().then(() => true, () => false);
     const logInNow = async () => {
@@ -99,24 +99,24 @@ export class Watch {
     this.#warning = warningDialog({
       kind,
       texts: this.#options.texts,
-      first: kind === 'idle' ? renew : logInNow,
-      second: kind === 'idle' ? () => state.logout().catch(() => {}) : close,
-      dismissed,
+      onPrimary: kind === 'idle' ? renew : logInNow,
+      onSecondary: kind === 'idle' ? () => state.logout().catch(() => {}) : close,
+      onDismiss,
     });
   }
 
   /** The browser restored a page that was left earlier: reload it if its account is no longer logged in. */
-  async #cameBack() {
+  async #onRestored() {
     document.documentElement.hidden = true;
-    const before = this.#state.account;
-    const session = await this.#state.ask().catch(() => ({ anonymous: true }));
-    if (session.anonymous || session.account !== before) location.reload();
+    const accountBefore = this.#state.account;
+    const session = await this.#state.query().catch(() => ({ anonymous: true }));
+    if (session.anonymous || session.account !== accountBefore) location.reload();
     else document.documentElement.hidden = false;
   }
 
-  #wake(ms, then) {
+  #schedule(ms, callback) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(then, ms);
+    this.#timer = setTimeout(callback, ms);
   }
 
   #close() {

@@ -138,7 +138,7 @@ impl EngineAccounting {
     /// A gateway has reported a stream of the session `session_ref` open, which it is since `since`.
     pub fn opened(&self, stream: &str, session_ref: &str, since: Instant) {
         let mut state = self.update();
-        if let Some(unconfirmed) = state.streams.get(stream).map(|known| known.unconfirmed) {
+        if let Some(unconfirmed) = state.streams.get(stream).map(|record| record.unconfirmed) {
             state.unconfirmed.take(unconfirmed);
             return;
         }
@@ -147,7 +147,9 @@ impl EngineAccounting {
         if let Some(ledger) = &self.ledger {
             ledger.opened(&name);
         }
-        let is_unprobed = state.probed_at.is_none_or(|began| since + SETTLE > began);
+        let is_unprobed = state
+            .probed_at
+            .is_none_or(|probed_at| since + SETTLE > probed_at);
         let unprobed = if is_unprobed {
             state.add_unprobed(since, CostEstimate::default())
         } else {
@@ -162,23 +164,23 @@ impl EngineAccounting {
         state.streams.insert(name, stream);
     }
 
-    /// The stream is closed, or was never opened. `lasted`: the minimum time for which it was open. A stream that may
+    /// The stream is closed, or was never opened. `duration`: the minimum time for which it was open. A stream that may
     /// have closed before the last probe began is not subtracted from that probe's count, as the probe may not have
     /// counted it: until the next probe there may be fewer sessions than counted, never more. Closing a stream again
     /// has no effect. `false` when the stream is not in this accounting.
-    pub fn closed(&self, stream: &str, lasted: Duration, now: Instant) -> bool {
+    pub fn closed(&self, stream: &str, duration: Duration, now: Instant) -> bool {
         let mut state = self.update();
-        let Some(known) = state.streams.remove(stream) else {
+        let Some(record) = state.streams.remove(stream) else {
             return false;
         };
         if let Some(ledger) = &self.ledger {
             ledger.released(stream);
         }
-        state.unconfirmed.take(known.unconfirmed);
-        let earliest = known.since.checked_add(lasted);
+        state.unconfirmed.take(record.unconfirmed);
+        let earliest = record.since.checked_add(duration);
         let earliest = earliest.map_or(now, |earliest| earliest.min(now));
-        let was_probed = !state.remove_unprobed(known.unprobed);
-        if was_probed && state.probed_at.is_none_or(|began| earliest > began) {
+        let was_probed = !state.remove_unprobed(record.unprobed);
+        if was_probed && state.probed_at.is_none_or(|probed_at| earliest > probed_at) {
             state.closed.push(ClosedStream {
                 earliest,
                 latest: now,
@@ -187,36 +189,43 @@ impl EngineAccounting {
         true
     }
 
-    /// A probe that began at `began` saw this number of sessions.
-    pub fn apply_probed_sessions(&self, began: Instant, sessions: u32) {
+    /// A probe that began at `probe_start` saw this number of sessions.
+    pub fn apply_probed_sessions(&self, probe_start: Instant, sessions: u32) {
         let load = Load {
             sessions: Some(sessions),
             ..Load::default()
         };
-        self.apply_probe(began, &load);
+        self.apply_probe(probe_start, &load);
     }
 
-    /// The numbers of a probe that began at `began`. It has seen the placements that were made well before. Of those
+    /// The numbers of a probe that began at `probe_start`. It has seen the placements that were made well before. Of those
     /// made shortly before, it has seen as many as its number of sessions has grown by.
-    pub fn apply_probe(&self, began: Instant, load: &Load) {
+    pub fn apply_probe(&self, probe_start: Instant, load: &Load) {
         let mut state = self.update();
-        let mut seen = state.take_probed(|at| at + SETTLE <= began, usize::MAX);
-        let settled = count(seen.len());
+        let mut probed = state.take_probed(|since| since + SETTLE <= probe_start, usize::MAX);
+        let settled_count = count(probed.len());
         // Only these are certain to have closed before the probe.
-        let closed = state.closed.iter().filter(|c| c.latest <= began).count();
+        let closed = state
+            .closed
+            .iter()
+            .filter(|c| c.latest <= probe_start)
+            .count();
         let closed = count(closed);
-        state.closed.retain(|closed| closed.earliest > began);
-        let remote_growth = state.remote.apply_probe(began);
+        state.closed.retain(|closed| closed.earliest > probe_start);
+        let remote_growth = state.remote.apply_probe(probe_start);
         if let Some(sessions) = load.sessions {
-            let expected = state.probed.saturating_sub(closed).saturating_add(settled);
+            let expected = state
+                .probed
+                .saturating_sub(closed)
+                .saturating_add(settled_count);
             let expected = i64::from(expected).saturating_add(remote_growth).max(0);
             let expected = u32::try_from(expected).unwrap_or(u32::MAX);
             let grown = usize::try_from(sessions.saturating_sub(expected)).unwrap_or(usize::MAX);
-            seen.extend(state.take_probed(|at| at <= began, grown));
+            probed.extend(state.take_probed(|since| since <= probe_start, grown));
             state.probed = sessions;
         }
-        state.probed_at = Some(began);
-        let observations = state.pending_cost.apply_probe(&seen, load);
+        state.probed_at = Some(probe_start);
+        let observations = state.pending_cost.apply_probe(&probed, load);
         if let Some(costs) = &state.pool_costs {
             costs.observe(&observations);
         }
@@ -250,10 +259,12 @@ impl EngineAccounting {
         Some(HalfOpenPermit(Arc::clone(self)))
     }
 
-    /// A placement that began at `began` failed through the engine's fault. True when this ejects the engine, or ejects
+    /// A placement that began at `started_at` failed through the engine's fault. True when this ejects the engine, or ejects
     /// it for longer.
-    pub fn record_failure(&self, began: Instant, now: Instant) -> bool {
-        self.update().circuit_breaker.record_failure(began, now)
+    pub fn record_failure(&self, started_at: Instant, now: Instant) -> bool {
+        self.update()
+            .circuit_breaker
+            .record_failure(started_at, now)
     }
 
     /// A placement succeeded. True when the engine was ejected before.

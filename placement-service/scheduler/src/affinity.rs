@@ -55,14 +55,14 @@ impl DocumentHolders<'_> {
         &self,
         random: &mut dyn Rng,
     ) -> impl Iterator<Item = EngineIndex> + use<'_> {
-        let all = self.all;
-        let first = if all.len() > SAMPLE_SIZE {
-            random.random_range(0..all.len())
+        let holders = self.all;
+        let first = if holders.len() > SAMPLE_SIZE {
+            random.random_range(0..holders.len())
         } else {
             0
         };
-        let (before, from) = all.split_at(first);
-        from.iter().chain(before).take(SAMPLE_SIZE).copied()
+        let (head, tail) = holders.split_at(first);
+        tail.iter().chain(head).take(SAMPLE_SIZE).copied()
     }
 }
 
@@ -112,11 +112,11 @@ impl Holders {
 
     /// The holders of the document.
     pub(super) fn get(&self, document: DocumentKey) -> DocumentHolders<'_> {
-        let all = self.by_document.get(&document);
+        let holders = self.by_document.get(&document);
         DocumentHolders {
             holders: self,
             document,
-            all: all.map_or(&[][..], |all| all),
+            all: holders.map_or(&[][..], |holders| holders),
         }
     }
 
@@ -126,49 +126,52 @@ impl Holders {
         list.sort_unstable();
         list.dedup();
         let list = list.into_boxed_slice();
-        let Some(place) = self.lists.get_mut(index as usize) else {
+        let Some(slot) = self.lists.get_mut(index as usize) else {
             return;
         };
-        let before = std::mem::replace(place, list.clone());
-        let missing = |of: &[DocumentKey], key: &DocumentKey| of.binary_search(key).is_err();
-        for gone in before.iter().filter(|key| missing(&list, key)) {
-            self.unlink(*gone, index);
+        let previous = std::mem::replace(slot, list.clone());
+        let missing = |keys: &[DocumentKey], key: &DocumentKey| keys.binary_search(key).is_err();
+        for removed in previous.iter().filter(|key| missing(&list, key)) {
+            self.unlink(*removed, index);
         }
-        for new in list.iter().filter(|key| missing(&before, key)) {
+        for added in list.iter().filter(|key| missing(&previous, key)) {
             // The list replaces the placement.
-            if self.placed.remove(&(*new, index)).is_none() {
-                self.link(*new, index);
+            if self.placed.remove(&(*added, index)).is_none() {
+                self.link(*added, index);
             }
         }
     }
 
-    /// A session on the document was placed on the engine. `held`: the result of [`Self::holds`] before that.
+    /// A session on the document was placed on the engine. `was_held`: the result of [`Self::holds`] before that.
     pub(super) fn record_placement(
         &mut self,
         document: DocumentKey,
         index: EngineIndex,
-        held: bool,
+        was_held: bool,
         now: Instant,
     ) {
-        let until = now + PLACEMENT_TTL;
-        if let Some(before) = self.placed.get_mut(&(document, index)) {
-            *before = until;
-        } else if !held && self.placed.len() < MAX_PLACEMENTS {
-            self.placed.insert((document, index), until);
-            self.ends.insert((until, document, index));
+        let expiry = now + PLACEMENT_TTL;
+        if let Some(current_expiry) = self.placed.get_mut(&(document, index)) {
+            *current_expiry = expiry;
+        } else if !was_held && self.placed.len() < MAX_PLACEMENTS {
+            self.placed.insert((document, index), expiry);
+            self.ends.insert((expiry, document, index));
             self.link(document, index);
         }
     }
 
     /// Removes placements that are older than [`PLACEMENT_TTL`].
     pub(super) fn expire(&mut self, now: Instant) {
-        while self.ends.first().is_some_and(|(at, ..)| *at <= now)
+        while self
+            .ends
+            .first()
+            .is_some_and(|(ends_at, ..)| *ends_at <= now)
             && let Some((_, document, index)) = self.ends.pop_first()
         {
             match self.placed.get(&(document, index)).copied() {
                 // Placed again since.
-                Some(until) if until > now => {
-                    self.ends.insert((until, document, index));
+                Some(expiry) if expiry > now => {
+                    self.ends.insert((expiry, document, index));
                 }
                 Some(_) => {
                     self.placed.remove(&(document, index));
@@ -180,19 +183,19 @@ impl Holders {
         }
     }
 
-    /// The pool has other engines: `moved` maps the old position of an engine to the new one. All lists must be set again.
+    /// The pool has other engines: `new_index` maps the old position of an engine to the new one. All lists must be set again.
     pub(super) fn renumber(
         &mut self,
         engines: usize,
-        moved: impl Fn(EngineIndex) -> Option<EngineIndex>,
+        new_index: impl Fn(EngineIndex) -> Option<EngineIndex>,
     ) {
         self.lists = vec![Box::default(); engines];
         self.by_document.clear();
         self.ends.clear();
-        for ((document, index), until) in std::mem::take(&mut self.placed) {
-            if let Some(index) = moved(index) {
-                self.placed.insert((document, index), until);
-                self.ends.insert((until, document, index));
+        for ((document, index), expiry) in std::mem::take(&mut self.placed) {
+            if let Some(index) = new_index(index) {
+                self.placed.insert((document, index), expiry);
+                self.ends.insert((expiry, document, index));
                 self.link(document, index);
             }
         }
@@ -204,13 +207,13 @@ impl Holders {
     }
 
     fn unlink(&mut self, document: DocumentKey, index: EngineIndex) {
-        let Some(all) = self.by_document.get_mut(&document) else {
+        let Some(holders) = self.by_document.get_mut(&document) else {
             return;
         };
-        if let Some(place) = all.iter().position(|other| *other == index) {
-            all.remove(place);
+        if let Some(position) = holders.iter().position(|other| *other == index) {
+            holders.remove(position);
         }
-        if all.is_empty() {
+        if holders.is_empty() {
             self.by_document.remove(&document);
         }
     }

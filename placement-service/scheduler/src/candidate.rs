@@ -44,8 +44,8 @@ impl Candidate {
             committed: memory.committed + snapshot.pending_cost.memory_mb,
             free: memory.free - snapshot.pending_cost.memory_mb,
         });
-        let cpu = load.and_then(|load| load.cpu).map(|probed| {
-            let cpu = snapshot.cpu.unwrap_or(probed) + snapshot.pending_cost.cpu;
+        let cpu = load.and_then(|load| load.cpu).map(|probed_cpu| {
+            let cpu = snapshot.cpu.unwrap_or(probed_cpu) + snapshot.pending_cost.cpu;
             (1.0 - cpu).clamp(0.0, 1.0)
         });
         let sessions = snapshot.sessions(load.and_then(|load| load.sessions));
@@ -89,11 +89,11 @@ impl Candidate {
     /// The share of its weight that a new engine has, 0 to 1.
     #[must_use]
     pub fn slow_start_weight(&self, slow_start: Duration, now: Instant) -> f64 {
-        let Some(since) = self.up_since.filter(|_| !slow_start.is_zero()) else {
+        let Some(up_since) = self.up_since.filter(|_| !slow_start.is_zero()) else {
             return 1.0;
         };
-        let up = now.saturating_duration_since(since);
-        (up.as_secs_f64() / slow_start.as_secs_f64()).min(1.0)
+        let uptime = now.saturating_duration_since(up_since);
+        (uptime.as_secs_f64() / slow_start.as_secs_f64()).min(1.0)
     }
 }
 

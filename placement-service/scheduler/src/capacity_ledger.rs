@@ -32,7 +32,7 @@ pub trait CapacityLedger: Debug + Send + Sync {
         &self,
         stream: &Arc<str>,
         engine: &Arc<str>,
-        most: CapacityLimits,
+        limits: CapacityLimits,
     ) -> LedgerReply;
 
     /// A gateway of this replica has reported the stream open.

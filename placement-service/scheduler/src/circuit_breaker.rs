@@ -76,12 +76,14 @@ impl CircuitBreaker {
         }
     }
 
-    /// A placement that began at `began` failed at `now`. `false`, without effect, when it began before the engine was
+    /// A placement that began at `started_at` failed at `now`. `false`, without effect, when it began before the engine was
     /// ejected: placements that were under way at the first failure must not lengthen the back-off.
-    pub fn record_failure(&mut self, began: Instant, now: Instant) -> bool {
+    pub fn record_failure(&mut self, started_at: Instant, now: Instant) -> bool {
         let backoff = match self {
             Self::Closed => INITIAL,
-            Self::Open(ejection) | Self::Trial(ejection) if began < ejection.since => return false,
+            Self::Open(ejection) | Self::Trial(ejection) if started_at < ejection.since => {
+                return false;
+            }
             Self::Open(ejection) | Self::Trial(ejection) => (ejection.backoff * 2).min(MAX),
         };
         *self = Self::Open(Ejection {

@@ -44,10 +44,10 @@ impl Cost {
         }
     }
 
-    fn towards(self, seen: Self) -> Self {
+    fn towards(self, observed: Self) -> Self {
         Self {
-            memory_mb: self.memory_mb + RATE * (seen.memory_mb - self.memory_mb),
-            cpu: self.cpu + RATE * (seen.cpu - self.cpu),
+            memory_mb: self.memory_mb + RATE * (observed.memory_mb - self.memory_mb),
+            cpu: self.cpu + RATE * (observed.cpu - self.cpu),
         }
     }
 
@@ -99,28 +99,28 @@ impl Costs {
     /// What a session costs whose document was never observed.
     #[must_use]
     pub fn estimate_any(&self, document_loaded: bool) -> Cost {
-        let known = if document_loaded {
+        let estimate = if document_loaded {
             self.loaded
         } else {
             self.not_loaded
         };
-        known.unwrap_or_default().non_negative()
+        estimate.unwrap_or_default().non_negative()
     }
 
     /// Takes in one observation. At most `max` documents are remembered; a random one makes room for a new one.
     pub fn observe(&mut self, observation: &Observation, max: usize) {
         let Observation { key, cost } = *observation;
-        let any = if key.document_loaded {
+        let any_document = if key.document_loaded {
             &mut self.loaded
         } else {
             &mut self.not_loaded
         };
-        *any = Some(any.map_or(cost, |known| known.towards(cost)));
+        *any_document = Some(any_document.map_or(cost, |current| current.towards(cost)));
         let Some(key) = key.packed() else {
             return;
         };
-        if let Some(known) = self.documents.get_mut(&key) {
-            *known = known.towards(cost);
+        if let Some(current) = self.documents.get_mut(&key) {
+            *current = current.towards(cost);
             return;
         }
         if self.documents.len() >= max {
@@ -131,10 +131,10 @@ impl Costs {
     }
 }
 
-/// An index below `places`, as random as `key`, which is a hash.
-fn random_index(places: usize, key: u64) -> usize {
-    let place = key % (places.max(1) as u64);
-    usize::try_from(place).unwrap_or(0)
+/// An index below `len`, as random as `key`, which is a hash.
+fn random_index(len: usize, key: u64) -> usize {
+    let index = key % (len.max(1) as u64);
+    usize::try_from(index).unwrap_or(0)
 }
 
 /// What sessions cost on the engines of one pool. Shared by the engines' accounting, which learns from probes.
@@ -149,8 +149,8 @@ impl PoolCosts {
     #[must_use]
     pub fn estimate(&self, key: CostKey) -> Cost {
         let costs = self.lock();
-        let known = costs.estimate(key);
-        known.unwrap_or_else(|| costs.estimate_any(key.document_loaded))
+        let estimate = costs.estimate(key);
+        estimate.unwrap_or_else(|| costs.estimate_any(key.document_loaded))
     }
 
     /// Takes in the observations of one probe.
@@ -188,16 +188,16 @@ pub fn observations(
     let expected = placed
         .iter()
         .fold(Cost::default(), |sum, (_, cost)| sum.plus(*cost));
-    let mut rest = change.minus(expected);
+    let mut unexplained = change.minus(expected);
     if change.memory_mb < 0.0 {
-        rest.memory_mb = 0.0;
+        unexplained.memory_mb = 0.0;
     }
     // Far fewer than 2^53.
     #[allow(clippy::cast_precision_loss)]
-    let each = rest.over(placed.len().max(1) as f64);
+    let share = unexplained.over(placed.len().max(1) as f64);
     placed.iter().map(move |(key, cost)| Observation {
         key: *key,
-        cost: cost.plus(each),
+        cost: cost.plus(share),
     })
 }
 
@@ -237,12 +237,12 @@ mod tests {
                     )
                 })
                 .collect();
-            let mut seen = placed
+            let mut observed_total = placed
                 .iter()
                 .fold(Cost::default(), |s, (k, _)| s.plus(truth(*k)));
-            seen.cpu += random.random_range(-0.02..0.02);
-            seen.memory_mb += random.random_range(-5.0..5.0);
-            for observation in observations(&placed, seen) {
+            observed_total.cpu += random.random_range(-0.02..0.02);
+            observed_total.memory_mb += random.random_range(-5.0..5.0);
+            for observation in observations(&placed, observed_total) {
                 costs.observe(&observation, MAX);
             }
         }
@@ -252,11 +252,14 @@ mod tests {
                     document: Some(document),
                     document_loaded,
                 };
-                let (learned, truth) = (costs.estimate(key).unwrap(), truth(key));
-                let off = (learned.memory_mb - truth.memory_mb).abs();
-                assert!(off < 0.2 * truth.memory_mb + 5.0, "{key:?} {learned:?}");
+                let (learned, true_cost) = (costs.estimate(key).unwrap(), truth(key));
+                let deviation = (learned.memory_mb - true_cost.memory_mb).abs();
                 assert!(
-                    (learned.cpu - truth.cpu).abs() < 0.01,
+                    deviation < 0.2 * true_cost.memory_mb + 5.0,
+                    "{key:?} {learned:?}"
+                );
+                assert!(
+                    (learned.cpu - true_cost.cpu).abs() < 0.01,
                     "{key:?} {learned:?}"
                 );
             }
@@ -290,11 +293,11 @@ mod tests {
             memory_mb: 50.0,
             cpu: 0.1,
         };
-        let seen = Cost {
+        let observed = Cost {
             memory_mb: -800.0,
             cpu: 0.3,
         };
-        let observation = observations(&[(key, expected)], seen).next().unwrap();
+        let observation = observations(&[(key, expected)], observed).next().unwrap();
         assert_eq!(observation.cost.memory_mb, 50.0);
         assert!((observation.cost.cpu - 0.3).abs() < 1e-9);
     }

@@ -37,7 +37,7 @@ impl Decision {
     pub(crate) fn new(
         pool: &PoolMembers,
         rules: &Rules,
-        ask: &SchedulingRequest<'_>,
+        request: &SchedulingRequest<'_>,
         turn: u64,
         sample: Option<&[EngineIndex]>,
         random: &mut dyn Rng,
@@ -66,7 +66,7 @@ impl Decision {
         for (index, candidate) in eligible {
             let total = strategies::scores(rules, candidate, &baseline).total();
             scored.push(Scored { index, total });
-            if !is_admitted(candidate, rules, ask.now, random) {
+            if !is_admitted(candidate, rules, request.now, random) {
                 decision.throttled.push(index);
             }
         }
@@ -74,7 +74,7 @@ impl Decision {
         if decision.throttled.len() < scored.len() && !decision.throttled.is_empty() {
             scored.retain(|s| decision.throttled.binary_search(&s.index).is_err());
         }
-        let document = pool.document(ask);
+        let document = pool.document(request);
         decision.pick =
             pick_scored(&scored, rules, &pool.holders, document, random).or_else(|| {
                 let (index, _) = trials_due(pool).next()?;
@@ -128,24 +128,24 @@ fn pick_scored(
     random: &mut dyn Rng,
 ) -> Option<Pick> {
     let best = strategies::pick(rules.strategy, scored, random)?;
-    let pick = |scored: Scored, held: bool| Pick {
+    let pick = |scored: Scored, holds_document: bool| Pick {
         index: scored.index,
-        held,
+        held: holds_document,
         half_open: false,
     };
     let Some(document) = document else {
         return Some(pick(best, false));
     };
-    let holding = holders.get(document);
-    if holding.contains(best.index) {
+    let holders_of_document = holders.get(document);
+    if holders_of_document.contains(best.index) {
         return Some(pick(best, true));
     }
-    let holding = holding.sample(random).filter_map(|index| {
-        let place = scored.binary_search_by_key(&index, |s| s.index).ok()?;
-        scored.get(place).copied()
+    let scored_holders = holders_of_document.sample(random).filter_map(|index| {
+        let position = scored.binary_search_by_key(&index, |s| s.index).ok()?;
+        scored.get(position).copied()
     });
-    let holding: Vec<Scored> = holding.collect();
-    match strategies::pick_holder(rules.strategy, &holding, random) {
+    let scored_holders: Vec<Scored> = scored_holders.collect();
+    match strategies::pick_holder(rules.strategy, &scored_holders, random) {
         Some(holder) if holder.total + rules.weights.document >= best.total => {
             Some(pick(holder, true))
         }

@@ -76,7 +76,11 @@ pub struct Engine {
 impl Engine {
     /// An engine that discovery has just found.
     #[must_use]
-    pub const fn new(name: EngineName, endpoint: Endpoint, tally: Arc<EngineAccounting>) -> Self {
+    pub const fn new(
+        name: EngineName,
+        endpoint: Endpoint,
+        accounting: Arc<EngineAccounting>,
+    ) -> Self {
         Self {
             name,
             endpoint,
@@ -84,15 +88,15 @@ impl Engine {
             terminating: false,
             load: None,
             probed_at: None,
-            accounting: tally,
+            accounting,
         }
     }
 
     /// It can be used, but its load is not known, or no longer.
     #[must_use]
     pub fn metrics_stale(&self) -> bool {
-        let usable = !matches!(self.state, State::Starting | State::Unhealthy);
-        usable && self.load.is_none()
+        let is_usable = !matches!(self.state, State::Starting | State::Unhealthy);
+        is_usable && self.load.is_none()
     }
 
     /// Its probes succeed, and discovery does not drain it.
@@ -104,8 +108,8 @@ impl Engine {
     /// Sessions on it, as decisions count them: with the changes since the last probe.
     #[must_use]
     pub fn sessions(&self, now: Instant) -> u32 {
-        let probed = self.load.as_ref().and_then(|load| load.sessions);
-        self.accounting.snapshot(now).sessions(probed)
+        let probed_sessions = self.load.as_ref().and_then(|load| load.sessions);
+        self.accounting.snapshot(now).sessions(probed_sessions)
     }
 
     /// It is up, no operator drains it, and its circuit breaker is closed.

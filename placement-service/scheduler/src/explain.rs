@@ -27,9 +27,9 @@ pub struct Explanation {
 impl Explanation {
     /// Marks engines that the ledger found full.
     pub fn mark_full(&mut self, engines: &[EngineName]) {
-        for judged in &mut self.engines {
-            if engines.contains(&judged.engine) {
-                judged.outcome = Outcome::Excluded(FilterReason::Full);
+        for engine in &mut self.engines {
+            if engines.contains(&engine.engine) {
+                engine.outcome = Outcome::Excluded(FilterReason::Full);
             }
         }
     }
@@ -65,8 +65,8 @@ pub struct ExplainedEngine {
 /// What became of an engine in a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was chosen.
-    Chosen,
+    /// It was selected.
+    Selected,
     /// It was eligible, and another one had a higher score.
     Outscored,
     /// It was eligible, and another one was drawn.
@@ -82,11 +82,11 @@ impl Outcome {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Chosen => "chosen",
+            Self::Selected => "selected",
             Self::Outscored => "outscored",
             Self::NotDrawn => "not-drawn",
             Self::WarmingUp => "warming-up",
-            Self::Excluded(why) => why.as_str(),
+            Self::Excluded(reason) => reason.as_str(),
         }
     }
 }
@@ -96,11 +96,11 @@ pub(super) fn explain(
     decision: &Decision,
     pool: &PoolMembers,
     rules: &Rules,
-    ask: &SchedulingRequest<'_>,
+    request: &SchedulingRequest<'_>,
 ) -> Explanation {
-    let document = ask.document.map(|name| pool.holders.key(name));
-    let chosen = decision.pick.map(|pick| pick.index);
-    let judged = |(index, candidate): (EngineIndex, &Candidate)| {
+    let document = request.document.map(|name| pool.holders.key(name));
+    let selected = decision.pick.map(|pick| pick.index);
+    let explain_candidate = |(index, candidate): (EngineIndex, &Candidate)| {
         let engine = pool.engine(index)?;
         let holds_document = document.is_some_and(|key| pool.holders.holds(key, index));
         let scores = candidate
@@ -115,7 +115,7 @@ pub(super) fn explain(
             Eligibility::Eligible if decision.is_pool_full => {
                 Outcome::Excluded(FilterReason::PoolFull)
             }
-            _ if chosen == Some(index) => Outcome::Chosen,
+            _ if selected == Some(index) => Outcome::Selected,
             Eligibility::Eligible if decision.throttled.binary_search(&index).is_ok() => {
                 Outcome::WarmingUp
             }
@@ -131,7 +131,7 @@ pub(super) fn explain(
             reserved: candidate.reserved,
             memory_free: candidate.memory,
             cpu_free: candidate.cpu,
-            slow_start_weight: candidate.slow_start_weight(rules.slow_start, ask.now),
+            slow_start_weight: candidate.slow_start_weight(rules.slow_start, request.now),
             holds_document,
             scores: scores.map_or_else(Vec::new, |scores| scores.iter().collect()),
             total: scores.map(|scores| scores.total() + bonus),
@@ -140,8 +140,8 @@ pub(super) fn explain(
     };
     Explanation {
         strategy: rules.strategy,
-        document: ask.document.map(str::to_owned),
-        chosen: chosen.and_then(|index| Some(pool.engine(index)?.name.clone())),
-        engines: pool.candidates().filter_map(judged).collect(),
+        document: request.document.map(str::to_owned),
+        chosen: selected.and_then(|index| Some(pool.engine(index)?.name.clone())),
+        engines: pool.candidates().filter_map(explain_candidate).collect(),
     }
 }

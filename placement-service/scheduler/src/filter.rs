@@ -89,7 +89,7 @@ pub fn evaluate(
     if rules.per_engine.is_some_and(|max| sessions >= max) {
         return Eligibility::Excluded(FilterReason::Full);
     }
-    let is_below = |floor| memory_free_mb.is_some_and(|free| free < floor);
+    let is_below = |floor| memory_free_mb.is_some_and(|free_mb| free_mb < floor);
     if rules.memory_floor.is_some_and(is_below) {
         return Eligibility::Excluded(FilterReason::LowMemory);
     }
@@ -106,7 +106,7 @@ pub struct FilterReasons(Vec<(FilterReason, u32)>);
 
 impl FilterReasons {
     pub(super) fn count(&mut self, reason: FilterReason) {
-        match self.0.iter_mut().find(|(same, _)| *same == reason) {
+        match self.0.iter_mut().find(|(counted, _)| *counted == reason) {
             Some((_, count)) => *count += 1,
             None => {
                 self.0.push((reason, 1));
@@ -117,7 +117,7 @@ impl FilterReasons {
     }
 
     fn uncount(&mut self, reason: FilterReason) {
-        if let Some((_, count)) = self.0.iter_mut().find(|(same, _)| *same == reason) {
+        if let Some((_, count)) = self.0.iter_mut().find(|(counted, _)| *counted == reason) {
             *count = count.saturating_sub(1);
         }
         self.0.retain(|(_, count)| *count > 0);

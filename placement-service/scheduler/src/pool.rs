@@ -47,8 +47,8 @@ impl PoolMembers {
     }
 
     /// The key of the document that a placement opens.
-    pub(crate) fn document(&self, ask: &SchedulingRequest<'_>) -> Option<DocumentKey> {
-        ask.document.map(|name| self.holders.key(name))
+    pub(crate) fn document(&self, request: &SchedulingRequest<'_>) -> Option<DocumentKey> {
+        request.document.map(|name| self.holders.key(name))
     }
 
     /// All engines, in order.
@@ -96,7 +96,10 @@ impl PoolMembers {
             self.invalidate(index, now);
         }
         for (candidate, engine) in self.candidates.iter_mut().zip(engines.iter()) {
-            if candidate.valid_until.is_some_and(|until| until <= now) {
+            if candidate
+                .valid_until
+                .is_some_and(|valid_until| valid_until <= now)
+            {
                 *candidate = Candidate::read(engine, candidate.rank, rules, now);
             }
         }
@@ -123,29 +126,34 @@ impl PoolMembers {
     }
 
     fn apply_snapshot(&mut self, engines: &Arc<[Arc<Engine>]>, now: Instant) {
-        let before = std::mem::replace(&mut self.engines, Arc::clone(engines));
-        let same = |(a, b): (&Arc<Engine>, &Arc<Engine>)| Arc::ptr_eq(a, b) || a.name == b.name;
-        let same_members =
-            before.len() == engines.len() && before.iter().zip(engines.iter()).all(same);
+        let previous = std::mem::replace(&mut self.engines, Arc::clone(engines));
+        let is_same_engine = |(left, right): (&Arc<Engine>, &Arc<Engine>)| {
+            Arc::ptr_eq(left, right) || left.name == right.name
+        };
+        let same_members = previous.len() == engines.len()
+            && previous.iter().zip(engines.iter()).all(is_same_engine);
         if !same_members {
-            self.renumber(&before, now);
+            self.renumber(&previous, now);
         }
-        for (index, new) in (0..).zip(engines.iter()) {
-            let old = before.get(index as usize).filter(|_| same_members);
-            if old.is_some_and(|old| Arc::ptr_eq(old, new)) {
+        for (index, engine) in (0..).zip(engines.iter()) {
+            let previous_engine = previous.get(index as usize).filter(|_| same_members);
+            if previous_engine.is_some_and(|previous_engine| Arc::ptr_eq(previous_engine, engine)) {
                 continue;
             }
             self.invalidate(index, now);
-            if old.is_none_or(|old| !Arc::ptr_eq(&old.accounting, &new.accounting)) {
-                new.accounting.subscribe(&self.dirty, index, &self.costs);
+            if previous_engine.is_none_or(|previous_engine| {
+                !Arc::ptr_eq(&previous_engine.accounting, &engine.accounting)
+            }) {
+                engine.accounting.subscribe(&self.dirty, index, &self.costs);
             }
-            let old_load = old.and_then(|old| old.load.as_ref());
-            let is_new_load = match (old_load, &new.load) {
-                (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
-                (old, new) => old.is_some() || new.is_some(),
+            let old_load =
+                previous_engine.and_then(|previous_engine| previous_engine.load.as_ref());
+            let is_new_load = match (old_load, &engine.load) {
+                (Some(old_load), Some(new_load)) => !Arc::ptr_eq(old_load, new_load),
+                (old_load, new_load) => old_load.is_some() || new_load.is_some(),
             };
             if is_new_load {
-                let documents = new.load.as_ref().map_or(&[][..], |load| &load.documents);
+                let documents = engine.load.as_ref().map_or(&[][..], |load| &load.documents);
                 self.holders.set_list(index, documents);
             }
         }
@@ -153,7 +161,7 @@ impl PoolMembers {
 
     /// The snapshot has other engines than the one before: starts again with their new positions. Only the placements
     /// of documents are kept.
-    fn renumber(&mut self, before: &[Arc<Engine>], now: Instant) {
+    fn renumber(&mut self, previous: &[Arc<Engine>], now: Instant) {
         let mut order: Vec<&Arc<Engine>> = self.engines.iter().collect();
         order.sort_by(|a, b| packed::compare_naturally(a.name.as_str(), b.name.as_str()));
         let ranks: HashMap<&EngineName, u32> = order.iter().map(|e| &e.name).zip(0..).collect();
@@ -164,7 +172,8 @@ impl PoolMembers {
         self.dirty = Arc::default();
         let names: HashMap<&EngineName, EngineIndex> =
             self.engines.iter().map(|e| &e.name).zip(0..).collect();
-        let moved = |index: EngineIndex| names.get(&before.get(index as usize)?.name).copied();
-        self.holders.renumber(self.engines.len(), moved);
+        let new_index =
+            |index: EngineIndex| names.get(&previous.get(index as usize)?.name).copied();
+        self.holders.renumber(self.engines.len(), new_index);
     }
 }

@@ -117,50 +117,50 @@ impl Scheduler {
     pub fn select(
         &self,
         engines: &Arc<[Arc<Engine>]>,
-        ask: &SchedulingRequest<'_>,
+        request: &SchedulingRequest<'_>,
     ) -> Result<Selection, FilterReasons> {
-        let mut state = self.lock(engines, ask);
-        let decision = state.decide_among_sample(&self.rules, ask);
-        state.reserve(&decision, ask)
+        let mut state = self.lock(engines, request);
+        let decision = state.decide_among_sample(&self.rules, request);
+        state.reserve(&decision, request)
     }
 
     /// Chooses and reserves as [`Self::select`] does, and explains the decision. Scores all engines.
     pub fn select_explained(
         &self,
         engines: &Arc<[Arc<Engine>]>,
-        ask: &SchedulingRequest<'_>,
+        request: &SchedulingRequest<'_>,
     ) -> (Result<Selection, FilterReasons>, Explanation) {
-        let mut state = self.lock(engines, ask);
-        let decision = state.decide(&self.rules, ask);
-        let explanation = explain(&decision, &state.pool, &self.rules, ask);
-        (state.reserve(&decision, ask), explanation)
+        let mut state = self.lock(engines, request);
+        let decision = state.decide(&self.rules, request);
+        let explanation = explain(&decision, &state.pool, &self.rules, request);
+        (state.reserve(&decision, request), explanation)
     }
 
     /// What [`Self::select`] would do, and why. Reserves nothing.
     pub fn explain(
         &self,
         engines: &Arc<[Arc<Engine>]>,
-        ask: &SchedulingRequest<'_>,
+        request: &SchedulingRequest<'_>,
     ) -> Explanation {
-        let mut state = self.lock(engines, ask);
-        let decision = state.decide(&self.rules, ask);
-        explain(&decision, &state.pool, &self.rules, ask)
+        let mut state = self.lock(engines, request);
+        let decision = state.decide(&self.rules, request);
+        explain(&decision, &state.pool, &self.rules, request)
     }
 
     /// Sessions that the pool can still take; `None` when nothing limits them.
     pub fn available_sessions(&self, engines: &Arc<[Arc<Engine>]>, now: Instant) -> Option<u64> {
-        let ask = SchedulingRequest {
+        let request = SchedulingRequest {
             document: None,
             tried: &[],
             now,
         };
-        let state = self.lock(engines, &ask);
+        let state = self.lock(engines, &request);
         let per_pool = self.rules.per_pool.map(u64::from);
         let per_pool = per_pool.map(|max| max.saturating_sub(state.pool.sessions()));
         let per_engine = self.rules.per_engine.map(|max| {
             let eligible = state.pool.candidates().filter(|(_, c)| c.is_eligible());
-            let room = eligible.map(|(_, c)| u64::from(max.saturating_sub(c.sessions)));
-            room.sum()
+            let free_sessions = eligible.map(|(_, c)| u64::from(max.saturating_sub(c.sessions)));
+            free_sessions.sum()
         });
         per_pool.into_iter().chain(per_engine).min()
     }
@@ -168,44 +168,44 @@ impl Scheduler {
     fn lock(
         &self,
         engines: &Arc<[Arc<Engine>]>,
-        ask: &SchedulingRequest<'_>,
+        request: &SchedulingRequest<'_>,
     ) -> MutexGuard<'_, State> {
         // No code under the lock can panic half-way through a change.
         let mut state = self.state.lock();
-        state.pool.sync(engines, &self.rules, ask.now);
-        state.pool.exclude_tried(ask.tried, ask.now);
+        state.pool.sync(engines, &self.rules, request.now);
+        state.pool.exclude_tried(request.tried, request.now);
         state
     }
 }
 
 impl State {
     /// Scores all engines.
-    fn decide(&mut self, rules: &Rules, ask: &SchedulingRequest<'_>) -> Decision {
+    fn decide(&mut self, rules: &Rules, request: &SchedulingRequest<'_>) -> Decision {
         let (pool, random) = (&self.pool, &mut *self.random);
-        Decision::new(pool, rules, ask, self.turn + 1, None, random)
+        Decision::new(pool, rules, request, self.turn + 1, None, random)
     }
 
     /// Scores a random sample in a large pool, and all engines when none of the sample is eligible.
-    fn decide_among_sample(&mut self, rules: &Rules, ask: &SchedulingRequest<'_>) -> Decision {
+    fn decide_among_sample(&mut self, rules: &Rules, request: &SchedulingRequest<'_>) -> Decision {
         let (pool, random) = (&self.pool, &mut *self.random);
         // Packed needs the first engine that is not full.
         if rules.strategy != Strategy::Packed
-            && let Some(sample) = pool.sample(pool.document(ask), random)
+            && let Some(sample) = pool.sample(pool.document(request), random)
         {
             let sample = Some(&sample[..]);
-            let decision = Decision::new(pool, rules, ask, self.turn + 1, sample, random);
+            let decision = Decision::new(pool, rules, request, self.turn + 1, sample, random);
             if decision.pick.is_some_and(|pick| !pick.half_open) {
                 return decision;
             }
         }
-        self.decide(rules, ask)
+        self.decide(rules, request)
     }
 
     /// Reserves on the picked engine.
     fn reserve(
         &mut self,
         decision: &Decision,
-        ask: &SchedulingRequest<'_>,
+        request: &SchedulingRequest<'_>,
     ) -> Result<Selection, FilterReasons> {
         let pick = decision.pick.and_then(|pick| {
             let engine = self.pool.engine(pick.index)?;
@@ -216,29 +216,29 @@ impl State {
         };
         let Pick {
             index,
-            held,
+            held: holds_document,
             half_open,
         } = pick;
         let (trial, background_trial) = if half_open {
-            (engine.accounting.begin_trial(ask.now), None)
+            (engine.accounting.begin_trial(request.now), None)
         } else {
-            (None, self.background_trial(ask.now))
+            (None, self.background_trial(request.now))
         };
         self.turn += 1;
-        let document = self.pool.document(ask);
+        let document = self.pool.document(request);
         let key = CostKey {
             document: document.map(DocumentKey::as_u64),
-            document_loaded: held,
+            document_loaded: holds_document,
         };
         let reservation = engine.accounting.reserve_for(self.turn, key);
         if let Some(document) = document {
             let holders = &mut self.pool.holders;
-            holders.record_placement(document, index, held, ask.now);
+            holders.record_placement(document, index, holds_document, request.now);
         }
         Ok(Selection {
             engine,
             reservation,
-            document_loaded: held,
+            document_loaded: holds_document,
             trial,
             background_trial,
         })

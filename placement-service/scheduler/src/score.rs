@@ -49,10 +49,11 @@ impl Scores {
     #[must_use]
     #[inline]
     pub fn total(&self) -> f64 {
-        let [a, b, c] = self.0;
-        let weights = a.weight + b.weight + c.weight;
+        let [first, second, third] = self.0;
+        let weights = first.weight + second.weight + third.weight;
         if weights > 0.0 {
-            (a.value * a.weight + b.value * b.weight + c.value * c.weight) / weights
+            (first.value * first.weight + second.value * second.weight + third.value * third.weight)
+                / weights
         } else {
             0.0
         }

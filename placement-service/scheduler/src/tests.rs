@@ -29,12 +29,12 @@ fn ask(now: Instant) -> SchedulingRequest<'static> {
     }
 }
 
-fn load(sessions: u32, free: f64, cpu: f64) -> Load {
+fn load(sessions: u32, free_mb: f64, cpu: f64) -> Load {
     Load {
         sessions: Some(sessions),
         memory: Some(Memory {
-            committed: 1000.0 - free,
-            free,
+            committed: 1000.0 - free_mb,
+            free: free_mb,
         }),
         cpu: Some(cpu),
         ..Load::default()
@@ -46,11 +46,11 @@ fn engine(name: &str, state: State, load: Option<Load>) -> Arc<Engine> {
         api: ([127, 0, 0, 1], 1).into(),
         metrics: None,
     };
-    let tally = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
+    let accounting = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
     Arc::new(Engine {
         state,
         load: load.map(Arc::new),
-        ..Engine::new(name.into(), endpoint, tally)
+        ..Engine::new(name.into(), endpoint, accounting)
     })
 }
 
@@ -69,14 +69,14 @@ fn chooser(strategy: Strategy, threshold: Option<u32>) -> Scheduler {
 }
 
 /// Places `count` sessions that stay.
-fn spread(chooser: &Scheduler, engines: &Engines, count: u32) -> BTreeMap<String, u32> {
+fn spread(scheduler: &Scheduler, engines: &Engines, count: u32) -> BTreeMap<String, u32> {
     let now = Instant::now();
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..count {
-        let choice = chooser.select(engines, &ask(now)).unwrap();
-        let name = choice.engine.accounting.snapshot(now).own.to_string();
-        choice.reservation.placed(&name, now);
-        *counts.entry(choice.engine.name.to_string()).or_default() += 1;
+        let selection = scheduler.select(engines, &ask(now)).unwrap();
+        let name = selection.engine.accounting.snapshot(now).own.to_string();
+        selection.reservation.placed(&name, now);
+        *counts.entry(selection.engine.name.to_string()).or_default() += 1;
     }
     counts
 }
@@ -84,80 +84,83 @@ fn spread(chooser: &Scheduler, engines: &Engines, count: u32) -> BTreeMap<String
 #[test]
 fn a_snapshot_with_other_engines_keeps_the_placements_of_documents() {
     let now = Instant::now();
-    let chooser = chooser(Strategy::LeastLoad, None);
+    let scheduler = chooser(Strategy::LeastLoad, None);
     let [a, b, c] = ["a", "b", "c"].map(|name| up(name, load(0, 500.0, 0.5)));
     let sales = SchedulingRequest {
         document: Some("sales"),
         ..ask(now)
     };
     let first = fleet([a.clone(), c.clone()]);
-    let holder = chooser.select(&first, &sales).unwrap().engine;
+    let holder = scheduler.select(&first, &sales).unwrap().engine;
     let second = fleet([a, b, c]);
-    let choice = chooser.select(&second, &sales).unwrap();
-    assert!(choice.document_loaded);
-    assert_eq!(choice.engine.name, holder.name);
+    let selection = scheduler.select(&second, &sales).unwrap();
+    assert!(selection.document_loaded);
+    assert_eq!(selection.engine.name, holder.name);
 }
 
 #[test]
 fn an_engine_that_holds_the_document_is_preferred_until_it_is_fuller() {
     let now = Instant::now();
     for strategy in [Strategy::LeastLoad, Strategy::P2c] {
-        let mut there = load(100, 500.0, 0.5);
-        there.documents = vec!["sales".to_owned()];
+        let mut holder = load(100, 500.0, 0.5);
+        holder.documents = vec!["sales".to_owned()];
         let engines = fleet([
             up("a", load(100, 500.0, 0.5)),
-            up("b", there),
+            up("b", holder),
             up("c", load(100, 500.0, 0.5)),
         ]);
-        let chooser = chooser(strategy, None);
+        let scheduler = chooser(strategy, None);
         let sales = SchedulingRequest {
             document: Some("sales"),
             ..ask(now)
         };
-        let mut held = 0;
-        let mut kept = Vec::new();
+        let mut holder_count = 0;
+        let mut placements = Vec::new();
         for _ in 0..60 {
-            let choice = chooser.select(&engines, &sales).unwrap();
-            held += u32::from(choice.engine.name.as_str() == "b");
-            kept.push(choice);
+            let selection = scheduler.select(&engines, &sales).unwrap();
+            holder_count += u32::from(selection.engine.name.as_str() == "b");
+            placements.push(selection);
         }
-        assert!((5..60).contains(&held), "{strategy:?}: {held}");
+        assert!(
+            (5..60).contains(&holder_count),
+            "{strategy:?}: {holder_count}"
+        );
     }
 }
 
 #[test]
 fn an_explanation_agrees_with_the_choice_and_reserves_nothing() {
     let now = Instant::now();
-    let full = up("full", load(9, 500.0, 0.5));
-    let down = engine("down", State::Unhealthy, None);
+    let full_engine = up("full", load(9, 500.0, 0.5));
+    let unhealthy = engine("down", State::Unhealthy, None);
     let engines = fleet([
         up("busy", load(4, 500.0, 0.9)),
-        down,
-        full,
+        unhealthy,
+        full_engine,
         up("idle", load(3, 500.0, 0.1)),
     ]);
-    let chooser = chooser(Strategy::LeastLoad, Some(9));
-    let dry = chooser.explain(&engines, &ask(now));
+    let scheduler = chooser(Strategy::LeastLoad, Some(9));
+    let explanation = scheduler.explain(&engines, &ask(now));
     assert_eq!(
-        dry,
-        chooser.explain(&engines, &ask(now)),
+        explanation,
+        scheduler.explain(&engines, &ask(now)),
         "nothing has changed"
     );
-    let (choice, explained) = chooser.select_explained(&engines, &ask(now));
-    let choice = choice.unwrap();
-    assert_eq!(explained, dry);
-    assert_eq!(explained.chosen.as_ref(), Some(&choice.engine.name));
+    let (selection, explained) = scheduler.select_explained(&engines, &ask(now));
+    let selection = selection.unwrap();
+    assert_eq!(explained, explanation);
+    assert_eq!(explained.chosen.as_ref(), Some(&selection.engine.name));
     let outcomes: Vec<_> = explained
         .engines
         .iter()
         .map(|e| e.outcome.as_str())
         .collect();
-    assert_eq!(outcomes, ["outscored", "unhealthy", "full", "chosen"]);
+    assert_eq!(outcomes, ["outscored", "unhealthy", "full", "selected"]);
     let [busy, .., idle] = &explained.engines[..] else {
         panic!("{explained:?}");
     };
     assert!(idle.total > busy.total && idle.scores.len() == 3);
-    let after = chooser.explain(&engines, &ask(now));
+    let after = scheduler.explain(&engines, &ask(now));
     assert_eq!(
         (after.engines[3].sessions, after.engines[3].reserved),
         (4, 1)
@@ -171,10 +174,10 @@ fn a_large_pool_is_sampled_and_its_only_free_engine_is_found() {
     let engines = fleet((0..3000).map(engine));
     for strategy in Strategy::ALL {
         let limited = chooser(strategy, Some(1));
-        let choice = limited.select(&engines, &ask(now)).unwrap();
-        assert_eq!(choice.engine.name.as_str(), "e-1234", "{strategy:?}");
-        let why = limited.select(&engines, &ask(now)).unwrap_err();
-        assert_eq!(why.to_string(), "3000 full", "{strategy:?}");
+        let selection = limited.select(&engines, &ask(now)).unwrap();
+        assert_eq!(selection.engine.name.as_str(), "e-1234", "{strategy:?}");
+        let reasons = limited.select(&engines, &ask(now)).unwrap_err();
+        assert_eq!(reasons.to_string(), "3000 full", "{strategy:?}");
     }
     let counts = spread(&chooser(Strategy::LeastLoad, None), &engines, 3000);
     let max = counts.values().max();

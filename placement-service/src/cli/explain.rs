@@ -37,9 +37,9 @@ pub(super) async fn run(command: ExplainArgs) -> Result<(), Failure> {
     let (pool, engine, reason) = (field("pool"), field("engine"), field("reason"));
     print(&format!("pool {pool}: {engine} ({reason})"))?;
     print(&format!(
-        "room {}, waiting {}, attached to {}, streams {}",
-        field("room"),
-        field("waiting"),
+        "available sessions {}, queue length {}, attached to {}, streams {}",
+        field("available_sessions"),
+        field("queue_length"),
         field("attached_to"),
         field("streams")
     ))?;

@@ -90,14 +90,14 @@ mod tests {
         assert_eq!(key("b").open("p", &sealed), None);
         assert_eq!(key("a").open("q", &sealed), None);
         assert_ne!(sealed, key("a").seal("p", b"eyJ.text").unwrap());
-        for at in 0..sealed.len() {
+        for index in 0..sealed.len() {
             let mut other = sealed.clone().into_bytes();
-            other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+            other[index] = if other[index] == b'A' { b'B' } else { b'A' };
             let other = String::from_utf8(other).unwrap();
-            assert_eq!(key("a").open("p", &other), None, "{at}");
+            assert_eq!(key("a").open("p", &other), None, "{index}");
         }
-        for nonsense in ["", "A", "????", &sealed[..30]] {
-            assert_eq!(key("a").open("p", nonsense), None);
+        for malformed in ["", "A", "????", &sealed[..30]] {
+            assert_eq!(key("a").open("p", malformed), None);
         }
     }
 }

@@ -43,9 +43,9 @@ const fn is_comma(byte: &u8) -> bool {
 /// Parses `192.0.2.1` and `2001:db8::1`, either with a port, and IPv6 in brackets.
 fn parse_address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim();
-    let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());
-    text.parse().ok().or_else(with_port).or_else(bare)
+    text.parse().ok().or_else(with_port).or_else(bracketed)
 }
 
 #[cfg(test)]
@@ -92,11 +92,14 @@ mod tests {
 
     #[test]
     fn an_ipv6_customer_has_one_network() {
-        let of = |text: &str| rate_limit_network(text.parse().unwrap()).to_string();
-        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(of("2001:db8:1:2:ffff::"), of("2001:db8:1:2:3:4:5:6"));
-        assert_ne!(of("2001:db8:1:3::"), of("2001:db8:1:2::"));
-        assert_eq!(of("192.0.2.1"), "192.0.2.1");
+        let network_of = |text: &str| rate_limit_network(text.parse().unwrap()).to_string();
+        assert_eq!(network_of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(
+            network_of("2001:db8:1:2:ffff::"),
+            network_of("2001:db8:1:2:3:4:5:6")
+        );
+        assert_ne!(network_of("2001:db8:1:3::"), network_of("2001:db8:1:2::"));
+        assert_eq!(network_of("192.0.2.1"), "192.0.2.1");
     }
 
     proptest! {

@@ -23,8 +23,8 @@ impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         // The only place that reads the system's clock: all other code receives a `Clock`.
         #[allow(clippy::disallowed_methods)]
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
+        elapsed.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

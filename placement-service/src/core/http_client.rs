@@ -57,14 +57,14 @@ pub fn root_cause(error: &reqwest::Error) -> String {
 /// The text of an error and of its causes, except causes whose text is already included.
 #[must_use]
 pub fn error_chain(error: &dyn Error) -> String {
-    let mut words = error.to_string();
+    let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !words.contains(&more) {
-            words = format!("{words}: {more}");
+        let inner_message = inner.to_string();
+        if !message.contains(&inner_message) {
+            message = format!("{message}: {inner_message}");
         }
         cause = inner.source();
     }
-    words
+    message
 }

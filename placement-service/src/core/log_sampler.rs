@@ -24,7 +24,7 @@ struct State {
     /// The end of the current interval; `None` before the first line.
     ends_at: Option<Instant>,
     written: u32,
-    left_out: u64,
+    suppressed: u64,
 }
 
 impl LogSampler {
@@ -49,8 +49,8 @@ impl LogSampler {
             state.written += 1;
             return true;
         }
-        state.left_out += 1;
-        if let (1, Some(ends_at)) = (state.left_out, state.ends_at) {
+        state.suppressed += 1;
+        if let (1, Some(ends_at)) = (state.suppressed, state.ends_at) {
             self.schedule_summary(ends_at);
         }
         false
@@ -61,10 +61,10 @@ impl LogSampler {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        let shared = Arc::downgrade(&self.0);
+        let weak = Arc::downgrade(&self.0);
         runtime.spawn(async move {
             sleep_until(ends_at).await;
-            if let Some(shared) = shared.upgrade() {
+            if let Some(shared) = weak.upgrade() {
                 let mut state = shared.lock();
                 if state.has_ended(Instant::now()) {
                     shared.write_summary(&mut state);
@@ -86,9 +86,9 @@ impl Shared {
     }
 
     fn write_summary(&self, state: &mut State) {
-        if state.left_out > 0 {
-            tracing::info!(target: "berth::audit", event = self.event, left_out = state.left_out);
-            state.left_out = 0;
+        if state.suppressed > 0 {
+            tracing::info!(target: "berth::audit", event = self.event, suppressed = state.suppressed);
+            state.suppressed = 0;
         }
     }
 }
@@ -109,8 +109,8 @@ mod tests {
         (0..lines).filter(|_| sampler.admit()).count()
     }
 
-    fn left_out(sampler: &LogSampler) -> u64 {
-        sampler.0.lock().left_out
+    fn suppressed(sampler: &LogSampler) -> u64 {
+        sampler.0.lock().suppressed
     }
 
     #[tokio::test(start_paused = true)]
@@ -118,13 +118,13 @@ mod tests {
         let sampler = LogSampler::new("test");
         for _ in 0..3 {
             assert_eq!(admitted(&sampler, 1_000), 10);
-            assert_eq!(left_out(&sampler), 990);
+            assert_eq!(suppressed(&sampler), 990);
             advance(INTERVAL.saturating_sub(Duration::from_millis(1))).await;
             assert_eq!(admitted(&sampler, 10), 0);
-            assert_eq!(left_out(&sampler), 1_000, "not before the interval ends");
+            assert_eq!(suppressed(&sampler), 1_000, "not before the interval ends");
             tokio::time::sleep(Duration::from_millis(2)).await;
             assert_eq!(
-                left_out(&sampler),
+                suppressed(&sampler),
                 0,
                 "the count is written, without another line"
             );
@@ -137,6 +137,6 @@ mod tests {
         assert_eq!(admitted(&sampler, 20), 10);
         sampler.0.lock().ends_at = Some(Instant::now());
         assert!(sampler.admit());
-        assert_eq!(left_out(&sampler), 0);
+        assert_eq!(suppressed(&sampler), 0);
     }
 }

@@ -36,7 +36,7 @@ label_values! {
     LoginResult {
         Ok = "ok",
         UnknownAccount = "unknown-account",
-        WrongPassword = "wrong",
+        WrongPassword = "wrong-password",
         Locked = "locked",
         TooManySessions = "too-many-sessions",
         TooManyLogins = "too-many-logins",
@@ -211,7 +211,7 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
-            "berth_logins_total{result=\"wrong\"} 1",
+            "berth_logins_total{result=\"wrong-password\"} 1",
             "berth_sessions_active 3",
             "berth_sessions_created_total 1",
             "berth_session_cleanup_runs_total{result=\"not_leader\"} 1",

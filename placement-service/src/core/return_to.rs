@@ -12,13 +12,13 @@ impl ReturnTo {
     /// `None` for anything that is not a path of this site.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let safe = text.len() <= MAX_BYTES
+        let is_safe = text.len() <= MAX_BYTES
             && text.starts_with('/')
             && !text.starts_with("//")
             && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
         // No browser, but some proxies resolve "/.//host" to "//host".
         let path = text.split(['?', '#']).next().unwrap_or_default();
-        (safe && !path.contains("//")).then(|| Self(text.to_owned()))
+        (is_safe && !path.contains("//")).then(|| Self(text.to_owned()))
     }
 
     /// The path with its query.
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_rejected() {
-        let long = format!("/{}", "a".repeat(MAX_BYTES));
+        let too_long = format!("/{}", "a".repeat(MAX_BYTES));
         for text in [
             "",
             "app",
@@ -66,7 +66,7 @@ mod tests {
             "/.//evil",
             "?x",
             "#x",
-            &long,
+            &too_long,
             "/\u{e9}",
             " /",
         ] {

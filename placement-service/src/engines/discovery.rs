@@ -105,7 +105,7 @@ pub fn from_config(config: &config::Discovery) -> Box<dyn Discovery> {
 
 /// The name of an engine whose source has no names: its address, with the characters that a name must not contain
 /// replaced.
-fn address_name(at: SocketAddr) -> EngineName {
-    let ip = at.ip().to_string().replace([':', '%'], "-");
-    EngineName::from(format!("{ip}-{}", at.port()).as_str())
+fn address_name(address: SocketAddr) -> EngineName {
+    let ip = address.ip().to_string().replace([':', '%'], "-");
+    EngineName::from(format!("{ip}-{}", address.port()).as_str())
 }

@@ -64,25 +64,25 @@ impl Drop for Drains {
 
 impl Drains {
     /// Applies the records of the store before it returns, and then starts a task that follows the records and the
-    /// fleet. `over` has for each pool the period over which the sockets of a terminating engine are closed.
+    /// fleet. `durations` has for each pool the period over which the sockets of a terminating engine are closed.
     ///
     /// # Errors
     /// When the store does not respond.
     pub async fn start(
         fleet: FleetReader,
-        tallies: AccountingRegistry,
+        accounting_registry: AccountingRegistry,
         store: Arc<dyn Coordination>,
         clock: Arc<dyn Clock>,
-        over: BTreeMap<String, Duration>,
-        tell: SendEvent,
+        durations: BTreeMap<String, Duration>,
+        send_event: SendEvent,
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             fleet,
-            tallies,
+            tallies: accounting_registry,
             store,
             clock,
-            send_event: tell,
-            drain_durations: over,
+            send_event,
+            drain_durations: durations,
             operator_drains: Mutex::default(),
             sent: Mutex::default(),
         });
@@ -98,10 +98,15 @@ impl Drains {
     ///
     /// # Errors
     /// When the store does not respond. Nothing has changed then.
-    pub async fn drain(&self, pool: &str, engine: &str, over: Duration) -> Result<(), StoreError> {
+    pub async fn drain(
+        &self,
+        pool: &str,
+        engine: &str,
+        duration: Duration,
+    ) -> Result<(), StoreError> {
         let drain = Drain {
             since_ms: self.shared.clock.now_ms(),
-            over_ms: millis(over),
+            over_ms: millis(duration),
         };
         let text = serde_json::to_string(&drain)
             .map_err(|e| StoreError::Data(format!("a drain record cannot be encoded: {e}")))?;
@@ -129,9 +134,9 @@ impl Drains {
     /// The drain of an engine, if it is draining.
     #[must_use]
     pub fn get(&self, pool: &str, engine: &str) -> Option<Drain> {
-        let told = self.shared.sent();
-        let told = told.get(&(pool.to_owned(), engine.to_owned()));
-        told.map(|told| told.drain())
+        let sent = self.shared.sent();
+        let sent = sent.get(&(pool.to_owned(), engine.to_owned()));
+        sent.map(|entry| entry.drain())
     }
 }
 
@@ -141,16 +146,16 @@ fn record_key(pool: &str, engine: &str) -> String {
 
 async fn watch(shared: Arc<Shared>) {
     let mut ticks = ticker(READ_INTERVAL);
-    let mut silent = false;
+    let mut read_failed = false;
     loop {
         ticks.tick().await;
-        let read = shared.load().await;
-        if let Err(error) = &read
-            && !silent
+        let drains = shared.load().await;
+        if let Err(error) = &drains
+            && !read_failed
         {
             warn!(%error, "drains cannot be read; the last known ones continue");
         }
-        silent = read.is_err();
+        read_failed = drains.is_err();
         shared.apply();
     }
 }
@@ -174,16 +179,16 @@ impl Shared {
 
     /// Reads the records, and deletes those of engines that have been gone for longer than the retention.
     async fn load(&self) -> Result<(), StoreError> {
-        let notes = self.store.list_values(KEY_PREFIX).await?;
-        let mut noted: BTreeMap<EngineKey, Drain> = notes
+        let values = self.store.list_values(KEY_PREFIX).await?;
+        let mut drains: BTreeMap<EngineKey, Drain> = values
             .iter()
             .filter_map(|(n, t)| parse_record(n, t))
             .collect();
         let old_ms = self.clock.now_ms().saturating_sub(RETENTION_MS);
-        let old = noted.extract_if(.., |name, drain| {
+        let outdated = drains.extract_if(.., |name, drain| {
             drain.since_ms.saturating_add(drain.over_ms) < old_ms && self.is_gone(name)
         });
-        for ((pool, engine), _) in old.collect::<Vec<_>>() {
+        for ((pool, engine), _) in outdated.collect::<Vec<_>>() {
             self.store
                 .put_value(&record_key(&pool, &engine), None)
                 .await?;
@@ -192,7 +197,7 @@ impl Shared {
                 engine, "the drain of an engine that is gone is deleted"
             );
         }
-        *self.operator_drains() = noted;
+        *self.operator_drains() = drains;
         Ok(())
     }
 
@@ -212,10 +217,10 @@ impl Shared {
             let over_ms = self
                 .drain_durations
                 .get(&*pool.name)
-                .map_or(0, |over| millis(*over));
+                .map_or(0, |duration| millis(*duration));
             let leaving = pool.engines.iter().filter(|engine| engine.terminating);
-            let named = leaving.map(|e| ((pool.name.to_string(), e.name.to_string()), over_ms));
-            named.collect::<Vec<_>>()
+            let drains = leaving.map(|e| ((pool.name.to_string(), e.name.to_string()), over_ms));
+            drains.collect::<Vec<_>>()
         };
         fleet.pools().iter().flat_map(of_pool).collect()
     }
@@ -227,27 +232,27 @@ impl Shared {
         let mut events = Vec::new();
         // Mark first and send after that: a client whose socket closes must not be placed on the same engine again.
         {
-            let mut told = self.sent();
+            let mut sent_drains = self.sent();
             for (name, over_ms) in self.terminating_engines() {
-                let since = told.get(&name).map(|told| told.drain());
+                let previous = sent_drains.get(&name).map(|sent| sent.drain());
                 // The period that an operator has set takes precedence.
                 drained.entry(name).or_insert_with(|| {
-                    since.unwrap_or(Drain {
+                    previous.unwrap_or(Drain {
                         since_ms: now_ms,
                         over_ms,
                     })
                 });
             }
-            for (name, _) in told.extract_if(.., |name, _| !drained.contains_key(name)) {
-                let books = self.accounting(&name);
-                books.set_draining(false);
-                books.mark_ready(Instant::now());
+            for (name, _) in sent_drains.extract_if(.., |name, _| !drained.contains_key(name)) {
+                let accounting = self.accounting(&name);
+                accounting.set_draining(false);
+                accounting.mark_ready(Instant::now());
             }
             for (name, drain) in drained {
                 self.accounting(&name).set_draining(true);
                 let has_sockets = || self.accounting(&name).snapshot(Instant::now()).open > 0;
-                let known = told.get(&name).copied();
-                let (sent, over_ms) = SentDrain::next(known, drain, now_ms, has_sockets);
+                let previous_send = sent_drains.get(&name).copied();
+                let (sent, over_ms) = SentDrain::next(previous_send, drain, now_ms, has_sockets);
                 if let Some(over_ms) = over_ms {
                     let (pool, engine) = name.clone();
                     events.push(GatewayEvent::EngineDrained {
@@ -256,7 +261,7 @@ impl Shared {
                         over_ms,
                     });
                 }
-                told.insert(name, sent);
+                sent_drains.insert(name, sent);
             }
         }
         for event in events {
@@ -271,8 +276,8 @@ impl Shared {
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Parses a record. `None` when it is not one that this service has written.

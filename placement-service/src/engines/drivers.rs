@@ -72,7 +72,7 @@ pub enum DriverFault {
     NoResponse,
     /// The response is not that of an engine.
     #[error("not the response of an engine: {}", Excerpt(.0))]
-    Garbage(String),
+    Malformed(String),
     /// The engine rejects the token, because its key or its claims are not the expected ones.
     #[error(
         "the engine rejects the token ({0}): compare its key with `tokens` in the configuration"
@@ -103,8 +103,8 @@ impl DriverFault {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
-            Self::NoResponse => "silent",
-            Self::Garbage(_) => "garbage",
+            Self::NoResponse => "no-response",
+            Self::Malformed(_) => "malformed",
             Self::TokenRejected(_) => "token-rejected",
             Self::Declined(_) => "declined",
             Self::NoSuchDocument => "no-such-document",
@@ -118,7 +118,7 @@ impl DriverFault {
     #[must_use]
     pub const fn blames_engine(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::NoResponse | Self::Garbage(_) => true,
+            Self::Connect(_) | Self::NoResponse | Self::Malformed(_) => true,
             Self::TokenRejected(_)
             | Self::Declined(_)
             | Self::NoSuchDocument

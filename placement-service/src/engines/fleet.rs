@@ -62,9 +62,9 @@ impl PoolFleet {
     /// of Berth alone.
     #[must_use]
     pub fn metrics_stale(&self) -> bool {
-        let usable = |e: &&Arc<Engine>| !matches!(e.state, State::Starting | State::Unhealthy);
-        let mut usable = self.engines.iter().filter(usable).peekable();
-        usable.peek().is_some() && usable.all(|e| e.metrics_stale())
+        let is_usable = |e: &&Arc<Engine>| !matches!(e.state, State::Starting | State::Unhealthy);
+        let mut usable_engines = self.engines.iter().filter(is_usable).peekable();
+        usable_engines.peek().is_some() && usable_engines.all(|e| e.metrics_stale())
     }
 }
 
@@ -94,9 +94,9 @@ impl FleetReader {
     }
 
     /// Waits until a snapshot fulfils the condition.
-    pub async fn wait_for(&mut self, wanted: impl Fn(&Fleet) -> bool) {
+    pub async fn wait_for(&mut self, condition: impl Fn(&Fleet) -> bool) {
         // An error means that the writer has ended and no snapshot follows.
-        let _ = self.0.wait_for(|fleet| wanted(fleet)).await;
+        let _ = self.0.wait_for(|fleet| condition(fleet)).await;
     }
 }
 
@@ -110,20 +110,25 @@ impl Drop for FleetTask {
     }
 }
 
-/// Starts discovery and probing of all pools. `tallies` has the accounting of their engines, `shared` the probe results
-/// that the replicas share (`None` with a single replica).
+/// Starts discovery and probing of all pools. `accounting_registry` has the accounting of their engines,
+/// `shared_probes` the probe results that the replicas share (`None` with a single replica).
 ///
 /// # Errors
 /// When the HTTP client of the probes cannot be built.
 pub fn start(
     pools: &[Pool],
     probe: &Probe,
-    tallies: AccountingRegistry,
+    accounting_registry: AccountingRegistry,
     metrics: metrics::ProbeMetrics,
-    shared: Option<SharedProbeResults>,
+    shared_probes: Option<SharedProbeResults>,
 ) -> Result<(FleetReader, FleetTask), reqwest::Error> {
-    let (watcher, reader) =
-        controller::FleetController::new(pools, probe, tallies, metrics, shared)?;
-    let task = tokio::spawn(watcher.run());
+    let (controller, reader) = controller::FleetController::new(
+        pools,
+        probe,
+        accounting_registry,
+        metrics,
+        shared_probes,
+    )?;
+    let task = tokio::spawn(controller.run());
     Ok((FleetReader(reader), FleetTask(task)))
 }

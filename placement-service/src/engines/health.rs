@@ -41,12 +41,12 @@ pub enum ProbeFault {
     TooLong(usize),
     /// The response is not that of an engine.
     #[error("not the response of an engine: {}", Excerpt(.0))]
-    Garbage(String),
+    Malformed(String),
 }
 
 impl ProbeFault {
     /// All values of [`Self::as_str`].
-    pub const KINDS: [&str; 5] = ["connect", "timeout", "status", "too-long", "garbage"];
+    pub const KINDS: [&str; 5] = ["connect", "timeout", "status", "too-long", "malformed"];
 
     /// The label for logs and metrics.
     #[must_use]
@@ -56,7 +56,7 @@ impl ProbeFault {
             Self::Timeout(_) => "timeout",
             Self::Status(_) => "status",
             Self::TooLong(_) => "too-long",
-            Self::Garbage(_) => "garbage",
+            Self::Malformed(_) => "malformed",
         }
     }
 }
@@ -97,7 +97,7 @@ impl Prober {
                 let health = http::get(client, endpoint.api, "/healthcheck", *limit);
                 let metrics = async {
                     match endpoint.metrics {
-                        Some(at) => Some(http::get(client, at, "/metrics", *limit).await),
+                        Some(address) => Some(http::get(client, address, "/metrics", *limit).await),
                         None => None,
                     }
                 };
@@ -109,10 +109,10 @@ impl Prober {
                 metrics_fault: None,
             }),
             Self::Metrics(client, mapping, limit) => {
-                let at = endpoint.metrics.unwrap_or(endpoint.api);
-                let metrics = http::get(client, at, &mapping.path, *limit);
-                let (up, metrics) = tokio::join!(check_connect(endpoint, *limit), metrics);
-                up?;
+                let address = endpoint.metrics.unwrap_or(endpoint.api);
+                let metrics = http::get(client, address, &mapping.path, *limit);
+                let (connect, metrics) = tokio::join!(check_connect(endpoint, *limit), metrics);
+                connect?;
                 Ok(match metrics {
                     Ok(text) => mapping::read_load(mapping, &text),
                     Err(fault) => Reading {
@@ -139,14 +139,14 @@ fn parse_qix(
     metrics: Option<Result<Vec<u8>, ProbeFault>>,
 ) -> Result<Reading, ProbeFault> {
     let parsed = healthcheck::parse(health);
-    let (mut load, malformed) = parsed.map_err(|e| ProbeFault::Garbage(e.to_string()))?;
+    let (mut load, malformed) = parsed.map_err(|e| ProbeFault::Malformed(e.to_string()))?;
     let malformed = (!malformed.is_empty()).then(|| {
         let fields = malformed.join(", ");
-        ProbeFault::Garbage(format!("the healthcheck has a malformed {fields}"))
+        ProbeFault::Malformed(format!("the healthcheck has a malformed {fields}"))
     });
     let active = metrics.map(|text| {
         metrics_text::sum_gauge(&text?, "qix_active_sessions")
-            .ok_or_else(|| ProbeFault::Garbage("the metrics lack qix_active_sessions".into()))
+            .ok_or_else(|| ProbeFault::Malformed("the metrics lack qix_active_sessions".into()))
     });
     let metrics_fault = match active {
         Some(Ok(sessions)) => {
@@ -196,6 +196,6 @@ mod tests {
     fn metrics_without_a_healthcheck_are_a_fault() {
         let metrics = b"qix_active_sessions 5\n".to_vec();
         let fault = parse_qix(b"<html>", Some(Ok(metrics))).unwrap_err();
-        assert_eq!(fault.as_str(), "garbage");
+        assert_eq!(fault.as_str(), "malformed");
     }
 }

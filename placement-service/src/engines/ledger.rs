@@ -103,14 +103,15 @@ impl Ledger {
             return Ok(None);
         };
         // Unique over restarts, so that the ledger does not take this process for its predecessor.
-        let me = format!("{:x}-{:016x}", clock.now_ms(), rand::rng().random::<u64>());
+        let replica_id = format!("{:x}-{:016x}", clock.now_ms(), rand::rng().random::<u64>());
         // Within this time after Redis has returned, every replica notices and sends its streams.
         let settle = settings.sync * 3 + settings.timeout;
         // Shorter than the timeout of the callers, so that the connection is closed before they stop waiting.
         let probing = (settings.sync * MAX_MISSED_HEARTBEATS).min(settings.lease);
         let limit = settings.timeout.mul_f32(0.9);
-        let times = [limit, settings.lease, settle, probing];
-        let redis = RedisLedger::open(url.reveal(), &settings.prefix, me, times).await?;
+        let durations = [limit, settings.lease, settle, probing];
+        let redis =
+            RedisLedger::open(url.reveal(), &settings.prefix, replica_id, durations).await?;
         Ok(Some(Self(Arc::new(Shared {
             redis,
             settings: settings.clone(),
@@ -150,8 +151,8 @@ impl Ledger {
     fn record_stream(&self, change: StreamChange, stream: &Arc<str>, engine: &Arc<str>) {
         let mut state = self.state();
         state.insert_stream(stream, engine, true);
-        if let Some(held) = state.streams.get_mut(stream) {
-            held.unacknowledged = change == StreamChange::Opened;
+        if let Some(entry) = state.streams.get_mut(stream) {
+            entry.unacknowledged = change == StreamChange::Opened;
         }
         if state.queueing {
             let change = (change, Arc::clone(stream), Arc::clone(engine));
@@ -163,9 +164,9 @@ impl Ledger {
 
     fn remove_stream(&self, change: StreamChange, stream: &str) {
         let mut state = self.state();
-        let held = state.streams.remove_entry(stream);
-        if state.queueing && (held.is_some() || change == StreamChange::Closed) {
-            let stream = held.map_or_else(|| Arc::from(stream), |(stream, _)| stream);
+        let entry = state.streams.remove_entry(stream);
+        if state.queueing && (entry.is_some() || change == StreamChange::Closed) {
+            let stream = entry.map_or_else(|| Arc::from(stream), |(stream, _)| stream);
             state.changes.push((change, stream, Arc::default()));
             drop(state);
             self.0.notify.notify_one();
@@ -189,29 +190,32 @@ impl CapacityLedger for Ledger {
         &self,
         stream: &Arc<str>,
         engine: &Arc<str>,
-        most: CapacityLimits,
+        limits: CapacityLimits,
     ) -> LedgerReply {
-        if most == (None, None) {
+        if limits == (None, None) {
             self.record_stream(StreamChange::Claim, stream, engine);
             return LedgerReply::Reserved;
         }
         {
             let mut state = self.state();
             if !state.up {
-                self.0.metrics.record_reservation("down");
+                self.0.metrics.record_reservation("unavailable");
                 return LedgerReply::Unavailable("the ledger does not respond");
             }
             state.insert_stream(stream, engine, false);
         }
-        let answer = self.0.redis.reserve(stream, engine, most).await;
+        let answer = self.0.redis.reserve(stream, engine, limits).await;
         let (outcome, confirmed) = match answer {
             Ok(ReserveResult::Reserved) => {
                 self.state().insert_stream(stream, engine, true);
                 ("ok", LedgerReply::Reserved)
             }
-            Ok(ReserveResult::EngineFull { total, own }) => {
-                let elsewhere = total.saturating_sub(own);
-                ("engine-full", LedgerReply::EngineFull { remote: elsewhere })
+            Ok(ReserveResult::EngineFull {
+                total,
+                own: own_count,
+            }) => {
+                let remote = total.saturating_sub(own_count);
+                ("engine-full", LedgerReply::EngineFull { remote })
             }
             Ok(ReserveResult::PoolFull) => ("pool-full", LedgerReply::PoolFull),
             Ok(ReserveResult::Settling) => (
@@ -221,7 +225,7 @@ impl CapacityLedger for Ledger {
             Ok(ReserveResult::LeaseExpired) => {
                 self.mark_stale();
                 (
-                    "lapsed",
+                    "lease-expired",
                     LedgerReply::Unavailable("the ledger does not know this replica yet"),
                 )
             }
@@ -229,7 +233,7 @@ impl CapacityLedger for Ledger {
                 tracing::debug!(%error, "no reservation");
                 self.mark_stale();
                 (
-                    "down",
+                    "unavailable",
                     LedgerReply::Unavailable("the ledger does not respond"),
                 )
             }
@@ -257,22 +261,22 @@ impl State {
         self.changes.clear();
     }
 
-    fn insert_stream(&mut self, stream: &Arc<str>, engine: &Arc<str>, sure: bool) {
-        let held = StreamEntry {
+    fn insert_stream(&mut self, stream: &Arc<str>, engine: &Arc<str>, is_counted: bool) {
+        let entry = StreamEntry {
             engine: Arc::clone(engine),
-            counted: sure,
+            counted: is_counted,
             unacknowledged: false,
         };
-        self.streams.insert(Arc::clone(stream), held);
+        self.streams.insert(Arc::clone(stream), entry);
     }
 
     /// The ledger has applied these changes.
     fn acknowledge(&mut self, changes: &[(StreamChange, Arc<str>, Arc<str>)]) {
         for (change, stream, _) in changes {
-            if let Some(held) = self.streams.get_mut(stream)
+            if let Some(entry) = self.streams.get_mut(stream)
                 && *change == StreamChange::Opened
             {
-                held.unacknowledged = false;
+                entry.unacknowledged = false;
             }
         }
     }

@@ -55,7 +55,7 @@ impl EventLogFollower {
         poll: Duration,
     ) -> Result<Self, StoreError> {
         let last_sequence = log.bounds().await?.newest;
-        let (newest_sender, newest) = watch::channel(last_sequence);
+        let (newest_sender, newest_sequence) = watch::channel(last_sequence);
         let ended_sessions = Arc::new(EndedSessions::starting_after(last_sequence));
         let (log_unavailable_sender, log_unavailable) = watch::channel(false);
         let follower = FollowerTask {
@@ -70,7 +70,7 @@ impl EventLogFollower {
         };
         let task = tokio::spawn(follower.run(poll)).abort_handle();
         Ok(Self {
-            newest,
+            newest: newest_sequence,
             ended_sessions,
             log_unavailable,
             task,
@@ -113,15 +113,15 @@ impl FollowerTask {
                 _ = ticks.tick() => {}
                 () = log_appended.notified() => {}
             }
-            let step = self.read_new_entries().await;
-            if step.is_ok() {
+            let result = self.read_new_entries().await;
+            if result.is_ok() {
                 answered_at = Instant::now();
             }
             let log_unavailable = answered_at.elapsed() >= LOG_UNAVAILABLE_AFTER;
-            self.log_unavailable.send_if_modified(|before| {
-                std::mem::replace(before, log_unavailable) != log_unavailable
+            self.log_unavailable.send_if_modified(|was_unavailable| {
+                std::mem::replace(was_unavailable, log_unavailable) != log_unavailable
             });
-            match step {
+            match result {
                 Ok(()) if failing => {
                     failing = false;
                     tracing::info!("the event log answers again");
@@ -168,14 +168,18 @@ impl FollowerTask {
             return Ok(());
         }
         self.rollback_checked_at = Instant::now();
-        let newest = self.log.bounds().await?.newest;
-        if newest < self.last_sequence {
-            let seen = self.last_sequence;
-            tracing::warn!(newest, seen, "the event log has lost entries already read");
+        let newest_sequence = self.log.bounds().await?.newest;
+        if newest_sequence < self.last_sequence {
+            let last_read = self.last_sequence;
+            tracing::warn!(
+                newest_sequence,
+                last_read,
+                "the event log has lost entries already read"
+            );
             self.sessions.invalidate_all();
-            self.ended_sessions.rewind(newest);
-            self.last_sequence = newest;
-            self.newest.send_replace(newest);
+            self.ended_sessions.rewind(newest_sequence);
+            self.last_sequence = newest_sequence;
+            self.newest.send_replace(newest_sequence);
         }
         Ok(())
     }

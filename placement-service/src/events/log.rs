@@ -72,17 +72,17 @@ pub struct EventLogReader {
 }
 
 impl EventLogReader {
-    /// Opens the log of `stores`. `newest` changes with every entry that is appended.
+    /// Opens the log of `stores`. `newest_sequence` changes with every entry that is appended.
     pub async fn open(
         stores: &Stores,
         sessions: Arc<Sessions>,
-        newest: watch::Receiver<u64>,
+        newest_sequence: watch::Receiver<u64>,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             log: stores.events.clone(),
             sessions,
             id: server_keys::log_id(stores.coordination.as_ref()).await?,
-            newest,
+            newest: newest_sequence,
             shutdown: watch::Sender::new(false),
         })
     }
@@ -100,15 +100,15 @@ impl EventLogReader {
 
     /// Reads one page; it is empty when no visible event is appended within `query.wait`.
     pub async fn read(&self, query: &Query) -> Result<Page, StoreError> {
-        let until = Instant::now() + query.wait;
-        let (mut newest, mut shutdown) = (self.newest.clone(), self.shutdown.subscribe());
+        let deadline = Instant::now() + query.wait;
+        let (mut newest_sequence, mut shutdown) = (self.newest.clone(), self.shutdown.subscribe());
         let (mut position, mut gap) = self.start_position(query.cursor).await?;
         let (mut events, mut scanned) = (Vec::new(), 0);
         loop {
             // Mark before reading, so that an entry appended during the read ends the wait below.
-            newest.mark_unchanged();
+            newest_sequence.mark_unchanged();
             let entries = self.log.events_after(position, BATCH).await?;
-            let last = entries.len() < BATCH as usize;
+            let is_last_batch = entries.len() < BATCH as usize;
             if entries
                 .first()
                 .is_some_and(|(first, _)| *first > position + 1)
@@ -125,16 +125,16 @@ impl EventLogReader {
                     return Ok(self.page(position, events, gap));
                 }
             }
-            if !last && scanned < MAX_SCANNED {
+            if !is_last_batch && scanned < MAX_SCANNED {
                 continue;
             }
             if gap || !events.is_empty() || scanned >= MAX_SCANNED || *shutdown.borrow() {
                 return Ok(self.page(position, events, gap));
             }
             tokio::select! {
-                Ok(()) = newest.changed() => {}
+                Ok(()) = newest_sequence.changed() => {}
                 Ok(()) = shutdown.changed() => {}
-                () = tokio::time::sleep_until(until) => return Ok(self.page(position, events, gap)),
+                () = tokio::time::sleep_until(deadline) => return Ok(self.page(position, events, gap)),
             }
         }
     }

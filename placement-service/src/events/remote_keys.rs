@@ -58,11 +58,11 @@ impl PublicKeys {
     ///
     /// [RFC 7517 section 5]: https://www.rfc-editor.org/rfc/rfc7517#section-5
     pub fn parse(text: &[u8]) -> Result<Self, KeySetError> {
-        let set: RawSet = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
-        if set.keys.len() > MAX_KEYS {
+        let key_set: RawSet = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
+        if key_set.keys.len() > MAX_KEYS {
             return Err(KeySetError::TooMany);
         }
-        let keys = set.keys.into_iter();
+        let keys = key_set.keys.into_iter();
         let keys = keys.filter_map(|key| serde_json::from_value(key).ok());
         let keys: Vec<Jwk> = keys.filter(is_for_signatures).collect();
         if keys.is_empty() {
@@ -75,11 +75,11 @@ impl PublicKeys {
     /// exactly one.
     #[must_use]
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
-        let named = |key: &&Jwk| kid.is_none() || key.common.key_id.as_deref() == kid;
+        let matches_kid = |key: &&Jwk| kid.is_none() || key.common.key_id.as_deref() == kid;
         let mut fitting = self
             .0
             .iter()
-            .filter(named)
+            .filter(matches_kid)
             .filter(|key| can_verify(key, algorithm));
         let key = fitting.next()?;
         if kid.is_none() && fitting.next().is_some() {
@@ -92,10 +92,11 @@ impl PublicKeys {
 /// Whether a key is a public key for signatures. A symmetric key is not: `has_valid_size` rejects it.
 fn is_for_signatures(key: &Jwk) -> bool {
     let operations = key.common.key_operations.as_ref();
-    let may_verify = operations.is_none_or(|all| all.contains(&KeyOperations::Verify));
-    let of_use = key.common.public_key_use.as_ref();
+    let may_verify =
+        operations.is_none_or(|operations| operations.contains(&KeyOperations::Verify));
+    let key_use = key.common.public_key_use.as_ref();
     may_verify
-        && of_use.is_none_or(|of_use| *of_use == PublicKeyUse::Signature)
+        && key_use.is_none_or(|key_use| *key_use == PublicKeyUse::Signature)
         && has_valid_size(key)
 }
 
@@ -146,8 +147,10 @@ fn can_verify(key: &Jwk, algorithm: Algorithm) -> bool {
         }
         _ => false,
     };
-    let own = key.common.key_algorithm;
-    by_type && own.is_none_or(|own| own == KeyAlgorithm::from(algorithm))
+    let declared_algorithm = key.common.key_algorithm;
+    by_type
+        && declared_algorithm
+            .is_none_or(|declared_algorithm| declared_algorithm == KeyAlgorithm::from(algorithm))
 }
 
 /// The keys of one signer, from the configuration or from a URL.
@@ -214,7 +217,7 @@ impl RemoteKeys {
         }
         match fetched.find_cached(kid, algorithm, MAX_STALE).await {
             Ok(None) if !fetched.is_fetched_since(lookup_started).await => Err(KeysUnavailable),
-            found => found,
+            result => result,
         }
     }
 }
@@ -228,33 +231,37 @@ impl KeySetCache {
         limit: Duration,
     ) -> Result<Option<DecodingKey>, KeysUnavailable> {
         match self.cached.read().await.as_ref() {
-            Some(kept) if kept.fetched_at.elapsed() < limit => Ok(kept.keys.find(kid, algorithm)),
+            Some(cached) if cached.fetched_at.elapsed() < limit => {
+                Ok(cached.keys.find(kid, algorithm))
+            }
             _ => Err(KeysUnavailable),
         }
     }
 
-    /// Whether the cached set was fetched at `then` or later.
-    async fn is_fetched_since(&self, then: Instant) -> bool {
-        let kept = self.cached.read().await;
-        kept.as_ref().is_some_and(|kept| kept.fetched_at >= then)
+    /// Whether the cached set was fetched at `time` or later.
+    async fn is_fetched_since(&self, time: Instant) -> bool {
+        let cached = self.cached.read().await;
+        cached
+            .as_ref()
+            .is_some_and(|cached| cached.fetched_at >= time)
     }
 
     /// Fetches the set, unless the last fetch started less than the minimum interval ago.
     async fn refresh(self: Arc<Self>) {
-        let mut last = self.last_fetch.lock().await;
-        if last.is_some_and(|last| last.elapsed() < MIN_FETCH_INTERVAL) {
+        let mut last_fetch = self.last_fetch.lock().await;
+        if last_fetch.is_some_and(|last_fetch| last_fetch.elapsed() < MIN_FETCH_INTERVAL) {
             return;
         }
-        *last = Some(Instant::now());
+        *last_fetch = Some(Instant::now());
         match fetch(&self.client, &self.url).await {
             Ok(keys) => {
-                let since = Instant::now();
+                let started_at = Instant::now();
                 *self.cached.write().await = Some(CachedKeySet {
                     keys,
-                    fetched_at: since,
+                    fetched_at: started_at,
                 });
             }
-            Err(why) => tracing::warn!(url = self.url, why, "keys cannot be fetched"),
+            Err(error) => tracing::warn!(url = self.url, error, "keys cannot be fetched"),
         }
     }
 }

@@ -149,17 +149,19 @@ impl SecurityEvents {
         token: &[u8],
         name: &mut &'a str,
     ) -> Result<Outcome, ReceiveError> {
-        let set = UnverifiedSet::parse(token)?;
-        let issuer = |(t, _): &&(Transmitter, RemoteKeys)| t.issuer == set.claims.issuer;
-        let found = self.transmitters.iter().find(issuer);
-        let (transmitter, keys) = found.ok_or(SetError {
+        let event_token = UnverifiedSet::parse(token)?;
+        let issuer = |(transmitter, _): &&(Transmitter, RemoteKeys)| {
+            transmitter.issuer == event_token.claims.issuer
+        };
+        let transmitter = self.transmitters.iter().find(issuer);
+        let (transmitter, keys) = transmitter.ok_or(SetError {
             code: "invalid_issuer",
             message: "iss is not known here",
         })?;
         *name = &transmitter.name;
-        verify(&set, keys).await?;
-        self.check_claims(&set.claims)?;
-        self.end_sessions(transmitter, &set.claims).await
+        verify(&event_token, keys).await?;
+        self.check_claims(&event_token.claims)?;
+        self.end_sessions(transmitter, &event_token.claims).await
     }
 
     /// Checks the claims of a token whose signature is valid.
@@ -177,7 +179,10 @@ impl SecurityEvents {
         if claims.issued_at.saturating_add(self.max_age_s) < now {
             return Err(SetError::invalid_request("iat is too long ago"));
         }
-        if claims.expires_at.is_some_and(|end| end + LEEWAY_S <= now) {
+        if claims
+            .expires_at
+            .is_some_and(|expiry| expiry + LEEWAY_S <= now)
+        {
             return Err(SetError::invalid_request("exp is past"));
         }
         Ok(())
@@ -201,15 +206,15 @@ impl SecurityEvents {
         let selectors =
             subject.and_then(|subject| selectors_for_subject(transmitter, subject, about_account));
         let created_before_ms = claims.issued_at.saturating_add(LEEWAY_S) * 1000;
-        let mut ended = 0;
+        let mut ended_count = 0;
         for selector in selectors.unwrap_or_default() {
             let (sessions, cause) = (self.sessions.clone(), EndCause::SecurityEvent);
-            let ending = async move {
+            let removal = async move {
                 sessions
                     .end_matching(&selector, created_before_ms, cause)
                     .await
             };
-            ended += run_detached(ending).await?;
+            ended_count += run_detached(removal).await?;
         }
         let (now_ms, forget_s) = (self.clock.now_ms(), self.max_age_s + LEEWAY_S);
         let forget_ms = claims.issued_at.saturating_add(forget_s) * 1000;
@@ -217,7 +222,7 @@ impl SecurityEvents {
             .shared
             .claim(&replay_key(claims), now_ms, forget_ms)
             .await?;
-        Ok(match (first, ended) {
+        Ok(match (first, ended_count) {
             (_, 1..) => Outcome::Ended,
             (true, 0) => Outcome::UnknownSubject,
             (false, 0) => Outcome::Replayed,
@@ -225,11 +230,13 @@ impl SecurityEvents {
     }
 }
 
-async fn verify(set: &UnverifiedSet, keys: &RemoteKeys) -> Result<(), ReceiveError> {
-    let key = keys.find(set.kid.as_deref(), set.algorithm).await?;
+async fn verify(event_token: &UnverifiedSet, keys: &RemoteKeys) -> Result<(), ReceiveError> {
+    let key = keys
+        .find(event_token.kid.as_deref(), event_token.algorithm)
+        .await?;
     let key = key.ok_or(SetError::invalid_key("no key of that kid and alg is known"))?;
-    let (signature, message) = (&set.signature, set.message.as_bytes());
-    let genuine = jsonwebtoken::crypto::verify(signature, message, &key, set.algorithm);
+    let (signature, message) = (&event_token.signature, event_token.message.as_bytes());
+    let genuine = jsonwebtoken::crypto::verify(signature, message, &key, event_token.algorithm);
     if genuine.unwrap_or(false) {
         return Ok(());
     }
@@ -255,17 +262,19 @@ fn selectors_for_subject(
 ) -> Option<Vec<SessionSelector>> {
     let user = |user: &User| selector_for_user(transmitter, user);
     match subject {
-        Subject::User(named) => Some(vec![user(named)?]),
-        Subject::SessionOfUser { user: named, .. } if about_account => Some(vec![user(named)?]),
+        Subject::User(identifier) => Some(vec![user(identifier)?]),
+        Subject::SessionOfUser {
+            user: identifier, ..
+        } if about_account => Some(vec![user(identifier)?]),
         Subject::Session(_) if about_account => None,
         Subject::Session(session) => Some(selectors_for_session(transmitter, session, None)),
         Subject::SessionOfUser {
             session,
-            user: named,
+            user: identifier,
         } => Some(selectors_for_session(
             transmitter,
             session,
-            Some(user(named)?),
+            Some(user(identifier)?),
         )),
     }
 }
@@ -300,16 +309,16 @@ fn selectors_for_session(
     user: Option<SessionSelector>,
 ) -> Vec<SessionSelector> {
     let user = user.map(Box::new);
-    let mut all = vec![SessionSelector::Session {
+    let mut selectors = vec![SessionSelector::Session {
         session_ref: session.to_owned(),
         user: user.clone(),
     }];
     if let Some(provider) = &transmitter.provider {
-        all.push(SessionSelector::ProviderSession {
+        selectors.push(SessionSelector::ProviderSession {
             provider: provider.clone(),
             session: session.to_owned(),
             user,
         });
     }
-    all
+    selectors
 }

@@ -65,27 +65,27 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// Starts a delivery worker for each webhook. `secrets` has one element per element of `hooks`, in the same order.
+    /// Starts a delivery worker for each webhook. `secrets` has one element per element of `webhooks`, in the same order.
     pub async fn start(
-        hooks: &[Webhook],
+        webhooks: &[Webhook],
         secrets: Vec<Option<Secret>>,
-        parts: Dependencies,
+        dependencies: Dependencies,
         registry: &mut Registry,
     ) -> Result<Self, WebhooksError> {
         let metrics = WebhookMetrics::register(registry);
         let holder = Uuid::new_v4().to_string();
         let mut workers = Vec::new();
-        for (config, secret) in hooks.iter().zip(secrets) {
-            let (tokens, clock) = (parts.tokens.clone(), parts.clock.clone());
-            let endpoint = Endpoint::new(config.clone(), secret, parts.log, tokens, clock)?;
+        for (config, secret) in webhooks.iter().zip(secrets) {
+            let (tokens, clock) = (dependencies.tokens.clone(), dependencies.clock.clone());
+            let endpoint = Endpoint::new(config.clone(), secret, dependencies.log, tokens, clock)?;
             let worker = Arc::new(DeliveryWorker {
                 endpoint: Arc::new(endpoint),
-                stores: parts.stores.clone(),
-                clock: parts.clock.clone(),
+                stores: dependencies.stores.clone(),
+                clock: dependencies.clock.clone(),
                 metrics: metrics.clone(),
-                newest: parts.newest.clone(),
+                newest: dependencies.newest.clone(),
                 holder: holder.clone(),
-                lease: parts.lease,
+                lease: dependencies.lease,
                 failures: FailureCount::default(),
             });
             worker.init_position().await?;
@@ -93,8 +93,8 @@ impl Webhooks {
             workers.push((worker, task.abort_handle()));
         }
         Ok(Self {
-            stores: parts.stores,
-            clock: parts.clock,
+            stores: dependencies.stores,
+            clock: dependencies.clock,
             metrics,
             workers,
         })
@@ -102,9 +102,9 @@ impl Webhooks {
 
     /// Stops the deliveries and releases the leases, so that another replica continues at once.
     pub async fn stop(&self) {
-        for (courier, task) in &self.workers {
+        for (worker, task) in &self.workers {
             task.abort();
-            courier.release().await;
+            worker.release().await;
         }
     }
 
@@ -113,20 +113,20 @@ impl Webhooks {
         if self.endpoint(webhook).is_none() {
             return Ok(None);
         }
-        let letters = self.stores.events.dead_letters(webhook, MAX_LISTED).await?;
-        Ok(Some(letters))
+        let dead_letters = self.stores.events.dead_letters(webhook, MAX_LISTED).await?;
+        Ok(Some(dead_letters))
     }
 
     /// Attempts once more to deliver the event of a dead letter, out of order.
     pub async fn retry(&self, webhook: &str, sequence: u64) -> Result<RetryOutcome, StoreError> {
-        let Some(hook) = self.endpoint(webhook) else {
+        let Some(endpoint) = self.endpoint(webhook) else {
             return Ok(RetryOutcome::NoSuchWebhook);
         };
         let log = &self.stores.events;
-        let Some(found) = log.dead_letter(webhook, sequence).await? else {
+        let Some(dead_letter) = log.dead_letter(webhook, sequence).await? else {
             return Ok(RetryOutcome::NoSuchLetter);
         };
-        match hook.attempt(sequence, &found.event).await {
+        match endpoint.attempt(sequence, &dead_letter.event).await {
             Ok(()) => {
                 self.metrics.count_delivery(webhook, "ok");
                 log.remove_dead_letter(webhook, sequence).await?;
@@ -135,17 +135,22 @@ impl Webhooks {
             Err(failure) => {
                 self.metrics.count_delivery(webhook, "failed");
                 let (message, now_ms) = (failure.message.clone(), self.clock.now_ms());
-                let letter =
-                    delivery_worker::dead_letter(webhook, sequence, found.event, failure, now_ms);
-                log.add_dead_letter(&letter, MAX_DEAD_LETTERS).await?;
+                let updated = delivery_worker::dead_letter(
+                    webhook,
+                    sequence,
+                    dead_letter.event,
+                    failure,
+                    now_ms,
+                );
+                log.add_dead_letter(&updated, MAX_DEAD_LETTERS).await?;
                 Ok(RetryOutcome::Failed(message))
             }
         }
     }
 
     fn endpoint(&self, name: &str) -> Option<&Endpoint> {
-        let mut hooks = self.workers.iter().map(|(courier, _)| &*courier.endpoint);
-        hooks.find(|hook| hook.config.name == name)
+        let mut endpoints = self.workers.iter().map(|(worker, _)| &*worker.endpoint);
+        endpoints.find(|endpoint| endpoint.config.name == name)
     }
 }
 

@@ -35,25 +35,25 @@ impl Shared {
 
     /// Retries activity that could not be recorded.
     pub(super) async fn retry_activity(&self) {
-        let unwritten = std::mem::take(&mut *self.pending_activity.lock());
-        self.record_activity(unwritten.into_iter().collect()).await;
+        let pending = std::mem::take(&mut *self.pending_activity.lock());
+        self.record_activity(pending.into_iter().collect()).await;
     }
 
     async fn record_activity(&self, active: Vec<(String, u64)>) {
-        let said = stream::iter(active).map(|(name, seen_ms)| async move {
-            let said = self.sessions.record_activity(&name, seen_ms).await;
-            said.err().map(|error| (name, seen_ms, error))
+        let writes = stream::iter(active).map(|(name, active_ms)| async move {
+            let result = self.sessions.record_activity(&name, active_ms).await;
+            result.err().map(|error| (name, active_ms, error))
         });
-        let mut said = said.buffer_unordered(MAX_CONCURRENT);
-        while let Some(missed) = said.next().await {
-            let Some((name, seen_ms, error)) = missed else {
+        let mut failures = writes.buffer_unordered(MAX_CONCURRENT);
+        while let Some(failure) = failures.next().await {
+            let Some((name, active_ms, error)) = failure else {
                 continue;
             };
             tracing::debug!(%error, session = name, "activity not recorded");
-            let mut unwritten = self.pending_activity.lock();
-            if unwritten.len() < MAX_PENDING || unwritten.contains_key(&name) {
-                let seen = unwritten.entry(name).or_default();
-                *seen = seen_ms.max(*seen);
+            let mut pending = self.pending_activity.lock();
+            if pending.len() < MAX_PENDING || pending.contains_key(&name) {
+                let latest_ms = pending.entry(name).or_default();
+                *latest_ms = active_ms.max(*latest_ms);
             }
         }
     }

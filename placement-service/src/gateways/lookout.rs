@@ -37,29 +37,29 @@ pub(super) async fn watch(shared: Arc<Shared>) {
 impl Shared {
     pub(super) async fn step(&self) {
         let now_ms = self.clock.now_ms();
-        let lost = self.registry().forget_silent(Instant::now());
-        self.metrics.count_lost(lost);
+        let lost_gateways = self.registry().forget_silent(Instant::now());
+        self.metrics.count_lost(lost_gateways);
         self.retry_activity().await;
         loop {
-            let due = self.registry().sessions.take_due(now_ms, BATCH);
-            let more = due.len() == BATCH;
-            let looked = stream::iter(due).map(|name| async move {
-                let life = self.sessions.status(&name).await;
-                (name, life)
+            let due_sessions = self.registry().sessions.take_due(now_ms, BATCH);
+            let is_full_batch = due_sessions.len() == BATCH;
+            let checks = stream::iter(due_sessions).map(|name| async move {
+                let status = self.sessions.status(&name).await;
+                (name, status)
             });
-            let mut looked = looked.buffer_unordered(AT_ONCE);
-            while let Some((name, life)) = looked.next().await {
-                self.judge(&name, life);
+            let mut results = checks.buffer_unordered(AT_ONCE);
+            while let Some((name, status)) = results.next().await {
+                self.judge(&name, status);
             }
-            if !more {
+            if !is_full_batch {
                 break;
             }
         }
     }
 
-    fn judge(&self, session_ref: &str, life: Result<SessionStatus, StoreError>) {
+    fn judge(&self, session_ref: &str, status: Result<SessionStatus, StoreError>) {
         let now_ms = self.clock.now_ms();
-        let again_ms = match life {
+        let again_ms = match status {
             Ok(SessionStatus::ActiveUntil(ends_ms)) => ends_ms.max(now_ms + 1),
             Ok(SessionStatus::Expired) => now_ms + SOON_MS,
             Ok(SessionStatus::Ended(cause)) => {

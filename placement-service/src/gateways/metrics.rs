@@ -47,8 +47,8 @@ impl GatewayMetrics {
 
     pub(super) fn count_lost(&self, streams: usize) {
         if streams > 0 {
-            let lost = self.closed.get_or_create(&ReasonLabel { reason: LOST });
-            lost.inc_by(u64::try_from(streams).unwrap_or(u64::MAX));
+            let lost_streams = self.closed.get_or_create(&ReasonLabel { reason: LOST });
+            lost_streams.inc_by(u64::try_from(streams).unwrap_or(u64::MAX));
         }
     }
 
@@ -97,11 +97,11 @@ impl Collector for GatewayCollector {
         let help = "Gateways whose filter has another version than this service";
         let family = encoder.encode_descriptor("gateways_other_version", help, None, gauge)?;
         const_gauge(other_versions).encode(family)?;
-        let longest = gateways.iter().map(|g| g.silent_s).max().unwrap_or(0);
-        let longest = ConstGauge::new(i64::try_from(longest).unwrap_or(i64::MAX));
+        let longest_s = gateways.iter().map(|g| g.silent_s).max().unwrap_or(0);
+        let gauge_value = ConstGauge::new(i64::try_from(longest_s).unwrap_or(i64::MAX));
         let help = "Seconds since the last report of the gateway that has been silent longest";
-        let silence = encoder.encode_descriptor("gateway_silence_seconds", help, None, gauge)?;
-        longest.encode(silence)
+        let metric = encoder.encode_descriptor("gateway_silence_seconds", help, None, gauge)?;
+        gauge_value.encode(metric)
     }
 }
 

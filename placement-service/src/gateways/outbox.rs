@@ -49,9 +49,9 @@ pub(super) struct Letters {
 }
 
 impl Outbox {
-    pub(super) fn new(era: LogId) -> Self {
+    pub(super) fn new(epoch: LogId) -> Self {
         Self {
-            era,
+            era: epoch,
             kept: Mutex::default(),
             newest: watch::Sender::new(0),
         }
@@ -63,23 +63,23 @@ impl Outbox {
     }
 
     /// Adds an event for one gateway, or for all of them.
-    pub(super) fn push(&self, to: Option<Arc<str>>, event: GatewayEvent, now_ms: u64) {
-        let mut kept = self.lock();
-        kept.forget_old(now_ms);
-        if kept.letters.len() >= MAX
-            && let Some(letter) = kept.letters.pop_front()
+    pub(super) fn push(&self, gateway: Option<Arc<str>>, oldest: GatewayEvent, now_ms: u64) {
+        let mut state = self.lock();
+        state.forget_old(now_ms);
+        if state.letters.len() >= MAX
+            && let Some(oldest) = state.letters.pop_front()
         {
-            kept.dropped = letter.number;
+            state.dropped = oldest.number;
         }
-        kept.newest += 1;
-        let number = kept.newest;
-        kept.letters.push_back(Letter {
+        state.newest += 1;
+        let number = state.newest;
+        state.letters.push_back(Letter {
             number,
             at_ms: now_ms,
-            to,
-            event,
+            to: gateway,
+            event: oldest,
         });
-        drop(kept);
+        drop(state);
         self.newest.send_replace(number);
     }
 
@@ -87,30 +87,38 @@ impl Outbox {
     /// receives all that are kept.
     pub(super) fn after(
         &self,
-        place: Option<Cursor>,
+        cursor: Option<Cursor>,
         gateway: &str,
         limit: usize,
         now_ms: u64,
     ) -> Letters {
-        let mut kept = self.lock();
-        kept.forget_old(now_ms);
-        let place = place.filter(|place| place.log == self.era);
-        let from = place.map_or(0, |place| place.sequence);
+        let mut state = self.lock();
+        state.forget_old(now_ms);
+        let cursor = cursor.filter(|cursor| cursor.log == self.era);
+        let first_number = cursor.map_or(0, |cursor| cursor.sequence);
         let mut events = Vec::new();
-        let mut next = kept.newest;
-        for letter in kept.letters.iter().filter(|letter| letter.number > from) {
-            if letter.to.as_deref().is_some_and(|to| to != gateway) {
+        let mut next = state.newest;
+        for queued in state
+            .letters
+            .iter()
+            .filter(|queued| queued.number > first_number)
+        {
+            if queued
+                .to
+                .as_deref()
+                .is_some_and(|recipient| recipient != gateway)
+            {
                 continue;
             }
             if events.len() >= limit {
-                next = letter.number - 1;
+                next = queued.number - 1;
                 break;
             }
-            events.push(letter.event.clone());
+            events.push(queued.event.clone());
         }
         Letters {
             events,
-            lost: place.is_some() && from < kept.dropped,
+            lost: cursor.is_some() && first_number < state.dropped,
             next: Cursor {
                 log: self.era,
                 sequence: next,
@@ -128,7 +136,7 @@ impl Kept {
         while self
             .letters
             .front()
-            .is_some_and(|letter| letter.at_ms.saturating_add(KEPT_MS) <= now_ms)
+            .is_some_and(|event| event.at_ms.saturating_add(KEPT_MS) <= now_ms)
         {
             self.letters.pop_front();
         }
@@ -159,9 +167,9 @@ mod tests {
         // In pages, without duplicates.
         let first = outbox.after(None, "g", 2, 3);
         assert_eq!(first.events, [drained("a"), drained("b")]);
-        let rest = outbox.after(Some(first.next), "g", 2, 3);
-        assert_eq!(rest.events, [drained("c")]);
-        assert_eq!(outbox.after(Some(rest.next), "g", 2, 3).events, []);
+        let remaining = outbox.after(Some(first.next), "g", 2, 3);
+        assert_eq!(remaining.events, [drained("c")]);
+        assert_eq!(outbox.after(Some(remaining.next), "g", 2, 3).events, []);
         // The cursor of the previous process.
         let other = Cursor {
             log: LogId(8),
@@ -174,13 +182,13 @@ mod tests {
     fn events_are_forgotten_after_a_minute_and_dropped_ones_are_reported_as_lost() {
         let outbox = Outbox::new(LogId(7));
         outbox.push(None, drained("a"), 0);
-        let kept = outbox.after(None, "g", 9, KEPT_MS - 1);
-        assert_eq!(kept.events.len(), 1);
-        let later = outbox.after(None, "g", 9, KEPT_MS);
-        assert_eq!((later.events.len(), later.lost), (0, false));
+        let events = outbox.after(None, "g", 9, KEPT_MS - 1);
+        assert_eq!(events.events.len(), 1);
+        let after_expiry = outbox.after(None, "g", 9, KEPT_MS);
+        assert_eq!((after_expiry.events.len(), after_expiry.lost), (0, false));
         for _ in 0..=MAX {
             outbox.push(None, drained("a"), KEPT_MS);
         }
-        assert!(outbox.after(Some(kept.next), "g", 9, KEPT_MS).lost);
+        assert!(outbox.after(Some(events.next), "g", 9, KEPT_MS).lost);
     }
 }

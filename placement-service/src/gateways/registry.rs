@@ -91,9 +91,9 @@ pub(super) struct Outcome {
 }
 
 impl Registry {
-    pub(super) fn new(tallies: AccountingRegistry) -> Self {
+    pub(super) fn new(accounting_registry: AccountingRegistry) -> Self {
         Self {
-            tallies,
+            tallies: accounting_registry,
             gateways: HashMap::new(),
             streams: HashMap::new(),
             engines: BTreeMap::new(),
@@ -122,7 +122,7 @@ impl Registry {
         now_ms: u64,
         now: Instant,
     ) -> Result<Outcome, Full> {
-        let turn = self.turn(name, report.sequence);
+        let sequence_check = self.turn(name, report.sequence);
         let key = self.admit(name, report)?;
         let mut outcome = Outcome::default();
         let gateway = self.gateways.entry(Arc::clone(&key));
@@ -140,11 +140,11 @@ impl Registry {
             }
         });
         gateway.heard = gateway.heard.max(now);
-        if turn == Turn::Past {
+        if sequence_check == Turn::Past {
             outcome.resync = gateway.resync;
             return Ok(outcome);
         }
-        let wrong = match report.full {
+        let out_of_order = match report.full {
             Some(FullSyncPart::First | FullSyncPart::Whole) => {
                 gateway.resync = false;
                 gateway.listed = Some(HashSet::new());
@@ -152,12 +152,12 @@ impl Registry {
             }
             // A part of the list is missing.
             Some(FullSyncPart::Middle | FullSyncPart::Last) => {
-                turn == Turn::Early || gateway.listed.is_none()
+                sequence_check == Turn::Early || gateway.listed.is_none()
             }
-            None => turn == Turn::Early,
+            None => sequence_check == Turn::Early,
         };
         gateway.sequence = report.sequence;
-        if wrong {
+        if out_of_order {
             outcome.resync_is_news = !gateway.resync;
             gateway.resync = true;
             gateway.listed = None;
@@ -170,11 +170,11 @@ impl Registry {
             self.open(&key, stream, now_ms, now);
         }
         for stream in &report.closed {
-            let lasted = Duration::from_millis(stream.duration_ms).saturating_sub(ROUNDED);
-            match self.close(&key, &stream.stream, lasted, now) {
+            let duration = Duration::from_millis(stream.duration_ms).saturating_sub(ROUNDED);
+            match self.close(&key, &stream.stream, duration, now) {
                 None => self.tallies.release_placement(&stream.stream, now),
-                Some(counted) => {
-                    if !counted {
+                Some(is_accounted) => {
+                    if !is_accounted {
                         self.tallies.close_in_ledger(&stream.stream);
                     }
                     outcome.closed.push(stream.reason);
@@ -195,12 +195,12 @@ impl Registry {
 
     /// Removes gateways that have been silent for too long, and returns how many streams they had.
     pub(super) fn forget_silent(&mut self, now: Instant) -> usize {
-        let silent =
+        let is_silent =
             |gateway: &Gateway| now >= gateway.heard + Duration::from_secs(GATEWAY_TIMEOUT_S);
-        let gone = self.gateways.extract_if(|_, gateway| silent(gateway));
-        let gone: Vec<_> = gone.collect();
+        let lost_gateways = self.gateways.extract_if(|_, gateway| is_silent(gateway));
+        let lost_gateways: Vec<_> = lost_gateways.collect();
         let mut streams = 0;
-        for (name, gateway) in gone {
+        for (name, gateway) in lost_gateways {
             let (node, streams_lost) = (gateway.node(), gateway.streams.len());
             tracing::warn!(gateway = %name, node, streams = streams_lost, "gateway is silent");
             streams += streams_lost;

@@ -118,8 +118,8 @@ mod tests {
             assert_eq!(fault("g", field, json!("x".repeat(64))), None);
         }
         assert_eq!(fault("g", "/opened/0/engine", json!("x".repeat(256))), None);
-        let long = "x".repeat(65);
-        for (gateway, field, value, told) in [
+        let too_long = "x".repeat(65);
+        for (gateway, field, value, expected_fault) in [
             (
                 "",
                 "/sequence",
@@ -133,7 +133,7 @@ mod tests {
                 "gateway is not 1 to 64 of A-Z a-z 0-9 - . _",
             ),
             (
-                long.as_str(),
+                too_long.as_str(),
                 "/sequence",
                 json!(1),
                 "gateway is not 1 to 64 of A-Z a-z 0-9 - . _",
@@ -167,13 +167,13 @@ mod tests {
             (
                 "g",
                 "/opened/0/stream",
-                json!(long),
+                json!(too_long),
                 "opened[0].stream is not a stream's name",
             ),
             (
                 "g",
                 "/opened/0/session_ref",
-                json!(long),
+                json!(too_long),
                 "opened[0].session_ref is not a session_ref",
             ),
             (
@@ -207,7 +207,10 @@ mod tests {
                 "closed[0].stream is not a stream's name",
             ),
         ] {
-            assert_eq!(fault(gateway, field, value).as_deref(), Some(told));
+            assert_eq!(
+                fault(gateway, field, value).as_deref(),
+                Some(expected_fault)
+            );
         }
     }
 }

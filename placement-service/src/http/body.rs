@@ -45,13 +45,13 @@ pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpProb
         let (path, message) = (error.path().to_string(), error.inner().to_string());
         let missing = message
             .strip_prefix("missing field `")
-            .and_then(|rest| rest.split('`').next());
+            .and_then(|after_quote| after_quote.split('`').next());
         let unknown = message.strip_prefix("unknown field `");
-        let known = unknown.and_then(|rest| rest.split_once("`, expected "));
-        HttpProblem::invalid_request(match (missing, known) {
+        let known_fields = unknown.and_then(|after_field| after_field.split_once("`, expected "));
+        HttpProblem::invalid_request(match (missing, known_fields) {
             (Some(field), _) => format!("{field} is missing"),
             // Not the name of the field: it may be a misplaced value.
-            (None, Some((_, known))) => unknown_field_detail(known),
+            (None, Some((_, known_fields))) => unknown_field_detail(known_fields),
             _ if error.inner().is_data() && path != "." => format!("{path} is of the wrong type"),
             _ if error.inner().is_data() => "the body must be a JSON object".to_owned(),
             _ => "the body is not JSON".to_owned(),
@@ -65,8 +65,8 @@ pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpProb
 
 fn unknown_field_detail(expected: &str) -> String {
     let list: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-    let are = if list.len() > 1 { "are" } else { "is" };
-    format!("a field is not known; known {are} {}", list.join(", "))
+    let verb = if list.len() > 1 { "are" } else { "is" };
+    format!("a field is not known; known {verb} {}", list.join(", "))
 }
 
 #[cfg(test)]

@@ -38,14 +38,14 @@ pub(super) async fn live() -> &'static str {
 pub(super) async fn ready(State(app): State<App>) -> Response {
     let store = app.sessions.ready().await.is_ok();
     let fleet = app.placement.is_ready();
-    let ready = store && fleet;
-    let status = if ready {
+    let is_ready = store && fleet;
+    let status = if is_ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let body = Json(Readiness {
-        ready,
+        ready: is_ready,
         store,
         store_writable: app.sessions.store_writable(),
         fleet,

@@ -44,9 +44,9 @@ impl Modify for SharedComponents {
         let components = document.components.get_or_insert_default();
         let problem = (HttpProblem::name().into_owned(), HttpProblem::schema());
         components.schemas.extend([problem]);
-        let bearer = |what| {
+        let bearer = |description| {
             let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
-            SecurityScheme::Http(bearer.description(Some(what)).build())
+            SecurityScheme::Http(bearer.description(Some(description)).build())
         };
         let schemes = [
             (
@@ -90,8 +90,8 @@ impl<const STATUS: u16> IntoResponses for PageOrProblem<STATUS> {
 }
 
 fn problem_response(status: u16) -> ResponseBuilder {
-    let known = StatusCode::from_u16(status).ok();
-    let reason_phrase = known.and_then(|status| status.canonical_reason());
+    let status_code = StatusCode::from_u16(status).ok();
+    let reason_phrase = status_code.and_then(|status| status.canonical_reason());
     let schema = Ref::from_schema_name(HttpProblem::name());
     let content = ContentBuilder::new().schema(Some(schema)).build();
     ResponseBuilder::new()

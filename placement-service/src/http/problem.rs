@@ -46,7 +46,7 @@ own_problems! {
     /// Too many login attempts from the client's address.
     too_many_logins = TOO_MANY_REQUESTS, "too-many-logins", "Too many logins from this address";
     /// The configuration turns off logins with local accounts.
-    local_login_off = FORBIDDEN, "local-login-off", "Only logins with an OpenID provider are allowed";
+    local_login_disabled = FORBIDDEN, "local-login-disabled", "Only logins with an OpenID provider are allowed";
     /// More logins at once than the service can handle soon.
     busy = SERVICE_UNAVAILABLE, "busy", "Too many logins at once";
     /// The request comes from a page of another site.
@@ -73,9 +73,9 @@ own_problems! {
     /// The webhook did not accept the event that was sent again.
     webhook_failed = BAD_GATEWAY, "webhook-failed", "The webhook did not accept the event";
     /// The session already has the maximum number of ancestors.
-    session_too_deep = CONFLICT, "family-too-deep", "The session has too many ancestors";
+    session_too_deep = CONFLICT, "session-too-deep", "The session has too many ancestors";
     /// The session is its own ancestor.
-    session_cycle = CONFLICT, "family-cycle", "The session is its own ancestor";
+    session_cycle = CONFLICT, "session-cycle", "The session is its own ancestor";
     /// The session was created by a login, so it has no parent to complete for.
     not_a_child = CONFLICT, "not-a-child", "The session is not a child session";
     /// The request has two login cookies.
@@ -174,14 +174,14 @@ impl HttpProblem {
 }
 
 impl From<Rejection> for HttpProblem {
-    fn from(refusal: Rejection) -> Self {
-        let reason = refusal.reason;
+    fn from(rejection: Rejection) -> Self {
+        let reason = rejection.reason;
         Self {
             status: reason.status(),
             title: reason.title(),
             reason: reason.as_str(),
-            detail: refusal.detail,
-            retry_after: refusal.retry_after_s,
+            detail: rejection.detail,
+            retry_after: rejection.retry_after_s,
             anonymous_cookie: None,
         }
     }
@@ -224,8 +224,8 @@ mod tests {
     #[tokio::test]
     async fn every_reason_becomes_the_contracts_problem() {
         for reason in RejectReason::ALL {
-            let refusal = Rejection::new(*reason).with_detail("d").with_retry_after(7);
-            let problem = HttpProblem::from(refusal).with_anonymous_cookie("c".to_owned());
+            let rejection = Rejection::new(*reason).with_detail("d").with_retry_after(7);
+            let problem = HttpProblem::from(rejection).with_anonymous_cookie("c".to_owned());
             let response = problem.into_response();
             assert_eq!(response.status().as_u16(), reason.status());
             assert_eq!(

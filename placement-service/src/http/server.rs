@@ -22,13 +22,13 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// idle connection forever.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// Serves until `stop` resolves; then requests in flight have `grace` to finish. Fails only if a thread cannot be
+/// Serves until `shutdown` resolves; then requests in flight have `grace` to finish. Fails only if a thread cannot be
 /// started.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     connections: Arc<Connections>,
-    stop: impl Future<Output = ()>,
+    shutdown: impl Future<Output = ()>,
     grace: Duration,
 ) -> io::Result<()> {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
@@ -36,21 +36,21 @@ pub async fn serve(
         .map(|_| Worker::start(router.clone(), connections.clone(), grace))
         .collect();
     let workers = workers?;
-    let mut turns = workers.iter().cycle();
-    tokio::pin!(stop);
+    let mut round_robin = workers.iter().cycle();
+    tokio::pin!(shutdown);
     loop {
         let accepted = async {
             let stream = accept(&listener).await;
             (stream, connections.admit().await)
         };
-        let (stream, place) = tokio::select! {
+        let (stream, permit) = tokio::select! {
             accepted = accepted => accepted,
-            () = &mut stop => break,
+            () = &mut shutdown => break,
         };
-        let Some((slot, evicted)) = place else {
+        let Some((slot, evicted)) = permit else {
             continue;
         };
-        match (stream.into_std(), turns.next()) {
+        match (stream.into_std(), round_robin.next()) {
             (Ok(stream), Some(worker)) => worker.assign((stream, slot, evicted)),
             (Err(error), _) => tracing::warn!(%error, "a connection was lost"),
             (Ok(_), None) => {}
@@ -128,14 +128,14 @@ mod tests {
             .route("/slow", get(slow));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let patience = Duration::from_secs(10);
-        let connections = Connections::new(10, patience, &mut Registry::default());
+        let (shutdown, stopped) = oneshot::channel::<()>();
+        let limit = Duration::from_secs(10);
+        let connections = Connections::new(10, limit, &mut Registry::default());
         let served = tokio::spawn(async move {
             let stopped = async {
                 let _ = stopped.await;
             };
-            serve(listener, router, connections, stopped, patience)
+            serve(listener, router, connections, stopped, limit)
                 .await
                 .unwrap();
         });
@@ -152,7 +152,7 @@ mod tests {
         let after = ask(requests.clone(), "/nowhere").await.unwrap();
         assert_eq!(after.status(), StatusCode::NOT_FOUND);
         // A request in flight at shutdown is finished, too.
-        stop.send(()).unwrap();
+        shutdown.send(()).unwrap();
         release.notify_one();
         assert_eq!(slow.await.unwrap().unwrap().status(), StatusCode::OK);
         drop(requests);

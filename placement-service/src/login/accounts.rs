@@ -142,9 +142,9 @@ impl Accounts {
     /// Retries until the write succeeds, because a login may fail concurrently.
     async fn reset_attempts(&self, name: &str) -> Result<(), AccountError> {
         loop {
-            let before = self.find(name).await?.attempts;
-            let none = Attempts::default();
-            if self.store.set_attempts(name, before, none).await? {
+            let previous = self.find(name).await?.attempts;
+            let no_attempts = Attempts::default();
+            if self.store.set_attempts(name, previous, no_attempts).await? {
                 break;
             }
         }
@@ -158,9 +158,9 @@ impl Accounts {
         change: fn(Devices) -> Devices,
     ) -> Result<(), AccountError> {
         loop {
-            let before = self.find(name).await?.devices;
-            let after = change(Devices::parse(&before)?).to_text()?;
-            if self.store.set_devices(name, &before, &after).await? {
+            let previous = self.find(name).await?.devices;
+            let updated = change(Devices::parse(&previous)?).to_text()?;
+            if self.store.set_devices(name, &previous, &updated).await? {
                 return Ok(());
             }
         }
@@ -220,8 +220,8 @@ mod tests {
         let accounts = accounts(&dir).await;
         let add = async |name: &str, role: &str, password: &str| {
             let roles = strings(&[role]);
-            let added = accounts.add(name, &roles, password.to_owned());
-            added.await.err().map(|e| e.to_string())
+            let result = accounts.add(name, &roles, password.to_owned());
+            result.await.err().map(|e| e.to_string())
         };
         assert_eq!(add("demo", "user", "demo-password").await, None);
         assert_eq!(
@@ -251,19 +251,19 @@ mod tests {
             .add("ann", &strings(&["user"]), first)
             .await
             .unwrap();
-        let before = only(&accounts).await;
+        let previous = only(&accounts).await;
         let failed = Attempts {
             failures: 7,
             locked_until_ms: 9,
         };
-        let none = Attempts::default();
-        let fail = || accounts.store.set_attempts("ann", none, failed);
+        let no_attempts = Attempts::default();
+        let fail = || accounts.store.set_attempts("ann", no_attempts, failed);
 
         accounts.lock("ann").await.unwrap();
         assert!(fail().await.unwrap());
         let row = only(&accounts).await;
         assert_eq!((row.locked, row.attempts), (true, failed));
-        assert_ne!(row.devices, before.devices, "revoked");
+        assert_ne!(row.devices, previous.devices, "revoked");
         let device_fails = accounts.store.set_devices(
             "ann",
             &row.devices,
@@ -272,28 +272,28 @@ mod tests {
         assert!(device_fails.await.unwrap());
         accounts.unlock("ann").await.unwrap();
         let unlocked = only(&accounts).await;
-        let before = AccountRow {
+        let previous = AccountRow {
             devices: row.devices,
-            ..before
+            ..previous
         };
-        assert_eq!(unlocked, before, "failures are reset too");
+        assert_eq!(unlocked, previous, "failures are reset too");
 
         assert!(fail().await.unwrap());
         let second = "another one".to_owned();
         accounts.set_password("ann", second).await.unwrap();
         let row = only(&accounts).await;
-        assert_ne!(row.password_hash, before.password_hash);
+        assert_ne!(row.password_hash, previous.password_hash);
         assert_eq!(
             (row.roles.as_slice(), row.attempts),
-            (&before.roles[..], before.attempts)
+            (&previous.roles[..], previous.attempts)
         );
 
         let roles = strings(&["admin", "user"]);
         assert!(accounts.set_roles("ann", &roles).await.unwrap());
         assert!(!accounts.set_roles("ann", &roles).await.unwrap());
-        let after = only(&accounts).await;
+        let updated = only(&accounts).await;
         assert_eq!(
-            (after.roles, after.password_hash),
+            (updated.roles, updated.password_hash),
             (roles, row.password_hash)
         );
     }
@@ -307,9 +307,9 @@ mod tests {
         for n in 0..30 {
             accounts.unlock("ann").await.unwrap();
             let roles = strings(&[&format!("role-{n}")]);
-            let (locked, changed) =
+            let (locked, changed_password) =
                 tokio::join!(accounts.lock("ann"), accounts.set_roles("ann", &roles));
-            assert!(locked.is_ok() && changed.unwrap());
+            assert!(locked.is_ok() && changed_password.unwrap());
             let row = only(&accounts).await;
             assert_eq!((row.locked, row.roles), (true, roles));
         }
@@ -332,13 +332,13 @@ mod tests {
             }
         }
         accounts.add("bob", &[], password()).await.unwrap();
-        let short = accounts.set_password("bob", "short".to_owned()).await;
-        assert!(matches!(short, Err(AccountError::Password)));
-        let odd = accounts.set_roles("bob", &strings(&["a b"])).await;
-        assert!(matches!(odd, Err(AccountError::Name(_))));
-        let many = vec!["r".repeat(128); 126];
-        let many = accounts.set_roles("bob", &many).await.unwrap_err();
+        let short_password = accounts.set_password("bob", "short".to_owned()).await;
+        assert!(matches!(short_password, Err(AccountError::Password)));
+        let invalid_role = accounts.set_roles("bob", &strings(&["a b"])).await;
+        assert!(matches!(invalid_role, Err(AccountError::Name(_))));
+        let long_roles = vec!["r".repeat(128); 126];
+        let error = accounts.set_roles("bob", &long_roles).await.unwrap_err();
         let expected = "the roles take 16506 bytes of a token, more than 16384";
-        assert_eq!(many.to_string(), expected);
+        assert_eq!(error.to_string(), expected);
     }
 }

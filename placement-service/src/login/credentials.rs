@@ -107,56 +107,63 @@ impl Credentials {
     ) -> Result<CheckOutcome, CheckError> {
         let stored = self.find_account(name).await?.map(|row| row.password_hash);
         let matches = self.passwords.verify(stored.clone(), password).await?;
-        let passed = stored.filter(|_| matches);
+        let passed_account = stored.filter(|_| matches);
         loop {
             // Read again after hashing, so that each of many concurrent attempts sees the failures before it.
             let row = self.find_account(name).await?;
-            let (checked, update) = self.evaluate(row, passed.as_deref(), device_cookie)?;
-            if matches!(checked, CheckOutcome::Passed(_)) && !update.is_change() {
-                return Ok(checked);
+            let (outcome, update) = self.evaluate(row, passed_account.as_deref(), device_cookie)?;
+            if matches!(outcome, CheckOutcome::Passed(_)) && !update.is_change() {
+                return Ok(outcome);
             }
             // Write also when a failure changes nothing, so that every failure takes the same time.
-            let written = self.write_attempts(storable_name(name), &update).await?;
-            if written || checked == CheckOutcome::UnknownAccount {
-                return Ok(checked);
+            let is_written = self.write_attempts(storable_name(name), &update).await?;
+            if is_written || outcome == CheckOutcome::UnknownAccount {
+                return Ok(outcome);
             }
         }
     }
 
-    /// The cookie that makes a browser a device after a login; it replaces `old`. It is invalid if the account was
+    /// The cookie that makes a browser a device after a login; it replaces `old_cookie`. It is invalid if the account was
     /// locked or got another password after the check.
-    pub fn device_cookie(&self, passed: &AccountRow, old: &str) -> Result<String, StoreError> {
-        let devices = Devices::parse(&passed.devices)?;
+    pub fn device_cookie(
+        &self,
+        account: &AccountRow,
+        old_cookie: &str,
+    ) -> Result<String, StoreError> {
+        let devices = Devices::parse(&account.devices)?;
         let now_ms = self.clock.now_ms();
-        Ok(self.device_key.issue(old, passed, &devices, now_ms))
+        Ok(self.device_key.issue(old_cookie, account, &devices, now_ms))
     }
 
     /// Why an account that has just passed would no longer pass, if so. Called after its session is created, because a
     /// lock or a change in between could not end that session.
-    pub async fn changed_since(&self, passed: &AccountRow) -> Result<Option<EndCause>, StoreError> {
-        Ok(match self.find_account(&passed.name).await? {
+    pub async fn changed_since(
+        &self,
+        account: &AccountRow,
+    ) -> Result<Option<EndCause>, StoreError> {
+        Ok(match self.find_account(&account.name).await? {
             Some(row) if row.locked => Some(EndCause::AccountLocked),
-            Some(row) if row.password_hash != passed.password_hash => {
+            Some(row) if row.password_hash != account.password_hash => {
                 Some(EndCause::PasswordChanged)
             }
-            Some(row) if row.roles != passed.roles => Some(EndCause::RolesChanged),
+            Some(row) if row.roles != account.roles => Some(EndCause::RolesChanged),
             Some(_) => None,
             None => Some(EndCause::AccountLocked),
         })
     }
 
-    /// Decides the result and the update of the attempts. `passed` is the hash that the password has matched.
+    /// Decides the result and the update of the attempts. `password_hash` is the hash that the password has matched.
     fn evaluate(
         &self,
         row: Option<AccountRow>,
-        passed: Option<&str>,
+        password_hash: Option<&str>,
         device_cookie: &str,
     ) -> Result<(CheckOutcome, AttemptsUpdate), StoreError> {
-        let none = Attempts::default();
+        let no_attempts = Attempts::default();
         let Some(row) = row else {
             return Ok((
                 CheckOutcome::UnknownAccount,
-                AttemptsUpdate::Account(none, none),
+                AttemptsUpdate::Account(no_attempts, no_attempts),
             ));
         };
         let now_ms = self.clock.now_ms();
@@ -170,10 +177,10 @@ impl Credentials {
             None => (row.attempts, LockoutScope::Account),
         };
         let text = row.devices.clone();
-        let (checked, after) = if row.locked || self.lockout.is_locked(before, now_ms) {
+        let (outcome, after) = if row.locked || self.lockout.is_locked(before, now_ms) {
             (CheckOutcome::Locked, before)
-        } else if passed == Some(row.password_hash.as_str()) {
-            (CheckOutcome::Passed(row), none)
+        } else if password_hash == Some(row.password_hash.as_str()) {
+            (CheckOutcome::Passed(row), no_attempts)
         } else {
             let after = self.lockout.after_failure(before, now_ms);
             (CheckOutcome::WrongPassword(after, scope), after)
@@ -185,7 +192,7 @@ impl Credentials {
                 AttemptsUpdate::Devices(text, devices.to_text()?)
             }
         };
-        Ok((checked, update))
+        Ok((outcome, update))
     }
 
     /// Returns `false` when the attempts have changed since they were read.

@@ -99,9 +99,9 @@ impl Devices {
 mod tests {
     use super::*;
 
-    fn device(n: usize) -> Device {
+    fn device(number: usize) -> Device {
         Device {
-            id: format!("device {n}"),
+            id: format!("device {number}"),
             expires_at_ms: 1_000,
         }
     }
@@ -115,9 +115,9 @@ mod tests {
     fn each_device_has_its_own_count_and_the_row_is_bounded() {
         let mut devices = Devices::default();
         assert_eq!(devices.to_text().unwrap(), "");
-        for n in 0..MAX_FAILED {
-            assert_eq!(devices.attempts(&device(n)), Some(Attempts::default()));
-            devices = devices.with_attempts(&device(n), FAILED, 1);
+        for number in 0..MAX_FAILED {
+            assert_eq!(devices.attempts(&device(number)), Some(Attempts::default()));
+            devices = devices.with_attempts(&device(number), FAILED, 1);
         }
         assert_eq!(devices.attempts(&device(0)), Some(FAILED));
         assert_eq!(devices.attempts(&device(MAX_FAILED)), None);
@@ -128,8 +128,8 @@ mod tests {
             .clone()
             .with_attempts(&device(0), Attempts::default(), 1);
         assert_eq!(one_less.attempts(&device(99)), Some(Attempts::default()));
-        let later = devices.clone().with_attempts(&device(99), FAILED, 1_000);
-        assert_eq!(later.failed.len(), 1, "their cookies have expired");
+        let with_newer = devices.clone().with_attempts(&device(99), FAILED, 1_000);
+        assert_eq!(with_newer.failed.len(), 1, "their cookies have expired");
         assert_eq!(
             devices.revoke_cookies().to_text().unwrap(),
             r#"{"generation":1,"failed":[]}"#

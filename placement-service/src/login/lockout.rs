@@ -17,15 +17,15 @@ impl Lockout {
     /// The attempts after one more failure at `now_ms`. The failure number `max_failures` locks the account for `initial`. Each
     /// further failure doubles the duration, up to `max`.
     #[must_use]
-    pub fn after_failure(&self, before: Attempts, now_ms: u64) -> Attempts {
-        let failures = before.failures.saturating_add(1);
+    pub fn after_failure(&self, attempts: Attempts, now_ms: u64) -> Attempts {
+        let failures = attempts.failures.saturating_add(1);
         let backoff = ExponentialBackoff {
             initial: self.initial,
             max: self.max,
         };
         let locked_for = failures
             .checked_sub(self.max_failures)
-            .map(|beyond| backoff.delay(beyond.saturating_add(1)));
+            .map(|extra_failures| backoff.delay(extra_failures.saturating_add(1)));
         Attempts {
             failures,
             locked_until_ms: locked_for.map_or(0, |time| now_ms.saturating_add(millis(time))),

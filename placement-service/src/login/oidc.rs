@@ -89,20 +89,20 @@ impl Oidc {
         secrets: &[Option<Secret>],
         keys: SealingKeys,
         sessions: Arc<Sessions>,
-        shared: Arc<dyn Coordination>,
+        coordination: Arc<dyn Coordination>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OidcError> {
         let failed = |e: reqwest::Error| OidcError::Unreachable(e.to_string());
         let http = ProviderHttp::new().map_err(failed)?;
-        let all = providers.iter().zip(secrets).map(|(config, secret)| {
+        let built = providers.iter().zip(secrets).map(|(config, secret)| {
             Provider::new(config.clone(), secret.as_ref(), http.clone(), clock.clone())
                 .map(Arc::new)
         });
         Ok(Self {
-            providers: all.collect::<Result<_, _>>()?,
+            providers: built.collect::<Result<_, _>>()?,
             keys,
             sessions,
-            shared,
+            shared: coordination,
             clock,
             refused_logouts: LogSampler::new("back-channel-refused"),
         })
@@ -155,20 +155,23 @@ impl Oidc {
     }
 
     /// Completes a login: redeems the code and maps the claims to a new session.
-    pub async fn complete_login(&self, open: LoginCallback<'_>) -> Result<NewSession, OidcError> {
+    pub async fn complete_login(
+        &self,
+        callback: LoginCallback<'_>,
+    ) -> Result<NewSession, OidcError> {
         let LoginCallback {
             provider,
             login_state,
             callback,
-        } = open;
-        let known = provider.snapshot().await?;
-        flow::check_issuer(&known, &callback)?;
+        } = callback;
+        let snapshot = provider.snapshot().await?;
+        flow::check_issuer(&snapshot, &callback)?;
         let now_ms = self.clock.now_ms();
         // Store only the digest: values from cookies are never stored.
         let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&login_state.state));
         let key = format!("login-state:{digest}");
-        let until = login_state.began_at_ms.saturating_add(LOGIN_STATE_TTL_MS);
-        let first = self.shared.claim(&key, now_ms, until).await;
+        let expiry_ms = login_state.began_at_ms.saturating_add(LOGIN_STATE_TTL_MS);
+        let first = self.shared.claim(&key, now_ms, expiry_ms).await;
         if !first.map_err(|e| store_down(&e))? {
             return Err(OidcError::Replayed);
         }
@@ -180,7 +183,7 @@ impl Oidc {
         let code = callback
             .code
             .ok_or(OidcError::MalformedCallback("code is missing"))?;
-        let verified = flow::redeem_code(provider, known, &login_state, code, now_ms).await?;
+        let verified = flow::redeem_code(provider, snapshot, &login_state, code, now_ms).await?;
         let user = claims::map_claims(&provider.config, &verified.claims)?;
         let session = verified.claims.get("sid").and_then(Value::as_str);
         let hint = Some(verified.id_token).filter(|token| token.len() <= MAX_HINT_BYTES);
@@ -208,12 +211,12 @@ impl Oidc {
     /// URL of the provider's logout page for a session; `None` when the provider has none or is unreachable.
     pub async fn logout_url(&self, link: &ProviderLink, origin: &str) -> Option<String> {
         let provider = self.provider(&link.provider).ok()?;
-        let known = provider.snapshot().await.ok()?;
-        let further = known.metadata.additional_metadata();
-        let back = PostLogoutRedirectUrl::new(format!("{origin}/login")).ok()?;
-        let mut request = LogoutRequest::from(further.end_session_endpoint.clone()?)
+        let snapshot = provider.snapshot().await.ok()?;
+        let extra_metadata = snapshot.metadata.additional_metadata();
+        let return_url = PostLogoutRedirectUrl::new(format!("{origin}/login")).ok()?;
+        let mut request = LogoutRequest::from(extra_metadata.end_session_endpoint.clone()?)
             .set_client_id(ClientId::new(provider.config.client_id.clone()))
-            .set_post_logout_redirect_uri(back)
+            .set_post_logout_redirect_uri(return_url)
             .set_state(CsrfToken::new_random());
         let hint = link.logout_hint.as_deref();
         let hint = hint.and_then(|sealed| self.keys.open(HINT_PURPOSE, sealed));
@@ -247,60 +250,65 @@ impl Oidc {
     ) -> Result<u64, BackChannelError> {
         let provider = self.provider(name).map_err(BackChannelError::Failed)?;
         let parsed = LogoutToken::parse(token).map_err(BackChannelError::Token)?;
-        let known = provider
+        let snapshot = provider
             .snapshot()
             .await
             .map_err(BackChannelError::Failed)?;
-        let claims = self.verify_logout_token(provider, &known, &parsed).await?;
+        let claims = self
+            .verify_logout_token(provider, &snapshot, &parsed)
+            .await?;
         let key = format!("logout-token:{name}:{}", claims.jti);
-        let until = claims.remember_until_ms;
-        let down = |e: StoreError| BackChannelError::Failed(store_down(&e).into());
+        let expiry_ms = claims.remember_until_ms;
+        let store_error = |e: StoreError| BackChannelError::Failed(store_down(&e).into());
         let replayed = self.shared.is_claimed(&key, self.clock.now_ms()).await;
-        if replayed.map_err(down)? {
+        if replayed.map_err(store_error)? {
             return Err(BackChannelError::Token(LogoutFault::Replayed));
         }
         // Keep sessions created after the token was issued: the token may be late or sent a second time.
         let created_before_ms = claims.issued_at_ms.saturating_add(flow::LEEWAY_MS);
         let selector = claims.selector(name);
         let (sessions, cause) = (self.sessions.clone(), EndCause::BackChannel);
-        let ending = async move {
+        let removal = async move {
             sessions
                 .end_matching(&selector, created_before_ms, cause)
                 .await
         };
-        let ended = run_detached(ending).await.map_err(down)?;
+        let ended_count = run_detached(removal).await.map_err(store_error)?;
         // Record the `jti` only afterwards: if the store fails, the retransmitted token must still count.
-        let remembered = self.shared.claim(&key, self.clock.now_ms(), until).await;
-        remembered.map_err(down)?;
-        Ok(ended)
+        let claim_result = self
+            .shared
+            .claim(&key, self.clock.now_ms(), expiry_ms)
+            .await;
+        claim_result.map_err(store_error)?;
+        Ok(ended_count)
     }
 
     async fn verify_logout_token(
         &self,
         provider: &Arc<Provider>,
-        known: &Arc<ProviderSnapshot>,
+        snapshot: &Arc<ProviderSnapshot>,
         token: &LogoutToken<'_>,
     ) -> Result<LogoutClaims, BackChannelError> {
-        let mut checked = token.check_signature(known.metadata.jwks().keys());
-        if checked == Err(LogoutFault::UnknownKey) {
-            let newer = provider.refresh_keys(known).await;
-            let newer = newer.map_err(BackChannelError::Failed)?;
-            checked = token.check_signature(newer.metadata.jwks().keys());
+        let mut signature_result = token.check_signature(snapshot.metadata.jwks().keys());
+        if signature_result == Err(LogoutFault::UnknownKey) {
+            let new_snapshot = provider.refresh_keys(snapshot).await;
+            let new_snapshot = new_snapshot.map_err(BackChannelError::Failed)?;
+            signature_result = token.check_signature(new_snapshot.metadata.jwks().keys());
         }
-        checked.map_err(BackChannelError::Token)?;
+        signature_result.map_err(BackChannelError::Token)?;
         let (issuer, client) = (&provider.config.issuer, &provider.config.client_id);
         let claims = token.check_claims(issuer, client, self.clock.now_ms());
         claims.map_err(BackChannelError::Token)
     }
 
     fn provider(&self, name: &str) -> Result<&Arc<Provider>, OidcError> {
-        let found = self.providers.iter().find(|p| p.config.name == name);
-        found.ok_or(OidcError::UnknownProvider)
+        let provider = self.providers.iter().find(|p| p.config.name == name);
+        provider.ok_or(OidcError::UnknownProvider)
     }
 }
 
 /// An error code from a provider, shortened and reduced to characters that are safe in a log.
 fn sanitize_error_code(code: &str) -> String {
-    let fine = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
-    code.chars().filter(fine).take(64).collect()
+    let is_code_char = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+    code.chars().filter(is_code_char).take(64).collect()
 }

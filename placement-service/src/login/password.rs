@@ -60,7 +60,7 @@ impl Passwords {
         stored: Option<String>,
         password: String,
     ) -> Result<bool, PasswordError> {
-        let known = stored.is_some();
+        let has_hash = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.decoy.to_string());
         let matches = self.run_blocking(move || {
             let hash = PasswordHash::new(&stored).map_err(hashing_error)?;
@@ -68,7 +68,7 @@ impl Passwords {
                 .verify_password(password.as_bytes(), &hash)
                 .is_ok())
         });
-        Ok(matches.await? && known)
+        Ok(matches.await? && has_hash)
     }
 
     /// Number of hashes computed so far, to store or to check. Hashing is nearly all of the work of a login.
@@ -79,7 +79,7 @@ impl Passwords {
 
     async fn run_blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+        operation: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
         let _queued = QueueSlot::acquire(&self.queue_length)?;
         let permit = self
@@ -91,7 +91,7 @@ impl Passwords {
         self.hash_count.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            work()
+            operation()
         })
         .await
         .map_err(hashing_error)?
@@ -149,12 +149,12 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_bounded_and_places_are_released() {
         let passwords = Passwords::new().unwrap();
-        let places: Vec<_> = (0..MAX_QUEUE)
+        let permits: Vec<_> = (0..MAX_QUEUE)
             .map(|_| QueueSlot::acquire(&passwords.queue_length).unwrap())
             .collect();
         let refused = passwords.hash("x".to_owned()).await;
         assert_eq!(refused, Err(PasswordError::Busy));
-        drop(places);
+        drop(permits);
         assert!(passwords.hash("x".to_owned()).await.is_ok());
         assert_eq!(passwords.queue_length.load(Ordering::Relaxed), 0);
     }

@@ -63,7 +63,7 @@ impl LoginRateLimiter {
     /// `config` is `None` for no limit.
     #[must_use]
     pub fn new(config: Option<config::LoginRate>, clock: Arc<dyn Clock>) -> Self {
-        let time = MonotonicClock {
+        let monotonic_clock = MonotonicClock {
             clock,
             state: Arc::default(),
         };
@@ -71,11 +71,11 @@ impl LoginRateLimiter {
             let at_least_one = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
             let quota = Quota::per_minute(at_least_one(rate.per_minute))
                 .allow_burst(at_least_one(rate.burst));
-            RateLimiter::new(quota, DashMapStateStore::default(), time.clone())
+            RateLimiter::new(quota, DashMapStateStore::default(), monotonic_clock.clone())
         });
         Self {
             limiter,
-            clock: time,
+            clock: monotonic_clock,
             logins: AtomicU32::new(0),
         }
     }
@@ -92,7 +92,7 @@ impl LoginRateLimiter {
         } else {
             match limiter.check_key(&key) {
                 Ok(()) => return Ok(()),
-                Err(until) => until.wait_time_from(governor_clock::Clock::now(&self.clock)),
+                Err(not_until) => not_until.wait_time_from(governor_clock::Clock::now(&self.clock)),
             }
         };
         let seconds = wait.as_millis().div_ceil(1000).max(1);
@@ -101,8 +101,8 @@ impl LoginRateLimiter {
 
     /// Regularly removes networks whose quota is full again.
     fn remove_full(&self, limiter: &Limiter) {
-        let seen = self.logins.fetch_add(1, Ordering::Relaxed);
-        if seen % REMOVE_EVERY == REMOVE_EVERY - 1 || limiter.len() >= MAX_NETWORKS {
+        let login_count = self.logins.fetch_add(1, Ordering::Relaxed);
+        if login_count % REMOVE_EVERY == REMOVE_EVERY - 1 || limiter.len() >= MAX_NETWORKS {
             limiter.retain_recent();
         }
     }
@@ -156,8 +156,8 @@ mod tests {
     #[test]
     fn addresses_of_one_ipv6_network_share_a_quota() {
         let (rate, _) = rate(30, 10);
-        let many = (0..100).filter(|n| rate.admit(ip(&format!("2001:db8::{n:x}"))).is_ok());
-        assert_eq!(many.count(), 10);
+        let admitted = (0..100).filter(|n| rate.admit(ip(&format!("2001:db8::{n:x}"))).is_ok());
+        assert_eq!(admitted.count(), 10);
     }
 
     #[test]
@@ -169,26 +169,26 @@ mod tests {
     #[test]
     fn networks_with_a_full_quota_are_removed() {
         let (rate, clock) = rate(30, 10);
-        let of = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+        let address_of = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
         for n in 0..50_000 {
-            rate.admit(of(n)).unwrap();
+            rate.admit(address_of(n)).unwrap();
             clock.advance_ms(1);
         }
-        let held = rate.limiter.as_ref().unwrap().len();
+        let network_count = rate.limiter.as_ref().unwrap().len();
         // Each quota is full after four seconds (4,000 logins here), and removal runs every 1,000 logins.
-        assert!(held <= 5_001, "{held}");
+        assert!(network_count <= 5_001, "{network_count}");
     }
 
     #[test]
     fn memory_is_bounded() {
         let (rate, clock) = rate(1, 1);
-        let of = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+        let address_of = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
         let max = u32::try_from(MAX_NETWORKS).unwrap();
-        assert!((0..max).all(|n| rate.admit(of(n)).is_ok()));
-        assert_eq!(rate.admit(of(max)), Err(1));
+        assert!((0..max).all(|n| rate.admit(address_of(n)).is_ok()));
+        assert_eq!(rate.admit(address_of(max)), Err(1));
         assert_eq!(rate.limiter.as_ref().unwrap().len(), MAX_NETWORKS);
         clock.advance_ms(120_001);
-        assert_eq!(rate.admit(of(max)), Ok(()));
+        assert_eq!(rate.admit(address_of(max)), Ok(()));
         assert_eq!(rate.limiter.as_ref().unwrap().len(), 1);
     }
 }

@@ -42,11 +42,11 @@ impl AdmissionQueue {
 
     /// Joins the queue at its end; `None` if the queue is full.
     pub(super) fn enqueue(&self) -> Option<QueueTicket<'_>> {
-        let one_more = |waiting: u32| (waiting < self.max_length).then_some(waiting + 1);
-        let entered = self
+        let try_increment = |length: u32| (length < self.max_length).then_some(length + 1);
+        let enqueued = self
             .length
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
-        entered.ok().map(|_| QueueTicket(self))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, try_increment);
+        enqueued.ok().map(|_| QueueTicket(self))
     }
 }
 
@@ -74,17 +74,17 @@ mod tests {
 
     type Waits<'a> = Pin<Box<dyn Future<Output = (QueueTicket<'a>, u32)> + 'a>>;
 
-    /// Stays at the head of the queue until `go` is set.
+    /// Stays at the head of the queue until `may_leave` is set.
     fn waits<'a>(
         queue: &'a AdmissionQueue,
         name: u32,
-        go: &'a std::cell::Cell<bool>,
+        may_leave: &'a std::cell::Cell<bool>,
     ) -> Option<Waits<'a>> {
         let ticket = queue.enqueue()?;
         Some(Box::pin(async move {
             let first = ticket.head().await;
             std::future::poll_fn(|_| {
-                if go.get() {
+                if may_leave.get() {
                     Poll::Ready(())
                 } else {
                     Poll::Pending

@@ -33,21 +33,21 @@ impl AffinityKey {
         sharing: Sharing,
     ) -> Option<Self> {
         // A session app is created for each socket, so it is never shared.
-        let shared =
+        let session_sharing =
             sharing == Sharing::PerDocument && target.open_target != OpenTarget::SessionApp;
         let tab = match request.tab {
-            _ if shared => "",
+            _ if session_sharing => "",
             tab => tab.filter(|tab| !tab.is_empty())?,
         };
         let path = request.path.split('?').next().unwrap_or_default();
-        let (kind, what) = match &target.open_target {
+        let (kind, document) = match &target.open_target {
             OpenTarget::Nothing => ("path", path),
             OpenTarget::Document(name) => ("document", name.as_str()),
             OpenTarget::SessionApp => ("session-app", path),
         };
         let mut hash = Sha256::new();
         hash.update(target.pool.to_be_bytes());
-        for part in [request.session.session_ref.as_str(), kind, what, tab] {
+        for part in [request.session.session_ref.as_str(), kind, document, tab] {
             hash.update(part.len().to_be_bytes());
             hash.update(part);
         }
@@ -84,13 +84,13 @@ pub(super) type AffinityLock = Arc<Mutex<Option<AffinityEntry>>>;
 pub(super) struct SessionAffinity(Cache<AffinityKey, AffinityLock>);
 
 impl SessionAffinity {
-    /// An entry is useless after the end of its login session, which lasts at most `longest`.
-    pub(super) fn new(longest: Duration) -> Self {
+    /// An entry is useless after the end of its login session, which lasts at most `max_ttl`.
+    pub(super) fn new(max_ttl: Duration) -> Self {
         Self(
             Cache::builder()
                 .max_capacity(MAX_ENTRIES)
                 .eviction_policy(EvictionPolicy::lru())
-                .time_to_idle(longest)
+                .time_to_idle(max_ttl)
                 .build(),
         )
     }
@@ -153,21 +153,21 @@ mod tests {
     fn an_entry_is_found_even_if_it_was_removed_meanwhile() {
         let all = SessionAffinity::new(Duration::from_secs(60));
         let key = key(&session("s"), "d", Some("t"), Sharing::PerConnection).unwrap();
-        let waiting = all.entry(key);
+        let waiting_entry = all.entry(key);
         all.remove(key);
-        all.insert(key, &waiting);
-        assert!(Arc::ptr_eq(&all.entry(key), &waiting));
+        all.insert(key, &waiting_entry);
+        assert!(Arc::ptr_eq(&all.entry(key), &waiting_entry));
     }
 
     #[test]
     fn without_a_tab_name_only_shared_sessions_have_a_key() {
-        let of = |tab, sharing| key(&session("s"), "d", tab, sharing);
-        assert_eq!(of(None, Sharing::PerConnection), None);
-        assert_eq!(of(Some(""), Sharing::PerConnection), None);
-        let shared = of(None, Sharing::PerDocument);
-        assert!(shared.is_some());
-        assert_eq!(of(Some("t"), Sharing::PerDocument), shared);
-        assert_ne!(of(Some("t"), Sharing::PerConnection), shared);
+        let key_of = |tab, sharing| key(&session("s"), "d", tab, sharing);
+        assert_eq!(key_of(None, Sharing::PerConnection), None);
+        assert_eq!(key_of(Some(""), Sharing::PerConnection), None);
+        let shared_key = key_of(None, Sharing::PerDocument);
+        assert!(shared_key.is_some());
+        assert_eq!(key_of(Some("t"), Sharing::PerDocument), shared_key);
+        assert_ne!(key_of(Some("t"), Sharing::PerConnection), shared_key);
     }
 
     proptest! {

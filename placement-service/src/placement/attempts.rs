@@ -51,11 +51,11 @@ pub(super) struct PlacementTask<'a> {
 
 impl<'a> PlacementTask<'a> {
     /// The driver's request to prepare the session on this engine; the engine must send its first response by
-    /// `first_word`.
+    /// `first_response_by`.
     pub(super) fn prepare_request(
         &self,
         engine: &Engine,
-        first_word: Instant,
+        first_response_by: Instant,
         connecting: SemaphorePermit<'a>,
     ) -> PrepareRequest<'a> {
         PrepareRequest {
@@ -63,7 +63,7 @@ impl<'a> PlacementTask<'a> {
             token: self.request.token,
             path: self.request.path,
             target: &self.target.open_target,
-            first_response_by: self.deadline.min(first_word),
+            first_response_by: self.deadline.min(first_response_by),
             deadline: self.deadline,
             connect_permit: Some(connecting),
             dry_run: false,
@@ -104,18 +104,20 @@ impl PlacementService {
         let mut last_fault = None;
         for _ in 0..self.limits.attempts.max(1) {
             let Attempt {
-                selection: choice,
+                selection,
                 connecting,
-                began,
+                began: started_at,
             } = match self.select_or_queue(task, &tried, trace).await {
                 Ok(attempt) => attempt,
                 Err(SelectionError::Internal) => return Err(RejectReason::Internal.into()),
                 Err(SelectionError::DeadlineExceeded) => break,
                 Err(_) if last_fault.is_some() => break,
-                Err(SelectionError::NoEligibleEngine(why)) => return Err(self.not_selected(&why)),
-                Err(SelectionError::LedgerUnavailable(why)) => {
-                    let refusal = Rejection::new(RejectReason::StoreDown).with_detail(why);
-                    return Err(refusal.with_retry_after(1));
+                Err(SelectionError::NoEligibleEngine(reasons)) => {
+                    return Err(self.not_selected(&reasons));
+                }
+                Err(SelectionError::LedgerUnavailable(error)) => {
+                    let rejection = Rejection::new(RejectReason::StoreDown).with_detail(error);
+                    return Err(rejection.with_retry_after(1));
                 }
                 Err(SelectionError::QueueFull) => {
                     return Err(self.engines_full("the placement queue is full"));
@@ -129,20 +131,24 @@ impl PlacementService {
                 engine,
                 reservation,
                 trial,
-                background_trial: rehearsal,
+                background_trial,
                 ..
-            } = choice;
-            if let Some(rehearsal) = rehearsal {
-                pool.spawn_background_trial(rehearsal, request.token, self.limits.engine_timeout);
+            } = selection;
+            if let Some(background_trial) = background_trial {
+                pool.spawn_background_trial(
+                    background_trial,
+                    request.token,
+                    self.limits.engine_timeout,
+                );
             }
-            let first_word = began + self.limits.engine_timeout;
-            let job = task.prepare_request(&engine, first_word, connecting);
+            let first_response_by = started_at + self.limits.engine_timeout;
+            let job = task.prepare_request(&engine, first_response_by, connecting);
             let result = pool.driver.prepare(job).await;
             let now = Instant::now();
             let outcome = result.as_ref().map_or_else(DriverFault::as_str, |_| "ok");
             self.metrics
-                .record_attempt(&pool.name, outcome, now - began);
-            pool::record_outcome(&pool.name, &engine, result.as_ref().err(), began, now);
+                .record_attempt(&pool.name, outcome, now - started_at);
+            pool::record_outcome(&pool.name, &engine, result.as_ref().err(), started_at, now);
             drop(trial);
             match result {
                 Ok(prepared) => {
@@ -159,10 +165,10 @@ impl PlacementService {
                 }
             }
         }
-        let why = last_fault.as_ref().map_or("deadline", DriverFault::as_str);
+        let last_fault_name = last_fault.as_ref().map_or("deadline", DriverFault::as_str);
         Err(Rejection::new(RejectReason::EngineFailed)
             .with_detail(format!(
-                "{} engines tried, the last one failed with: {why}",
+                "{} engines tried, the last one failed with: {last_fault_name}",
                 tried.len()
             ))
             .with_retry_after(1))
@@ -182,40 +188,45 @@ impl PlacementService {
                 .select_confirmed(task, tried, trace, task.deadline)
                 .await
             {
-                Err(SelectionError::NoEligibleEngine(why)) if why.is_capacity_exhausted() => {}
+                Err(SelectionError::NoEligibleEngine(reasons))
+                    if reasons.is_capacity_exhausted() => {}
                 other => return other,
             }
         }
-        let until = task.deadline.min(Instant::now() + queue.timeout());
+        let queue_deadline = task.deadline.min(Instant::now() + queue.timeout());
         let Some(ticket) = queue.enqueue() else {
             if queue.length() == 0 {
                 // The pool has no queue: the error names what is full.
-                return self.select_confirmed(task, tried, trace, until).await;
+                return self
+                    .select_confirmed(task, tried, trace, queue_deadline)
+                    .await;
             }
             return Err(SelectionError::QueueFull);
         };
-        let Ok(_first) = timeout_at(until, ticket.head()).await else {
+        let Ok(_first) = timeout_at(queue_deadline, ticket.head()).await else {
             return Err(SelectionError::QueueTimeout);
         };
         loop {
-            let began = Instant::now();
+            let started_at = Instant::now();
             match self
                 .select_confirmed(
                     task,
                     tried,
                     trace,
-                    until.max(began + CAPACITY_POLL_INTERVAL),
+                    queue_deadline.max(started_at + CAPACITY_POLL_INTERVAL),
                 )
                 .await
             {
-                Err(SelectionError::NoEligibleEngine(why)) if why.is_capacity_exhausted() => {
-                    if Instant::now() >= until {
-                        return Err(SelectionError::NoEligibleEngine(why));
+                Err(SelectionError::NoEligibleEngine(reasons))
+                    if reasons.is_capacity_exhausted() =>
+                {
+                    if Instant::now() >= queue_deadline {
+                        return Err(SelectionError::NoEligibleEngine(reasons));
                     }
                 }
                 other => return other,
             }
-            sleep_until(until.min(began + CAPACITY_POLL_INTERVAL)).await;
+            sleep_until(queue_deadline.min(started_at + CAPACITY_POLL_INTERVAL)).await;
         }
     }
 
@@ -226,40 +237,40 @@ impl PlacementService {
         task: PlacementTask<'a>,
         tried: &[EngineName],
         trace: &mut DecisionTrace,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Attempt<'a>, SelectionError> {
-        let mut full: Vec<EngineName> = Vec::new();
+        let mut full_engines: Vec<EngineName> = Vec::new();
         loop {
-            let attempt = if full.is_empty() {
-                self.select_locally(task, tried, trace, until).await
+            let attempt = if full_engines.is_empty() {
+                self.select_locally(task, tried, trace, deadline).await
             } else {
-                let left_out = [tried, &full].concat();
-                self.select_locally(task, &left_out, trace, until).await
+                let left_out = [tried, &full_engines].concat();
+                self.select_locally(task, &left_out, trace, deadline).await
             };
             let mut attempt = match attempt {
-                Err(SelectionError::NoEligibleEngine(mut why)) => {
-                    why.mark_full(full.len());
-                    return Err(SelectionError::NoEligibleEngine(why));
+                Err(SelectionError::NoEligibleEngine(mut reasons)) => {
+                    reasons.mark_full(full_engines.len());
+                    return Err(SelectionError::NoEligibleEngine(reasons));
                 }
                 attempt => attempt?,
             };
-            let most = task.pool.scheduler.limits();
-            let confirmed = attempt.selection.reservation.confirm(stream_name, most);
+            let limits = task.pool.scheduler.limits();
+            let confirmed = attempt.selection.reservation.confirm(stream_name, limits);
             match timeout_at(task.deadline, confirmed).await {
                 Ok(LedgerReply::Reserved) => {
-                    if let Some(why) = &mut trace.explanation {
-                        why.mark_full(&full);
+                    if let Some(explanation) = &mut trace.explanation {
+                        explanation.mark_full(&full_engines);
                     }
                     return Ok(attempt);
                 }
                 Ok(LedgerReply::EngineFull { .. }) => {
-                    full.push(attempt.selection.engine.name.clone())
+                    full_engines.push(attempt.selection.engine.name.clone())
                 }
                 Ok(LedgerReply::PoolFull) => {
                     return Err(SelectionError::NoEligibleEngine(FilterReasons::pool_full()));
                 }
-                Ok(LedgerReply::Unavailable(why)) => {
-                    return Err(SelectionError::LedgerUnavailable(why));
+                Ok(LedgerReply::Unavailable(error)) => {
+                    return Err(SelectionError::LedgerUnavailable(error));
                 }
                 Err(_) => return Err(SelectionError::DeadlineExceeded),
             }
@@ -272,56 +283,57 @@ impl PlacementService {
         task: PlacementTask<'a>,
         tried: &[EngineName],
         trace: &mut DecisionTrace,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<Attempt<'a>, SelectionError> {
-        let Ok(Ok(connecting)) = timeout_at(until, self.connecting.acquire()).await else {
+        let Ok(Ok(connecting)) = timeout_at(deadline, self.connecting.acquire()).await else {
             return Err(SelectionError::DeadlineExceeded);
         };
-        let began = Instant::now();
+        let started_at = Instant::now();
         let fleet = self.fleet.snapshot();
-        let Some(now) = fleet.pools().get(task.target.pool) else {
+        let Some(pool_fleet) = fleet.pools().get(task.target.pool) else {
             return Err(SelectionError::Internal);
         };
         let scheduling_request = SchedulingRequest {
             document: task.target.open_target.document(),
             tried,
-            now: began,
+            now: started_at,
         };
-        let share = self.limits.log_decisions;
-        let logged = share > 0.0 && rand::rng().random::<f64>() < share;
+        let log_share = self.limits.log_decisions;
+        let logged = log_share > 0.0 && rand::rng().random::<f64>() < log_share;
         let scheduler = &task.pool.scheduler;
-        let choice = if logged || trace.explain {
-            let (choice, why) = scheduler.select_explained(&now.engines, &scheduling_request);
+        let selection = if logged || trace.explain {
+            let (selection, explanation) =
+                scheduler.select_explained(&pool_fleet.engines, &scheduling_request);
             if logged {
-                super::explain::log_decision(&task.pool.name, &why);
+                super::explain::log_decision(&task.pool.name, &explanation);
             }
-            trace.explanation = Some(why);
-            choice
+            trace.explanation = Some(explanation);
+            selection
         } else {
-            scheduler.select(&now.engines, &scheduling_request)
+            scheduler.select(&pool_fleet.engines, &scheduling_request)
         };
-        let choice = choice.map_err(SelectionError::NoEligibleEngine)?;
+        let selection = selection.map_err(SelectionError::NoEligibleEngine)?;
         Ok(Attempt {
-            selection: choice,
+            selection,
             connecting,
-            began,
+            began: started_at,
         })
     }
 
-    fn engines_full(&self, why: &str) -> Rejection {
+    fn engines_full(&self, detail: &str) -> Rejection {
         Rejection::new(RejectReason::EnginesFull)
-            .with_detail(why)
+            .with_detail(detail)
             .with_retry_after(self.retry_after_s)
     }
 
-    fn not_selected(&self, why: &FilterReasons) -> Rejection {
-        let reason = if why.is_capacity_exhausted() {
+    fn not_selected(&self, reasons: &FilterReasons) -> Rejection {
+        let reason = if reasons.is_capacity_exhausted() {
             RejectReason::EnginesFull
         } else {
             RejectReason::NoEngine
         };
         Rejection::new(reason)
-            .with_detail(why.to_string())
+            .with_detail(reasons.to_string())
             .with_retry_after(self.retry_after_s)
     }
 }

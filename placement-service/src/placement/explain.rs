@@ -35,9 +35,9 @@ pub struct PlacementExplanation {
     /// The engine with the engine session of this session, document and tab.
     pub attached_to: Option<String>,
     /// Available sessions of the pool; absent if the pool has no limit.
-    pub room: Option<u64>,
+    pub available_sessions: Option<u64>,
     /// Length of the placement queue.
-    pub waiting: u32,
+    pub queue_length: u32,
     /// Streams of the session in the pool, open or being opened.
     pub streams: u32,
     /// The scheduler's evaluation of each engine.
@@ -49,7 +49,7 @@ pub struct PlacementExplanation {
 pub struct Candidate {
     /// Its name.
     pub engine: String,
-    /// `chosen`, or why the engine was not selected: `outscored`, `not-drawn`, `warming-up`, or the reason that
+    /// `selected`, or why the engine was not selected: `outscored`, `not-drawn`, `warming-up`, or the reason that
     /// excludes it.
     pub outcome: &'static str,
     /// The state at the last probe.
@@ -63,7 +63,7 @@ pub struct Candidate {
     /// Free share of its CPU, 0 to 1.
     pub cpu_free: Option<f64>,
     /// The slow-start factor of its weight, 0 to 1.
-    pub warmth: f64,
+    pub slow_start_weight: f64,
     /// The document is loaded on the engine.
     pub holds_document: bool,
     /// Value and weight of each score, by name.
@@ -73,23 +73,23 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    fn from_evaluation(judged: &ExplainedEngine) -> Self {
-        let score = |s: &berth_scheduler::score::Score| {
-            let of = json!({ "score": s.value, "weight": s.weight });
-            (s.name.to_owned(), of)
+    fn from_evaluation(explained: &ExplainedEngine) -> Self {
+        let score = |score: &berth_scheduler::score::Score| {
+            let score_json = json!({ "score": score.value, "weight": score.weight });
+            (score.name.to_owned(), score_json)
         };
         Self {
-            engine: judged.engine.to_string(),
-            outcome: judged.outcome.as_str(),
-            state: judged.state.as_str(),
-            sessions: judged.sessions,
-            reserved: judged.reserved,
-            memory_free: judged.memory_free,
-            cpu_free: judged.cpu_free,
-            warmth: judged.slow_start_weight,
-            holds_document: judged.holds_document,
-            scores: judged.scores.iter().map(score).collect(),
-            total: judged.total,
+            engine: explained.engine.to_string(),
+            outcome: explained.outcome.as_str(),
+            state: explained.state.as_str(),
+            sessions: explained.sessions,
+            reserved: explained.reserved,
+            memory_free: explained.memory_free,
+            cpu_free: explained.cpu_free,
+            slow_start_weight: explained.slow_start_weight,
+            holds_document: explained.holds_document,
+            scores: explained.scores.iter().map(score).collect(),
+            total: explained.total,
         }
     }
 }
@@ -102,52 +102,58 @@ impl PlacementService {
     pub fn explain(&self, request: &PlaceRequest<'_>) -> Result<PlacementExplanation, Rejection> {
         let (target, pool) = self.route(request.path)?;
         let fleet = self.fleet.snapshot();
-        let now = fleet.pools().get(target.pool);
-        let now = now.ok_or(RejectReason::Internal)?;
+        let pool_fleet = fleet.pools().get(target.pool);
+        let pool_fleet = pool_fleet.ok_or(RejectReason::Internal)?;
         let scheduling_request = SchedulingRequest {
             document: target.open_target.document(),
             tried: &[],
             now: Instant::now(),
         };
-        let why = pool.scheduler.explain(&now.engines, &scheduling_request);
+        let explanation = pool
+            .scheduler
+            .explain(&pool_fleet.engines, &scheduling_request);
         let key = AffinityKey::for_request(&target, request, pool.sharing);
         let entry = key.and_then(|key| self.affinity.peek(key));
-        let back = entry.as_ref();
-        let back = back.and_then(|entry| self.attached_engine(target.pool, entry));
-        let chosen = why.chosen.as_ref().map(ToString::to_string);
-        let full = |judged: &ExplainedEngine| matches!(judged.outcome, Outcome::Excluded(why) if why.is_capacity_exhausted());
-        let full = why.engines.iter().any(full);
+        let attached_entry = entry.as_ref();
+        let attached = attached_entry.and_then(|entry| self.attached_engine(target.pool, entry));
+        let selected = explanation.chosen.as_ref().map(ToString::to_string);
+        let is_full = |engine: &ExplainedEngine| matches!(engine.outcome, Outcome::Excluded(reason) if reason.is_capacity_exhausted());
+        let any_full = explanation.engines.iter().any(is_full);
         let ledger = self
             .ledger
             .as_ref()
             .filter(|_| pool.scheduler.limits() != (None, None));
         let (streams, limit) = pool.streams(&request.session.session_ref);
-        let (engine, reason) = match (back, chosen) {
+        let (engine, reason) = match (attached, selected) {
             _ if limit.is_some_and(|limit| streams >= limit) => {
                 (None, RejectReason::TooManyStreams.as_str())
             }
             (None, _) if ledger.is_some_and(|ledger| !ledger.is_up()) => {
                 (None, RejectReason::StoreDown.as_str())
             }
-            (Some(back), _) => (Some(back.name.to_string()), resume_reason(pool.sharing)),
-            (None, Some(chosen)) if entry.is_some() => (Some(chosen), REPLACED),
-            (None, Some(chosen)) => (Some(chosen), why.strategy.as_str()),
-            (None, None) if full => (None, RejectReason::EnginesFull.as_str()),
+            (Some(attached), _) => (Some(attached.name.to_string()), resume_reason(pool.sharing)),
+            (None, Some(selected)) if entry.is_some() => (Some(selected), REPLACED),
+            (None, Some(selected)) => (Some(selected), explanation.strategy.as_str()),
+            (None, None) if any_full => (None, RejectReason::EnginesFull.as_str()),
             (None, None) => (None, RejectReason::NoEngine.as_str()),
         };
         Ok(PlacementExplanation {
             pool: pool.name.to_string(),
-            document: why.document.clone(),
+            document: explanation.document.clone(),
             engine,
             reason,
-            strategy: why.strategy.as_str(),
+            strategy: explanation.strategy.as_str(),
             attached_to: entry.map(|a| a.engine.to_string()),
-            room: pool
+            available_sessions: pool
                 .scheduler
-                .available_sessions(&now.engines, scheduling_request.now),
-            waiting: pool.queue.length(),
+                .available_sessions(&pool_fleet.engines, scheduling_request.now),
+            queue_length: pool.queue.length(),
             streams,
-            engines: why.engines.iter().map(Candidate::from_evaluation).collect(),
+            engines: explanation
+                .engines
+                .iter()
+                .map(Candidate::from_evaluation)
+                .collect(),
         })
     }
 }
@@ -162,23 +168,30 @@ pub(super) const fn resume_reason(sharing: Sharing) -> &'static str {
 
 /// The evaluation of each engine in an explanation.
 #[must_use]
-pub fn candidates(why: &Explanation) -> Vec<Candidate> {
-    why.engines.iter().map(Candidate::from_evaluation).collect()
+pub fn candidates(explanation: &Explanation) -> Vec<Candidate> {
+    explanation
+        .engines
+        .iter()
+        .map(Candidate::from_evaluation)
+        .collect()
 }
 
 /// Logs one decision. For a large pool only the first engines, those with the highest total.
-pub(super) fn log_decision(pool: &str, why: &Explanation) {
-    let mut judged: Vec<&ExplainedEngine> = why.engines.iter().collect();
-    let total = |j: &ExplainedEngine| j.total.unwrap_or(f64::NEG_INFINITY);
-    judged.sort_by(|a, b| {
-        let chosen = |j: &ExplainedEngine| j.outcome == Outcome::Chosen;
-        let first = chosen(b).cmp(&chosen(a));
+pub(super) fn log_decision(pool: &str, explanation: &Explanation) {
+    let mut engines: Vec<&ExplainedEngine> = explanation.engines.iter().collect();
+    let total = |engine: &ExplainedEngine| engine.total.unwrap_or(f64::NEG_INFINITY);
+    engines.sort_by(|a, b| {
+        let is_selected = |engine: &ExplainedEngine| engine.outcome == Outcome::Selected;
+        let first = is_selected(b).cmp(&is_selected(a));
         first.then_with(|| total(b).total_cmp(&total(a)))
     });
-    judged.truncate(MAX_LOGGED_ENGINES);
-    let engines: Vec<Candidate> = judged.into_iter().map(Candidate::from_evaluation).collect();
+    engines.truncate(MAX_LOGGED_ENGINES);
+    let engines: Vec<Candidate> = engines
+        .into_iter()
+        .map(Candidate::from_evaluation)
+        .collect();
     let engines = serde_json::to_string(&engines).unwrap_or_default();
-    let chosen = why.chosen.as_ref().map(ToString::to_string);
-    info!(target: "berth::decisions", pool, strategy = why.strategy.as_str(), document = why.document,
-        engine = chosen, of = why.engines.len(), engines, "decision");
+    let selected = explanation.chosen.as_ref().map(ToString::to_string);
+    info!(target: "berth::decisions", pool, strategy = explanation.strategy.as_str(), document = explanation.document,
+        engine = selected, candidates = explanation.engines.len(), engines, "decision");
 }

@@ -90,14 +90,19 @@ impl PlacementMetrics {
     }
 
     /// Records an attempt on an engine.
-    pub(super) fn record_attempt(&self, pool: &Arc<str>, outcome: &'static str, took: Duration) {
+    pub(super) fn record_attempt(
+        &self,
+        pool: &Arc<str>,
+        outcome: &'static str,
+        duration: Duration,
+    ) {
         count(&self.attempts, pool, outcome);
         let label = PoolLabel {
             pool: Arc::clone(pool),
         };
         self.attempt_duration
             .get_or_create(&label)
-            .observe(took.as_secs_f64());
+            .observe(duration.as_secs_f64());
     }
 }
 
@@ -136,18 +141,18 @@ impl Collector for PoolCapacityCollector {
         let help = "Available sessions of the pool; only for pools with a limit";
         let mut family = encoder.encode_descriptor("pool_available_sessions", help, None, kind)?;
         for (pool, engines) in self.pools.iter().zip(fleet.pools()) {
-            if let Some(room) = pool.scheduler.available_sessions(&engines.engines, now) {
-                let room = i64::try_from(room).unwrap_or(i64::MAX);
+            if let Some(available) = pool.scheduler.available_sessions(&engines.engines, now) {
+                let available = i64::try_from(available).unwrap_or(i64::MAX);
                 let labels = [("pool", &*pool.name)];
-                ConstGauge::new(room).encode(family.encode_family(&labels)?)?;
+                ConstGauge::new(available).encode(family.encode_family(&labels)?)?;
             }
         }
         let help = "Placements in the queue";
         let mut family = encoder.encode_descriptor("placement_queue_length", help, None, kind)?;
         for pool in self.pools.iter() {
             let labels = [("pool", &*pool.name)];
-            let waiting = i64::from(pool.queue.length());
-            ConstGauge::new(waiting).encode(family.encode_family(&labels)?)?;
+            let queue_length = i64::from(pool.queue.length());
+            ConstGauge::new(queue_length).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -69,8 +69,8 @@ impl Pool {
         self.streams.acquire(session_ref).map_err(|limit| {
             let detail =
                 format!("the session has {limit} streams in this pool, open or being opened");
-            let refusal = Rejection::new(RejectReason::TooManyStreams).with_detail(detail);
-            refusal.with_retry_after(TOO_MANY_RETRY_S)
+            let rejection = Rejection::new(RejectReason::TooManyStreams).with_detail(detail);
+            rejection.with_retry_after(TOO_MANY_RETRY_S)
         })
     }
 
@@ -97,28 +97,34 @@ impl Pool {
     /// for it.
     pub(super) fn spawn_background_trial(
         &self,
-        rehearsal: BackgroundTrial,
+        background_trial: BackgroundTrial,
         token: &str,
         engine_timeout: Duration,
     ) {
-        let BackgroundTrial { engine, trial } = rehearsal;
+        let BackgroundTrial { engine, trial } = background_trial;
         let driver = Arc::clone(&self.driver);
         let pool = Arc::clone(&self.name);
         let token = token.to_owned();
         tokio::spawn(async move {
-            let began = Instant::now();
+            let started_at = Instant::now();
             let job = PrepareRequest {
                 engine: engine.endpoint.api,
                 token: &token,
                 path: "/",
                 target: &OpenTarget::Nothing,
-                first_response_by: began + engine_timeout,
-                deadline: began + engine_timeout,
+                first_response_by: started_at + engine_timeout,
+                deadline: started_at + engine_timeout,
                 connect_permit: None,
                 dry_run: true,
             };
             let result = driver.prepare(job).await;
-            record_outcome(&pool, &engine, result.as_ref().err(), began, Instant::now());
+            record_outcome(
+                &pool,
+                &engine,
+                result.as_ref().err(),
+                started_at,
+                Instant::now(),
+            );
             drop(trial);
         });
     }
@@ -129,14 +135,14 @@ pub(super) fn record_outcome(
     pool: &str,
     engine: &Engine,
     fault: Option<&DriverFault>,
-    began: Instant,
+    started_at: Instant,
     now: Instant,
 ) {
-    let tally = &engine.accounting;
+    let accounting = &engine.accounting;
     let engine = engine.name.as_str();
     match fault {
         Some(fault) if fault.blames_engine() => {
-            if tally.record_failure(began, now) {
+            if accounting.record_failure(started_at, now) {
                 warn!(
                     pool,
                     engine,
@@ -165,7 +171,7 @@ pub(super) fn record_outcome(
         None => {}
     }
     // Any response proves that the engine works.
-    if tally.record_success() {
+    if accounting.record_success() {
         info!(pool, engine, "engine is no longer ejected");
     }
 }

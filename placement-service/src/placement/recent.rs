@@ -99,9 +99,9 @@ mod tests {
     #[test]
     fn long_names_are_truncated() {
         let recent = RecentPlacements::default();
-        let mut long = placement(1);
-        long.tab = Some("é".repeat(60_000));
-        recent.record("a", long);
+        let mut long_names = placement(1);
+        long_names.tab = Some("é".repeat(60_000));
+        recent.record("a", long_names);
         assert_eq!(recent.latest("a")[0].tab, Some("é".repeat(MAX_NAME_CHARS)));
     }
 
@@ -112,8 +112,8 @@ mod tests {
             recent.record("a", placement(since));
         }
         recent.record("b", placement(7));
-        let times: Vec<_> = recent.latest("a").iter().map(|p| p.since).collect();
-        assert_eq!(times, (10..60).rev().collect::<Vec<_>>());
+        let placed_at: Vec<_> = recent.latest("a").iter().map(|p| p.since).collect();
+        assert_eq!(placed_at, (10..60).rev().collect::<Vec<_>>());
         assert_eq!(recent.latest("b"), [placement(7)]);
         assert!(recent.latest("c").is_empty());
     }

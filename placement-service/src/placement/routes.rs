@@ -84,8 +84,8 @@ impl Routes {
     }
 }
 
-fn resolve_open_target(open: &OpenTemplate, tail: &str) -> Result<OpenTarget, Rejection> {
-    let template = match open {
+fn resolve_open_target(template: &OpenTemplate, tail: &str) -> Result<OpenTarget, Rejection> {
+    let template = match template {
         OpenTemplate::Nothing => return Ok(OpenTarget::Nothing),
         OpenTemplate::SessionApp => return Ok(OpenTarget::SessionApp),
         OpenTemplate::Document(template) => template,
@@ -139,9 +139,9 @@ fn strip_parameter<'a>(tail: &'a str, name: &str, fits: impl Fn(&str) -> bool) -
         return tail;
     };
     match before.strip_suffix(name) {
-        Some(rest) if !value.is_empty() && fits(value) => match rest.strip_suffix('/') {
-            Some(rest) => rest,
-            None if rest.is_empty() => rest,
+        Some(prefix) if !value.is_empty() && fits(value) => match prefix.strip_suffix('/') {
+            Some(prefix) => prefix,
+            None if prefix.is_empty() => prefix,
             None => tail,
         },
         _ => tail,

@@ -37,7 +37,7 @@ impl PlacementService {
         ledger: Option<Ledger>,
     ) -> Result<Arc<Self>, reqwest::Error> {
         let probe_metrics = ProbeMetrics::register(registry);
-        let shared = ledger.as_ref().map(|ledger| ledger.probes().clone());
+        let shared_probes = ledger.as_ref().map(|ledger| ledger.probes().clone());
         let capacity = ledger.clone();
         let capacity = capacity.map(|ledger| Arc::new(ledger) as Arc<dyn CapacityLedger>);
         let accounting =
@@ -47,7 +47,7 @@ impl PlacementService {
             &config.probe,
             accounting.clone(),
             probe_metrics,
-            shared,
+            shared_probes,
         )?;
         let fleet = (fleet, accounting, Some(task));
         Ok(Self::build(config, clock, registry, fleet, ledger))

@@ -41,13 +41,16 @@ pub(super) const fn write_interval_ms(idle_timeout_ms: u64) -> u64 {
 
 impl ActivityBuffer {
     /// Records activity; `due_ms` is when it must be in the store.
-    pub(super) fn record(&self, id: IdHash, seen_ms: u64, due_ms: u64) {
-        let new = PendingWrite { seen_ms, due_ms };
-        let mut unwritten = self.lock();
-        let note = unwritten.entry(id).or_insert(new);
-        note.seen_ms = seen_ms.max(note.seen_ms);
-        note.due_ms = due_ms.min(note.due_ms);
-        if due_ms <= seen_ms {
+    pub(super) fn record(&self, id: IdHash, active_ms: u64, due_ms: u64) {
+        let pending_write = PendingWrite {
+            seen_ms: active_ms,
+            due_ms,
+        };
+        let mut pending = self.lock();
+        let pending_write = pending.entry(id).or_insert(pending_write);
+        pending_write.seen_ms = active_ms.max(pending_write.seen_ms);
+        pending_write.due_ms = due_ms.min(pending_write.due_ms);
+        if due_ms <= active_ms {
             self.urgent.notify_one();
         }
     }
@@ -55,7 +58,9 @@ impl ActivityBuffer {
     /// The latest activity that may not be in the store yet.
     #[must_use]
     pub(super) fn latest(&self, id: &IdHash) -> Option<u64> {
-        self.lock().get(id).map(|note| note.seen_ms)
+        self.lock()
+            .get(id)
+            .map(|pending_write| pending_write.seen_ms)
     }
 
     /// Discards the activity of a session that has ended.
@@ -69,20 +74,24 @@ impl ActivityBuffer {
         store: &dyn SessionStore,
         now_ms: u64,
     ) -> Result<(), StoreError> {
-        let due =
-            |(id, note): (&IdHash, &PendingWrite)| (note.due_ms <= now_ms).then_some((*id, *note));
-        let all: Vec<_> = self.lock().iter().filter_map(due).collect();
-        for batch in all.chunks(BATCH) {
-            let seen: Vec<_> = batch.iter().map(|(id, note)| (*id, note.seen_ms)).collect();
-            match store.touch(&seen).await {
+        let take_due = |(id, pending_write): (&IdHash, &PendingWrite)| {
+            (pending_write.due_ms <= now_ms).then_some((*id, *pending_write))
+        };
+        let due_writes: Vec<_> = self.lock().iter().filter_map(take_due).collect();
+        for batch in due_writes.chunks(BATCH) {
+            let activity: Vec<_> = batch
+                .iter()
+                .map(|(id, pending_write)| (*id, pending_write.seen_ms))
+                .collect();
+            match store.touch(&activity).await {
                 // The login service that owns the sessions tracks activity itself.
                 Ok(()) | Err(StoreError::ReadOnly) => {}
                 Err(error) => return Err(error),
             }
-            let mut unwritten = self.lock();
-            for (id, note) in batch {
-                if unwritten.get(id) == Some(note) {
-                    unwritten.remove(id);
+            let mut pending = self.lock();
+            for (id, pending_write) in batch {
+                if pending.get(id) == Some(pending_write) {
+                    pending.remove(id);
                 }
             }
         }
@@ -109,20 +118,20 @@ impl ActivityBuffer {
         idle_timeout: Duration,
     ) {
         // Often enough that other replicas see activity in a session's last second before they take it for expired.
-        let least = Duration::from_millis(25);
-        let mut ticks = ticker((idle_timeout / 40).clamp(least, 40 * least));
-        let mut lost = false;
+        let min_interval = Duration::from_millis(25);
+        let mut ticks = ticker((idle_timeout / 40).clamp(min_interval, 40 * min_interval));
+        let mut write_failed = false;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 // After a failure, the next tick is the next attempt.
-                () = self.urgent.notified(), if !lost => {}
+                () = self.urgent.notified(), if !write_failed => {}
             }
             match self.write_due(store.as_ref(), clock.now_ms()).await {
-                Ok(()) => lost = false,
-                Err(error) if lost => tracing::debug!(%error, "activity not written"),
+                Ok(()) => write_failed = false,
+                Err(error) if write_failed => tracing::debug!(%error, "activity not written"),
                 Err(error) => {
-                    lost = true;
+                    write_failed = true;
                     tracing::warn!(%error, "activity not written");
                 }
             }
@@ -151,10 +160,10 @@ mod tests {
     impl SessionStore for FailingStore {
         async fn touch(&self, _: &[(IdHash, u64)]) -> Result<(), StoreError> {
             let mut failures = self.0.lock();
-            let Some(fewer) = failures.checked_sub(1) else {
+            let Some(failures_left) = failures.checked_sub(1) else {
                 return Ok(());
             };
-            *failures = fewer;
+            *failures = failures_left;
             Err(StoreError::Down("the connection is gone".to_owned()))
         }
         async fn insert(
@@ -184,12 +193,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_flush_is_retried() {
-        for (failures, written) in [(0, true), (2, true), (3, false)] {
+        for (failures, is_written) in [(0, true), (2, true), (3, false)] {
             let activity = ActivityBuffer::default();
             activity.record(IdHash([1; 32]), 5, 50);
             activity.flush(&FailingStore(Mutex::new(failures))).await;
-            let left = activity.latest(&IdHash([1; 32]));
-            assert_eq!(left.is_none(), written, "{failures}");
+            let pending_ms = activity.latest(&IdHash([1; 32]));
+            assert_eq!(pending_ms.is_none(), is_written, "{failures}");
         }
     }
 
@@ -215,8 +224,8 @@ mod tests {
         activity.record(row.id_hash, 8_000, 50_000);
         activity.record(IdHash([9; 32]), 8_000, 50_000);
         activity.flush(&store).await;
-        let kept = store.find(&row.id_hash).await.unwrap().unwrap();
-        assert_eq!(kept.last_seen_at_ms, 9_000);
+        let stored = store.find(&row.id_hash).await.unwrap().unwrap();
+        assert_eq!(stored.last_seen_at_ms, 9_000);
         assert_eq!(store.find(&IdHash([9; 32])).await.unwrap(), None);
         assert_eq!(activity.latest(&row.id_hash), None);
     }
@@ -234,8 +243,8 @@ mod tests {
         assert_eq!(activity.latest(&row.id_hash), Some(9_500));
         activity.write_due(&store, 50_000).await.unwrap();
         assert_eq!(activity.latest(&row.id_hash), None);
-        let kept = store.find(&row.id_hash).await.unwrap().unwrap();
-        assert_eq!(kept.last_seen_at_ms, 9_500);
+        let stored = store.find(&row.id_hash).await.unwrap().unwrap();
+        assert_eq!(stored.last_seen_at_ms, 9_500);
     }
 
     #[tokio::test]

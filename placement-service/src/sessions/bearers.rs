@@ -44,8 +44,8 @@ impl Sessions {
                     .await
                     .map_err(|e| store_down(&e))?;
                 if session.is_none_or(|session| session.account != bearer.account) {
-                    let over = "the session that the token was issued for has ended";
-                    return Err(Rejection::new(RejectReason::BearerInvalid).with_detail(over));
+                    let detail = "the session that the token was issued for has ended";
+                    return Err(Rejection::new(RejectReason::BearerInvalid).with_detail(detail));
                 }
                 session_ref
             }

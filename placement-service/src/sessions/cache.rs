@@ -67,12 +67,12 @@ pub(super) struct CachedSession {
 impl CachedSession {
     /// Combines a row with activity that has not been written to the store yet.
     pub(super) fn new(row: SessionRow, keys: &ServerKeys, activity: &ActivityBuffer) -> Self {
-        let unwritten = activity.latest(&row.id_hash).unwrap_or(0);
+        let pending_ms = activity.latest(&row.id_hash).unwrap_or(0);
         Self {
             live: Arc::new(live_session(&row, keys)),
             idle_timeout_ms: row.idle_timeout_ms,
             absolute_expiry_ms: row.absolute_expiry_ms,
-            last_seen_ms: AtomicU64::new(row.last_seen_at_ms.max(unwritten)),
+            last_seen_ms: AtomicU64::new(row.last_seen_at_ms.max(pending_ms)),
             stored_ms: AtomicU64::new(row.last_seen_at_ms),
             ancestors: row.ancestors,
         }
@@ -81,8 +81,12 @@ impl CachedSession {
     /// Milliseconds until the idle and the absolute expiry; `None` if either has passed.
     pub(super) fn remaining_ms(&self, now_ms: u64) -> Option<(u64, u64)> {
         let idle_end = self.last_seen_ms().saturating_add(self.idle_timeout_ms);
-        let left = |end: u64| end.checked_sub(now_ms).filter(|left| *left > 0);
-        Some((left(idle_end)?, left(self.absolute_expiry_ms)?))
+        let time_left = |expiry_ms: u64| {
+            expiry_ms
+                .checked_sub(now_ms)
+                .filter(|time_left| *time_left > 0)
+        };
+        Some((time_left(idle_end)?, time_left(self.absolute_expiry_ms)?))
     }
 
     /// When it expires if there is no more activity, in milliseconds since the Unix epoch.
@@ -105,11 +109,11 @@ impl CachedSession {
     /// that other replicas do not take the session for expired.
     pub(super) fn schedule_write_ms(&self, now_ms: u64) -> u64 {
         let stored = self.stored_ms.load(Ordering::Relaxed);
-        let due = stored.saturating_add(write_interval_ms(self.idle_timeout_ms));
-        if due <= now_ms {
+        let next_write_ms = stored.saturating_add(write_interval_ms(self.idle_timeout_ms));
+        if next_write_ms <= now_ms {
             self.stored_ms.fetch_max(now_ms, Ordering::Relaxed);
         }
-        due
+        next_write_ms
     }
 }
 
@@ -143,12 +147,12 @@ pub(super) struct SessionCache {
 }
 
 impl SessionCache {
-    /// Keeps active sessions for `keep`.
-    pub(super) fn new(keep: Duration) -> Self {
+    /// Keeps active sessions for `ttl`.
+    pub(super) fn new(ttl: Duration) -> Self {
         Self {
             active: Cache::builder()
                 .max_capacity(MAX_CACHED_SESSIONS)
-                .time_to_live(keep)
+                .time_to_live(ttl)
                 .build(),
             by_ref: Cache::builder()
                 .max_capacity(MAX_CACHED_SESSIONS)
@@ -156,11 +160,11 @@ impl SessionCache {
                 .build(),
             ended_by_id: Cache::builder()
                 .max_capacity(MAX_CACHED_SESSIONS)
-                .time_to_live(ENDED_RETENTION + keep)
+                .time_to_live(ENDED_RETENTION + ttl)
                 .build(),
             ended_by_ref: Cache::builder()
                 .max_capacity(MAX_CACHED_SESSIONS)
-                .time_to_live(ENDED_RETENTION + keep)
+                .time_to_live(ENDED_RETENTION + ttl)
                 .build(),
             runtimes: Cache::builder()
                 .max_capacity(MAX_CACHED_SESSIONS)
@@ -173,10 +177,10 @@ impl SessionCache {
         self.active.get(id)
     }
 
-    pub(super) fn insert(&self, id: IdHash, known: &Arc<CachedSession>) {
-        self.active.insert(id, known.clone());
-        let name = known.live.session_ref.clone();
-        self.by_ref.insert(name.clone(), (id, known.clone()));
+    pub(super) fn insert(&self, id: IdHash, session: &Arc<CachedSession>) {
+        self.active.insert(id, session.clone());
+        let name = session.live.session_ref.clone();
+        self.by_ref.insert(name.clone(), (id, session.clone()));
         // Another process may have ended the session after the row was read.
         if let Some(cause) = self.ended_by_ref.get(&name) {
             self.mark_ended(id, cause);
@@ -206,9 +210,9 @@ impl SessionCache {
 
     /// The runtime of an active or ended session; `None` if it is not cached.
     pub(super) fn runtime_of(&self, session_ref: &str) -> Option<String> {
-        let known = self.by_ref.get(session_ref);
-        let known = known.map(|(_, known)| known.live.runtime.clone());
-        known.or_else(|| self.runtimes.get(session_ref))
+        let session = self.by_ref.get(session_ref);
+        let session = session.map(|(_, session)| session.live.runtime.clone());
+        session.or_else(|| self.runtimes.get(session_ref))
     }
 
     /// Reverts [`Self::mark_ended`]: the store did not remove the session.
@@ -232,8 +236,8 @@ impl SessionCache {
         id: Option<&IdHash>,
         session_ref: &str,
     ) -> Option<EndCause> {
-        let here = id.and_then(|id| self.end_cause(id));
-        here.or_else(|| self.ended_by_ref.get(session_ref))
+        let by_id = id.and_then(|id| self.end_cause(id));
+        by_id.or_else(|| self.ended_by_ref.get(session_ref))
     }
 
     /// The id of a session that was cached recently.

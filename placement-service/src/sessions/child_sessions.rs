@@ -60,7 +60,7 @@ impl Sessions {
         &self,
         parent_ref: &str,
         runtime: Option<&str>,
-        new: NewChildSession,
+        new_session: NewChildSession,
     ) -> Result<(SessionId, Arc<LiveSession>), ChildSessionError> {
         let family = self.active_with_ancestors(parent_ref, runtime).await?;
         let Some(parent) = family.first() else {
@@ -70,7 +70,7 @@ impl Sessions {
             return Err(ChildSessionError::TooDeep);
         }
         let id = SessionId::generate();
-        let row = self.child_row(id.hash(), parent, new);
+        let row = self.child_row(id.hash(), parent, new_session);
         let claims = serde_json::to_vec(&row.claims).map_or(usize::MAX, |text| text.len());
         if claims > MAX_CLAIMS_BYTES {
             return Err(ChildSessionError::TooManyClaims);
@@ -89,8 +89,8 @@ impl Sessions {
         let now_ms = self.clock.now_ms();
         for row in family {
             let id = row.id_hash;
-            let known = self.cache_row(row);
-            self.record_own_activity(id, &known, now_ms);
+            let session = self.cache_row(row);
+            self.record_own_activity(id, &session, now_ms);
         }
         Ok((id, live))
     }
@@ -116,9 +116,14 @@ impl Sessions {
         }
     }
 
-    fn child_row(&self, id_hash: IdHash, parent: &SessionRow, new: NewChildSession) -> SessionRow {
+    fn child_row(
+        &self,
+        id_hash: IdHash,
+        parent: &SessionRow,
+        new_session: NewChildSession,
+    ) -> SessionRow {
         let now_ms = self.clock.now_ms();
-        let idle_timeout_ms = new
+        let idle_timeout_ms = new_session
             .idle_timeout
             .or(self.child_idle_timeout)
             .map_or(parent.idle_timeout_ms, millis);
@@ -132,7 +137,7 @@ impl Sessions {
         }
         let absolute_expiry_ms = now_ms.saturating_add(self.absolute_timeout_ms);
         let mut claims = parent.claims.clone();
-        claims.extend(new.claims);
+        claims.extend(new_session.claims);
         let ancestors = std::iter::once(parent.id_hash).chain(parent.ancestors.iter().copied());
         SessionRow {
             id_hash,
@@ -145,7 +150,7 @@ impl Sessions {
             idle_timeout_ms,
             absolute_expiry_ms: absolute_expiry_ms.min(parent.absolute_expiry_ms),
             ancestors: ancestors.collect(),
-            runtime: new.runtime,
+            runtime: new_session.runtime,
             state: SessionState::Active,
             claims,
             // Identifies the account. Only the session of the login can log out at the provider.
@@ -189,18 +194,18 @@ impl Sessions {
     }
 
     fn is_active(&self, row: &SessionRow) -> bool {
-        let known = CachedSession::new(row.clone(), &self.keys, &self.activity);
-        let in_time = known.remaining_ms(self.clock.now_ms()).is_some();
+        let session = CachedSession::new(row.clone(), &self.keys, &self.activity);
+        let in_time = session.remaining_ms(self.clock.now_ms()).is_some();
         in_time && self.cache.end_cause(&row.id_hash).is_none()
     }
 }
 
 fn has_ancestor_cycle(row: &SessionRow) -> bool {
-    let mut seen = vec![row.id_hash];
+    let mut visited = vec![row.id_hash];
     row.ancestors.iter().any(|id| {
-        let again = seen.contains(id);
-        seen.push(*id);
-        again
+        let is_repeated = visited.contains(id);
+        visited.push(*id);
+        is_repeated
     })
 }
 

@@ -105,12 +105,12 @@ impl ExpiryCleanup {
             if !shared.lease(LEASE, &self.holder, self.lease).await? {
                 return Ok(false);
             }
-            let over = SessionQuery::ExpiredAt(sessions.expiry_cutoff_ms());
-            let rows = store.list(&over, self.batch).await?;
+            let query = SessionQuery::ExpiredAt(sessions.expiry_cutoff_ms());
+            let rows = store.list(&query, self.batch).await?;
             let listed = rows.len();
-            let ended = sessions.end_expired_rows(rows).await?;
+            let ended_count = sessions.end_expired_rows(rows).await?;
             // If none of a full batch ended, all of them were active again: the same batch would be listed forever.
-            if listed < self.batch as usize || ended == 0 {
+            if listed < self.batch as usize || ended_count == 0 {
                 break;
             }
         }
@@ -158,11 +158,11 @@ impl Sessions {
 
     /// Ends child sessions whose parent is gone, and counts active sessions.
     async fn reconcile(&self) -> Result<(), StoreError> {
-        let ended = self
+        let ended_count = self
             .end_selected(&SessionQuery::Orphans, EndCause::ParentEnded)
             .await?;
-        if ended > 0 {
-            tracing::info!(ended, "ended child sessions without a parent");
+        if ended_count > 0 {
+            tracing::info!(ended_count, "ended child sessions without a parent");
         }
         let now_ms = self.clock.now_ms();
         match self.stores.sessions.count_live(now_ms).await {

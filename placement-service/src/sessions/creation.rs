@@ -20,7 +20,7 @@ impl Sessions {
     /// Creates a session under a new random id, which prevents session fixation. Only the browser may receive the id.
     pub async fn create(
         &self,
-        new: NewSession,
+        new_session: NewSession,
     ) -> Result<(SessionId, Arc<LiveSession>), Rejection> {
         let id = SessionId::generate();
         let now_ms = self.clock.now_ms();
@@ -28,8 +28,8 @@ impl Sessions {
             id_hash: id.hash(),
             session_ref: self.keys.session_ref(&id.hash()),
             payload_version: PAYLOAD_VERSION,
-            account: new.account,
-            roles: new.roles,
+            account: new_session.account,
+            roles: new_session.roles,
             created_at_ms: now_ms,
             last_seen_at_ms: now_ms,
             idle_timeout_ms: self.idle_timeout_ms,
@@ -37,29 +37,29 @@ impl Sessions {
             ancestors: Vec::new(),
             runtime: self.runtime.clone(),
             state: SessionState::Active,
-            claims: new.claims,
-            provider: new.provider,
+            claims: new_session.claims,
+            provider: new_session.provider,
         };
-        let kind = match new.previous_ref {
+        let kind = match new_session.previous_ref {
             Some(_) => EventKind::Renewed,
             None => EventKind::Created,
         };
         let event = Event {
-            previous_ref: new.previous_ref,
+            previous_ref: new_session.previous_ref,
             ..self.new_event(&row, kind)
         };
         for _ in 0..MAX_ATTEMPTS {
-            let kept = self
+            let insert_result = self
                 .insert_session(&row, self.max_per_account, event.clone())
                 .await;
-            match kept {
-                Err(refusal) if refusal.reason == RejectReason::TooManySessions => {
-                    let room = self.make_room(&row.account, event.previous_ref.as_deref());
-                    if !room.await.map_err(|e| store_down(&e))? {
-                        return Err(refusal);
+            match insert_result {
+                Err(rejection) if rejection.reason == RejectReason::TooManySessions => {
+                    let freeing = self.make_room(&row.account, event.previous_ref.as_deref());
+                    if !freeing.await.map_err(|e| store_down(&e))? {
+                        return Err(rejection);
                     }
                 }
-                kept => return Ok((id, kept?)),
+                insert_result => return Ok((id, insert_result?)),
             }
         }
         Err(RejectReason::TooManySessions.into())
@@ -95,8 +95,8 @@ impl Sessions {
         limit: Option<u32>,
         event: Event,
     ) -> Result<Arc<LiveSession>, Rejection> {
-        let kept = self.stores.sessions.insert(row, limit, &event).await;
-        if kept.map_err(|e| store_down(&e))? == InsertResult::LimitReached {
+        let insert_result = self.stores.sessions.insert(row, limit, &event).await;
+        if insert_result.map_err(|e| store_down(&e))? == InsertResult::LimitReached {
             return Err(RejectReason::TooManySessions.into());
         }
         self.metrics.count_session_created();

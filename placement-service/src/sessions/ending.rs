@@ -22,7 +22,7 @@ impl Sessions {
     ) -> Result<Option<Arc<LiveSession>>, Rejection> {
         let id = match self.lookup(cookie).await {
             Ok((id, _)) => id,
-            Err(refusal) if refusal.reason == RejectReason::StoreDown => return Err(refusal),
+            Err(rejection) if rejection.reason == RejectReason::StoreDown => return Err(rejection),
             Err(_) => return Ok(None),
         };
         let row = self.stores.sessions.find(&id).await;
@@ -30,9 +30,9 @@ impl Sessions {
             return Ok(None);
         };
         let live = Arc::new(live_session(&row, &self.keys));
-        let ended = self.end_rows(vec![row], cause, None).await;
-        let ended = ended.map_err(|e| store_down(&e))?;
-        Ok((ended > 0).then_some(live))
+        let result = self.end_rows(vec![row], cause, None).await;
+        let count = result.map_err(|e| store_down(&e))?;
+        Ok((count > 0).then_some(live))
     }
 
     /// Ends the session with that `session_ref`; `false` if there is none.
@@ -49,14 +49,14 @@ impl Sessions {
         select: &SessionQuery,
         cause: EndCause,
     ) -> Result<u64, StoreError> {
-        let mut all = 0;
+        let mut total = 0;
         loop {
             let rows = self.stores.sessions.list(select, BATCH).await?;
             // Everything listed is removed afterwards, by this process or by another, so the next list differs.
-            let last = rows.len() < BATCH as usize;
-            all += self.end_rows(rows, cause, None).await?;
-            if last {
-                return Ok(all);
+            let is_last_batch = rows.len() < BATCH as usize;
+            total += self.end_rows(rows, cause, None).await?;
+            if is_last_batch {
+                return Ok(total);
             }
         }
     }
@@ -97,9 +97,9 @@ impl Sessions {
                 ..self.new_event(row, cause.event_kind())
             },
         });
-        let mut ended = self.remove_rows(endings.collect(), &rows).await?;
-        let first = u64::try_from(ended.len()).unwrap_or(u64::MAX);
-        while let Some(parent) = ended.pop() {
+        let mut removed_ids = self.remove_rows(endings.collect(), &rows).await?;
+        let first = u64::try_from(removed_ids.len()).unwrap_or(u64::MAX);
+        while let Some(parent) = removed_ids.pop() {
             let children = SessionQuery::ChildrenOf(parent);
             let rows = self.stores.sessions.list(&children, BATCH).await?;
             let endings = rows.iter().map(|row| SessionRemoval {
@@ -112,9 +112,9 @@ impl Sessions {
             });
             let removed = self.remove_rows(endings.collect(), &rows).await?;
             if !removed.is_empty() && rows.len() == BATCH as usize {
-                ended.push(parent);
+                removed_ids.push(parent);
             }
-            ended.extend(removed);
+            removed_ids.extend(removed);
         }
         Ok(first)
     }
@@ -130,9 +130,9 @@ impl Sessions {
         }
         // Marked first, so that requests are rejected whatever the store does next. A session that ends by time may
         // have been active meanwhile: it is marked only after the store has removed it.
-        let sure = |ending: &&SessionRemoval| ending.only_if_expired_at_ms.is_none();
-        for ending in endings.iter().filter(sure) {
-            self.cache.mark_ended(ending.id_hash, event_cause(ending));
+        let is_unconditional = |removal: &&SessionRemoval| removal.only_if_expired_at_ms.is_none();
+        for removal in endings.iter().filter(is_unconditional) {
+            self.cache.mark_ended(removal.id_hash, event_cause(removal));
         }
         // Before the removal: a reader of the log may see a child's end before this process has handled the parent's.
         for row in rows {
@@ -141,25 +141,25 @@ impl Sessions {
         let removed = match self.stores.sessions.remove(&endings).await {
             Ok(removed) => removed,
             Err(error) => {
-                for ending in endings.iter().filter(sure) {
-                    self.cache.unmark_ended(&ending.id_hash);
+                for removal in endings.iter().filter(is_unconditional) {
+                    self.cache.unmark_ended(&removal.id_hash);
                 }
                 return Err(error);
             }
         };
         self.log_appended.notify_one();
-        for (row, ending) in rows.iter().zip(&endings) {
+        for (row, removal) in rows.iter().zip(&endings) {
             if removed.contains(&row.id_hash) {
-                self.record_end(ending);
+                self.record_end(removal);
             }
         }
         Ok(removed)
     }
 
-    fn record_end(&self, ending: &SessionRemoval) {
-        let (event, cause) = (&ending.event, event_cause(ending));
-        self.cache.mark_ended(ending.id_hash, cause);
-        self.activity.forget(&ending.id_hash);
+    fn record_end(&self, removal: &SessionRemoval) {
+        let (event, cause) = (&removal.event, event_cause(removal));
+        self.cache.mark_ended(removal.id_hash, cause);
+        self.activity.forget(&removal.id_hash);
         self.metrics.count_session_ended(cause);
         tracing::info!(target: "berth::audit", event = "session-ended", cause = cause.as_str(),
             account = event.account, session = event.session_ref);
@@ -167,15 +167,17 @@ impl Sessions {
 }
 
 /// The cause of an ending; its event always has one.
-fn event_cause(ending: &SessionRemoval) -> EndCause {
-    ending.event.cause.unwrap_or(EndCause::Other)
+fn event_cause(removal: &SessionRemoval) -> EndCause {
+    removal.event.cause.unwrap_or(EndCause::Other)
 }
 
 /// Runs the work in a task of its own, so that it completes although the client disconnects. Otherwise sessions could
 /// be left half ended, or active although the user logged out. The work is a few store calls, each with a timeout.
-pub async fn run_detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(work).await {
-        Ok(done) => done,
+pub async fn run_detached<T: Send + 'static>(
+    operation: impl Future<Output = T> + Send + 'static,
+) -> T {
+    match tokio::spawn(operation).await {
+        Ok(output) => output,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // The runtime shuts down, and the caller with it.
@@ -192,15 +194,15 @@ mod tests {
 
     #[tokio::test]
     async fn detached_work_completes_although_its_caller_is_dropped() {
-        let (begin, begun) = oneshot::channel::<()>();
-        let (end, ended) = oneshot::channel();
-        let work = run_detached(async move {
-            begun.await.unwrap();
+        let (start_sender, start_receiver) = oneshot::channel::<()>();
+        let (end, end_receiver) = oneshot::channel();
+        let detached = run_detached(async move {
+            start_receiver.await.unwrap();
             end.send(7).unwrap();
         });
-        assert!(work.now_or_never().is_none(), "completed too early");
-        begin.send(()).unwrap();
-        assert_eq!(ended.await, Ok(7));
+        assert!(detached.now_or_never().is_none(), "completed too early");
+        start_sender.send(()).unwrap();
+        assert_eq!(end_receiver.await, Ok(7));
         assert_eq!(run_detached(async { 8 }).await, 8);
     }
 }

@@ -49,7 +49,7 @@ impl Sessions {
     /// Ends queued sessions that are past the expiry cutoff. Expired ones within the grace period stay queued.
     pub(super) async fn process_expiry_queue(&self) -> Result<(), StoreError> {
         let ids = self.expiry_queue.take();
-        let mut over = Vec::new();
+        let mut expired_rows = Vec::new();
         for (n, id) in ids.iter().enumerate() {
             let row = match self.stores.sessions.find(id).await {
                 Ok(Some(row)) => row,
@@ -63,17 +63,19 @@ impl Sessions {
                 }
             };
             if row.ends_at_ms() <= self.expiry_cutoff_ms() {
-                over.push(row);
+                expired_rows.push(row);
             } else if row.ends_at_ms() <= self.clock.now_ms() {
                 self.expiry_queue.push(*id);
             }
         }
-        let again: Vec<_> = over.iter().map(|row| row.id_hash).collect();
-        let ended = self.end_expired_rows(over).await;
-        if ended.is_err() {
-            again.into_iter().for_each(|id| self.expiry_queue.push(id));
+        let retry_ids: Vec<_> = expired_rows.iter().map(|row| row.id_hash).collect();
+        let result = self.end_expired_rows(expired_rows).await;
+        if result.is_err() {
+            retry_ids
+                .into_iter()
+                .for_each(|id| self.expiry_queue.push(id));
         }
-        ended.map(|_| ())
+        result.map(|_| ())
     }
 }
 
@@ -85,31 +87,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_found_expired_ends_with_an_event() {
-        let w = testbed().await;
-        let (id, live) = w.sessions.create(demo()).await.unwrap();
-        w.clock.advance_ms(30 * MINUTE_MS);
-        let expired = rejection_reason(w.sessions.resolve(id.reveal())).await;
+        let testbed = testbed().await;
+        let (id, live) = testbed.sessions.create(demo()).await.unwrap();
+        testbed.clock.advance_ms(30 * MINUTE_MS);
+        let expired = rejection_reason(testbed.sessions.resolve(id.reveal())).await;
         assert_eq!(expired, RejectReason::SessionExpired);
-        w.sessions.process_expiry_queue().await.unwrap();
-        let none = w.store.events_after(1, 10).await.unwrap();
-        assert_eq!(none, [], "within the grace period of other replicas");
-        w.clock.advance_ms(1_000);
-        w.sessions.process_expiry_queue().await.unwrap();
-        let (_, event) = w.store.events_after(1, 10).await.unwrap().remove(0);
+        testbed.sessions.process_expiry_queue().await.unwrap();
+        let no_events = testbed.store.events_after(1, 10).await.unwrap();
+        assert_eq!(no_events, [], "within the grace period of other replicas");
+        testbed.clock.advance_ms(1_000);
+        testbed.sessions.process_expiry_queue().await.unwrap();
+        let (_, event) = testbed.store.events_after(1, 10).await.unwrap().remove(0);
         assert_eq!(event.session_ref, live.session_ref);
         assert_eq!(event.cause, Some(EndCause::IdleTimeout));
-        let still = rejection_reason(w.sessions.resolve(id.reveal())).await;
-        assert_eq!(still, RejectReason::SessionExpired, "not unknown");
+        let reason = rejection_reason(testbed.sessions.resolve(id.reveal())).await;
+        assert_eq!(reason, RejectReason::SessionExpired, "not unknown");
     }
 
     #[tokio::test]
     async fn the_queue_is_kept_while_the_store_is_down() {
-        let w = testbed().await;
-        let (id, _) = w.sessions.create(demo()).await.unwrap();
-        w.clock.advance_ms(31 * MINUTE_MS);
-        assert!(w.sessions.resolve(id.reveal()).await.is_err());
-        w.store.close().await;
-        assert!(w.sessions.process_expiry_queue().await.is_err());
-        assert_eq!(w.sessions.expiry_queue.take(), [id.hash()]);
+        let testbed = testbed().await;
+        let (id, _) = testbed.sessions.create(demo()).await.unwrap();
+        testbed.clock.advance_ms(31 * MINUTE_MS);
+        assert!(testbed.sessions.resolve(id.reveal()).await.is_err());
+        testbed.store.close().await;
+        assert!(testbed.sessions.process_expiry_queue().await.is_err());
+        assert_eq!(testbed.sessions.expiry_queue.take(), [id.hash()]);
     }
 }

@@ -59,11 +59,11 @@ impl Sessions {
             SessionQuery::Account(account.to_owned())
         });
         let rows = self.stores.sessions.list(&select, MAX_LISTED).await?;
-        let more = rows.len() == MAX_LISTED as usize;
+        let has_more = rows.len() == MAX_LISTED as usize;
         let sessions = rows.into_iter().filter_map(|row| self.view(row));
         Ok(SessionList {
             sessions: sessions.collect(),
-            more,
+            more: has_more,
         })
     }
 
@@ -74,15 +74,15 @@ impl Sessions {
     }
 
     fn view(&self, row: SessionRow) -> Option<SessionView> {
-        let known = CachedSession::new(row, &self.keys, &self.activity);
-        let (idle_ms, absolute_ms) = known.remaining_ms(self.clock.now_ms())?;
-        let live = &known.live;
+        let session = CachedSession::new(row, &self.keys, &self.activity);
+        let (idle_ms, absolute_ms) = session.remaining_ms(self.clock.now_ms())?;
+        let live = &session.live;
         Some(SessionView {
             session_ref: live.session_ref.clone(),
             account: live.account.clone(),
             roles: live.roles.clone(),
             created_at: live.created_at,
-            last_seen_at: known.last_seen_ms() / 1000,
+            last_seen_at: session.last_seen_ms() / 1000,
             idle_remaining_s: idle_ms.min(absolute_ms) / 1000,
             absolute_remaining_s: absolute_ms / 1000,
             runtime: live.runtime.clone(),

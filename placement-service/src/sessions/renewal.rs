@@ -21,7 +21,7 @@ impl Sessions {
         &self,
         cookie: &str,
     ) -> Result<(Arc<LiveSession>, RemainingTime), Rejection> {
-        let (id, mut known) = self.lookup(cookie).await?;
+        let (id, mut session) = self.lookup(cookie).await?;
         // Reads the store, since another replica may have ended the session.
         let row = self.stores.sessions.find(&id).await;
         let row = row
@@ -33,11 +33,11 @@ impl Sessions {
         let interval_ms = write_interval_ms(row.idle_timeout_ms);
         if row.last_seen_at_ms.saturating_add(interval_ms) <= now_ms {
             let row = self.write_renewal(row, now_ms).await;
-            known = self.cache_row(row.map_err(|e| store_down(&e))?);
+            session = self.cache_row(row.map_err(|e| store_down(&e))?);
         } else {
-            self.record_activity_with_ancestors(id, &known, now_ms);
+            self.record_activity_with_ancestors(id, &session, now_ms);
         }
-        Ok((known.live.clone(), remaining_time(&known, now_ms)?))
+        Ok((session.live.clone(), remaining_time(&session, now_ms)?))
     }
 
     /// Touches the session and its ancestors in the store, and logs the renewal. Returns the row as it is then.
@@ -50,14 +50,14 @@ impl Sessions {
             .chain(&row.ancestors)
             .copied()
             .collect();
-        let seen: Vec<_> = family.iter().map(|id| (*id, now_ms)).collect();
-        self.stores.sessions.touch(&seen).await?;
+        let activity: Vec<_> = family.iter().map(|id| (*id, now_ms)).collect();
+        self.stores.sessions.touch(&activity).await?;
         let event = self.new_event(&row, EventKind::Renewed);
         self.stores.events.append(&[event]).await?;
         self.log_appended.notify_one();
         for id in &family {
-            if let Some(known) = self.cache.get(id) {
-                known.record_activity(now_ms);
+            if let Some(session) = self.cache.get(id) {
+                session.record_activity(now_ms);
             }
         }
         row.last_seen_at_ms = row.last_seen_at_ms.max(now_ms);
@@ -67,10 +67,10 @@ impl Sessions {
 
 /// The remaining time of a session, in whole seconds. An error if it has expired.
 pub(super) fn remaining_time(
-    known: &CachedSession,
+    session: &CachedSession,
     now_ms: u64,
 ) -> Result<RemainingTime, Rejection> {
-    let (idle_ms, absolute_ms) = known
+    let (idle_ms, absolute_ms) = session
         .remaining_ms(now_ms)
         .ok_or(RejectReason::SessionExpired)?;
     Ok(RemainingTime {
@@ -87,61 +87,82 @@ mod tests {
 
     #[tokio::test]
     async fn a_renewal_restarts_the_idle_timeout_and_is_stored_immediately() {
-        let w = testbed().await;
-        let (id, live) = w.sessions.create(demo()).await.unwrap();
-        w.clock.advance_ms(29 * MINUTE_MS);
-        let (renewed, left) = w.sessions.renew(id.reveal()).await.unwrap();
+        let testbed = testbed().await;
+        let (id, live) = testbed.sessions.create(demo()).await.unwrap();
+        testbed.clock.advance_ms(29 * MINUTE_MS);
+        let (renewed, remaining) = testbed.sessions.renew(id.reveal()).await.unwrap();
         assert_eq!(renewed, live);
-        assert_eq!((left.idle_s, left.absolute_s), (30 * 60, 36_000 - 29 * 60));
-        let row = w.store.find(&id.hash()).await.unwrap().unwrap();
+        assert_eq!(
+            (remaining.idle_s, remaining.absolute_s),
+            (30 * 60, 36_000 - 29 * 60)
+        );
+        let row = testbed.store.find(&id.hash()).await.unwrap().unwrap();
         assert_eq!(row.last_seen_at_ms, row.created_at_ms + 29 * MINUTE_MS);
-        let (_, event) = w.store.events_after(1, 10).await.unwrap().remove(0);
+        let (_, event) = testbed.store.events_after(1, 10).await.unwrap().remove(0);
         assert_eq!(event.kind, EventKind::Renewed);
         assert_eq!(
             (event.session_ref, event.previous_ref),
             (live.session_ref.clone(), None)
         );
-        w.clock.advance_ms(29 * MINUTE_MS);
-        assert!(w.sessions.resolve(id.reveal()).await.is_ok());
+        testbed.clock.advance_ms(29 * MINUTE_MS);
+        assert!(testbed.sessions.resolve(id.reveal()).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_renewal_does_not_move_the_absolute_expiry() {
-        let w = testbed().await;
-        let (id, _) = w.sessions.create(demo()).await.unwrap();
+        let testbed = testbed().await;
+        let (id, _) = testbed.sessions.create(demo()).await.unwrap();
         for _ in 0..29 {
-            w.clock.advance_ms(20 * MINUTE_MS);
-            w.sessions.renew(id.reveal()).await.unwrap();
+            testbed.clock.advance_ms(20 * MINUTE_MS);
+            testbed.sessions.renew(id.reveal()).await.unwrap();
         }
-        w.clock.advance_ms(20 * MINUTE_MS);
-        let over = async { w.sessions.renew(id.reveal()).await.map(|(live, _)| live) };
-        assert_eq!(rejection_reason(over).await, RejectReason::SessionExpired);
+        testbed.clock.advance_ms(20 * MINUTE_MS);
+        let renewal = async {
+            testbed
+                .sessions
+                .renew(id.reveal())
+                .await
+                .map(|(live, _)| live)
+        };
+        assert_eq!(
+            rejection_reason(renewal).await,
+            RejectReason::SessionExpired
+        );
     }
 
     #[tokio::test]
     async fn renewals_are_written_once_per_interval() {
-        let w = testbed().await;
-        let (id, _) = w.sessions.create(demo()).await.unwrap();
-        w.clock.advance_ms(3 * MINUTE_MS);
+        let testbed = testbed().await;
+        let (id, _) = testbed.sessions.create(demo()).await.unwrap();
+        testbed.clock.advance_ms(3 * MINUTE_MS);
         for _ in 0..100 {
-            w.clock.advance_ms(1_000);
-            let (_, left) = w.sessions.renew(id.reveal()).await.unwrap();
-            assert_eq!(left.idle_s, 30 * 60);
+            testbed.clock.advance_ms(1_000);
+            let (_, remaining) = testbed.sessions.renew(id.reveal()).await.unwrap();
+            assert_eq!(remaining.idle_s, 30 * 60);
         }
-        let events = w.store.events_after(1, 1_000).await.unwrap();
+        let events = testbed.store.events_after(1, 1_000).await.unwrap();
         assert_eq!(events.len(), 1);
-        w.clock.advance_ms(121_000);
-        w.sessions.renew(id.reveal()).await.unwrap();
-        assert_eq!(w.store.events_after(1, 1_000).await.unwrap().len(), 2);
+        testbed.clock.advance_ms(121_000);
+        testbed.sessions.renew(id.reveal()).await.unwrap();
+        assert_eq!(testbed.store.events_after(1, 1_000).await.unwrap().len(), 2);
     }
 
     #[tokio::test]
     async fn an_expired_session_is_not_renewed() {
-        let w = testbed().await;
-        let (id, _) = w.sessions.create(demo()).await.unwrap();
-        w.clock.advance_ms(30 * MINUTE_MS);
-        let over = async { w.sessions.renew(id.reveal()).await.map(|(live, _)| live) };
-        assert_eq!(rejection_reason(over).await, RejectReason::SessionExpired);
-        assert_eq!(w.store.events_after(1, 10).await.unwrap(), []);
+        let testbed = testbed().await;
+        let (id, _) = testbed.sessions.create(demo()).await.unwrap();
+        testbed.clock.advance_ms(30 * MINUTE_MS);
+        let renewal = async {
+            testbed
+                .sessions
+                .renew(id.reveal())
+                .await
+                .map(|(live, _)| live)
+        };
+        assert_eq!(
+            rejection_reason(renewal).await,
+            RejectReason::SessionExpired
+        );
+        assert_eq!(testbed.store.events_after(1, 10).await.unwrap(), []);
     }
 }

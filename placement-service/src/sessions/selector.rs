@@ -42,10 +42,11 @@ impl SessionSelector {
                 session,
                 user,
             } => {
-                let same = |link: &&ProviderLink| {
+                let is_same_subject = |link: &&ProviderLink| {
                     link.provider == *provider && link.session.as_ref() == Some(session)
                 };
-                link.filter(same).is_some() && user.as_ref().is_none_or(|user| user.matches(row))
+                link.filter(is_same_subject).is_some()
+                    && user.as_ref().is_none_or(|user| user.matches(row))
             }
         }
     }
@@ -59,18 +60,18 @@ impl Sessions {
         created_before_ms: u64,
         cause: EndCause,
     ) -> Result<u64, StoreError> {
-        let mut all = 0;
+        let mut total = 0;
         loop {
             let rows = self.candidate_rows(selector).await?;
-            let more = rows.len() == BATCH as usize;
+            let has_more = rows.len() == BATCH as usize;
             // The list is ordered by creation: sessions too young to end are last, so they cannot fill a batch.
             let meant =
                 |row: &SessionRow| selector.matches(row) && row.created_at_ms <= created_before_ms;
             let rows: Vec<_> = rows.into_iter().filter(meant).collect();
-            let none = rows.is_empty();
-            all += self.end_rows(rows, cause, None).await?;
-            if none || !more {
-                return Ok(all);
+            let is_empty = rows.is_empty();
+            total += self.end_rows(rows, cause, None).await?;
+            if is_empty || !has_more {
+                return Ok(total);
             }
         }
     }
@@ -96,8 +97,8 @@ impl Sessions {
                 provider, session, ..
             } => provided(provider, None, Some(session)),
             SessionSelector::Session { session_ref, .. } => {
-                let found = self.stores.sessions.find_by_ref(session_ref).await?;
-                return Ok(found.into_iter().collect());
+                let row = self.stores.sessions.find_by_ref(session_ref).await?;
+                return Ok(row.into_iter().collect());
             }
         };
         self.stores.sessions.list(&select, BATCH).await
@@ -129,82 +130,103 @@ mod tests {
         SessionSelector::ProviderSubject { provider, subject }
     }
 
-    async fn create_session(w: &Testbed, new: NewSession) -> String {
-        let (_, live) = w.sessions.create(new).await.unwrap();
+    async fn create_session(testbed: &Testbed, new_session: NewSession) -> String {
+        let (_, live) = testbed.sessions.create(new_session).await.unwrap();
         live.session_ref.clone()
     }
 
     /// How many ended, whenever they were created.
-    async fn count_ended(w: &Testbed, whose: SessionSelector) -> u64 {
-        let ended = w.sessions.end_matching(&whose, u64::MAX, CAUSE).await;
-        ended.unwrap()
+    async fn count_ended(testbed: &Testbed, selector: SessionSelector) -> u64 {
+        let result = testbed
+            .sessions
+            .end_matching(&selector, u64::MAX, CAUSE)
+            .await;
+        result.unwrap()
     }
 
-    async fn is_active(w: &Testbed, session_ref: &str) -> bool {
-        w.sessions.find_active(session_ref).await.unwrap().is_some()
+    async fn is_active(testbed: &Testbed, session_ref: &str) -> bool {
+        testbed
+            .sessions
+            .find_active(session_ref)
+            .await
+            .unwrap()
+            .is_some()
     }
 
     #[tokio::test]
     async fn a_provider_subject_selects_its_sessions_and_no_others() {
-        let w = testbed().await;
-        let local = create_session(&w, demo()).await;
-        let hers = [
-            create_session(&w, login_via("s", Some("1"))).await,
-            create_session(&w, login_via("s", None)).await,
+        let testbed = testbed().await;
+        let local = create_session(&testbed, demo()).await;
+        let user_sessions = [
+            create_session(&testbed, login_via("s", Some("1"))).await,
+            create_session(&testbed, login_via("s", None)).await,
         ];
-        let other = create_session(&w, login_via("t", Some("2"))).await;
-        assert_eq!(count_ended(&w, provider_subject("else", "s")).await, 0);
-        assert_eq!(count_ended(&w, provider_subject("idp", "s")).await, 2);
-        assert!(!is_active(&w, &hers[0]).await && !is_active(&w, &hers[1]).await);
-        assert!(is_active(&w, &local).await && is_active(&w, &other).await);
+        let other = create_session(&testbed, login_via("t", Some("2"))).await;
+        assert_eq!(
+            count_ended(&testbed, provider_subject("else", "s")).await,
+            0
+        );
+        assert_eq!(count_ended(&testbed, provider_subject("idp", "s")).await, 2);
+        assert!(
+            !is_active(&testbed, &user_sessions[0]).await
+                && !is_active(&testbed, &user_sessions[1]).await
+        );
+        assert!(is_active(&testbed, &local).await && is_active(&testbed, &other).await);
     }
 
     #[tokio::test]
     async fn a_session_ends_only_if_it_is_one_of_the_user() {
-        let w = testbed().await;
-        let session = create_session(&w, login_via("s", Some("1"))).await;
-        let named = |user: Option<SessionSelector>| SessionSelector::Session {
+        let testbed = testbed().await;
+        let session = create_session(&testbed, login_via("s", Some("1"))).await;
+        let by_id = |user: Option<SessionSelector>| SessionSelector::Session {
             session_ref: session.clone(),
             user: user.map(Box::new),
         };
-        let behind = |id: &str, user: Option<SessionSelector>| SessionSelector::ProviderSession {
-            provider: "idp".to_owned(),
-            session: id.to_owned(),
-            user: user.map(Box::new),
-        };
+        let by_provider_session =
+            |id: &str, user: Option<SessionSelector>| SessionSelector::ProviderSession {
+                provider: "idp".to_owned(),
+                session: id.to_owned(),
+                user: user.map(Box::new),
+            };
         let account = |name: &str| SessionSelector::Account(name.to_owned());
-        for nobody in [
-            named(Some(account("root"))),
-            named(Some(provider_subject("idp", "t"))),
-            behind("2", None),
-            behind("1", Some(provider_subject("idp", "t"))),
-            behind("1", Some(account("root"))),
+        for unmatched in [
+            by_id(Some(account("root"))),
+            by_id(Some(provider_subject("idp", "t"))),
+            by_provider_session("2", None),
+            by_provider_session("1", Some(provider_subject("idp", "t"))),
+            by_provider_session("1", Some(account("root"))),
         ] {
-            assert_eq!(count_ended(&w, nobody).await, 0);
+            assert_eq!(count_ended(&testbed, unmatched).await, 0);
         }
-        assert_eq!(count_ended(&w, behind("1", Some(account("demo")))).await, 1);
-        let second = create_session(&w, login_via("s", Some("1"))).await;
-        assert_eq!(count_ended(&w, named(None)).await, 0, "over");
+        assert_eq!(
+            count_ended(&testbed, by_provider_session("1", Some(account("demo")))).await,
+            1
+        );
+        let second = create_session(&testbed, login_via("s", Some("1"))).await;
+        assert_eq!(count_ended(&testbed, by_id(None)).await, 0, "over");
         let second = SessionSelector::Session {
             session_ref: second,
             user: Some(Box::new(provider_subject("idp", "s"))),
         };
-        assert_eq!(count_ended(&w, second).await, 1);
+        assert_eq!(count_ended(&testbed, second).await, 1);
     }
 
     #[tokio::test]
     async fn sessions_created_later_stay_active_also_beyond_one_batch() {
-        let w = testbed().await;
-        let many = BATCH + 3;
-        for _ in 0..many {
-            create_session(&w, demo()).await;
+        let testbed = testbed().await;
+        let count = BATCH + 3;
+        for _ in 0..count {
+            create_session(&testbed, demo()).await;
         }
-        w.clock.advance_ms(1000);
-        let later = create_session(&w, demo()).await;
-        let whose = SessionSelector::Account("demo".to_owned());
-        let then = crate::core::clock::Clock::now_ms(&*w.clock) - 1;
-        let ended = w.sessions.end_matching(&whose, then, CAUSE).await;
-        assert_eq!(ended.unwrap(), u64::from(many));
-        assert!(is_active(&w, &later).await);
+        testbed.clock.advance_ms(1000);
+        let later_session = create_session(&testbed, demo()).await;
+        let selector = SessionSelector::Account("demo".to_owned());
+        let created_before_ms = crate::core::clock::Clock::now_ms(&*testbed.clock) - 1;
+        let result = testbed
+            .sessions
+            .end_matching(&selector, created_before_ms, CAUSE)
+            .await;
+        assert_eq!(result.unwrap(), u64::from(count));
+        assert!(is_active(&testbed, &later_session).await);
     }
 }

@@ -37,8 +37,8 @@ impl ServerKeys {
     /// prefix, so that streams can be counted by account from their names alone.
     #[must_use]
     pub fn token_ref(&self, account: &str, token: &str) -> String {
-        let keyed = |what: &[u8], text: &str| {
-            let mac = self.session_ref.clone().chain_update(what);
+        let keyed = |bytes: &[u8], text: &str| {
+            let mac = self.session_ref.clone().chain_update(bytes);
             encode_128_bits(mac.chain_update(text))
         };
         let (account, token) = (keyed(b"account ", account), keyed(b"bearer ", token));
@@ -89,17 +89,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
         let other = SqliteStore::open(&dir.path().join("b.db")).await.unwrap();
-        let one = ServerKeys::load(&store).await.unwrap();
-        let two = ServerKeys::load(&store).await.unwrap();
-        let three = ServerKeys::load(&other).await.unwrap();
+        let first = ServerKeys::load(&store).await.unwrap();
+        let second = ServerKeys::load(&store).await.unwrap();
+        let other_store_keys = ServerKeys::load(&other).await.unwrap();
         let id = IdHash([7; 32]);
-        assert_eq!(one.session_ref(&id), two.session_ref(&id));
-        assert_ne!(one.session_ref(&id), three.session_ref(&id));
-        assert_eq!(one.session_ref(&id).len(), 22);
-        assert_eq!(one.anonymous_id("X"), two.anonymous_id("X"));
-        assert_ne!(one.anonymous_id("X"), one.anonymous_id("Y"));
-        assert_ne!(one.anonymous_id("X"), three.anonymous_id("X"));
-        assert_eq!(one.anonymous_id("X").len(), 43);
+        assert_eq!(first.session_ref(&id), second.session_ref(&id));
+        assert_ne!(first.session_ref(&id), other_store_keys.session_ref(&id));
+        assert_eq!(first.session_ref(&id).len(), 22);
+        assert_eq!(first.anonymous_id("X"), second.anonymous_id("X"));
+        assert_ne!(first.anonymous_id("X"), first.anonymous_id("Y"));
+        assert_ne!(first.anonymous_id("X"), other_store_keys.anonymous_id("X"));
+        assert_eq!(first.anonymous_id("X").len(), 43);
         assert_eq!(log_id(&store).await.unwrap(), log_id(&store).await.unwrap());
         assert_ne!(log_id(&store).await.unwrap(), log_id(&other).await.unwrap());
     }
@@ -110,12 +110,12 @@ mod tests {
         let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
         let keys = ServerKeys::load(&store).await.unwrap();
         let holder = stream_holder;
-        let (one, two) = (keys.token_ref("robot", "a"), keys.token_ref("robot", "b"));
-        assert_ne!(one, two);
-        assert_eq!(holder(&one), holder(&two));
-        assert!(is_token_ref(holder(&one)));
-        assert!(berth_api::is_stream_name(&one));
-        assert_ne!(holder(&one), holder(&keys.token_ref("other", "a")));
+        let (first, second) = (keys.token_ref("robot", "a"), keys.token_ref("robot", "b"));
+        assert_ne!(first, second);
+        assert_eq!(holder(&first), holder(&second));
+        assert!(is_token_ref(holder(&first)));
+        assert!(berth_api::is_stream_name(&first));
+        assert_ne!(holder(&first), holder(&keys.token_ref("other", "a")));
         let session = keys.session_ref(&IdHash([7; 32]));
         assert_eq!(holder(&session), session);
         for name in ["", "a.b", "t.", "t.x"] {

@@ -32,47 +32,48 @@ impl Sessions {
         }
         let in_memory = self.cache.get_by_ref(session_ref);
         let in_memory = in_memory.and_then(|(id, _)| Some((id, self.get_cached(&id)?)));
-        let found = match in_memory {
-            Some(found) => Some(found),
+        let entry = match in_memory {
+            Some(entry) => Some(entry),
             None => self.load_by_ref(session_ref).await?,
         };
-        let Some((id, known)) = found else {
+        let Some((id, session)) = entry else {
             let id = self.cache.id_by_ref(session_ref);
             let cause = self.cache.end_cause_by_id_or_ref(id.as_ref(), session_ref);
             return Ok(SessionStatus::Ended(cause));
         };
-        let mut life = self.own_status(&id, &known);
-        for ancestor in &known.ancestors {
+        let mut status = self.own_status(&id, &session);
+        for ancestor in &session.ancestors {
             let of_ancestor = match self.get_cached(ancestor) {
-                Some(known) => self.own_status(ancestor, &known),
+                Some(session) => self.own_status(ancestor, &session),
                 None => match self.stores.sessions.find(ancestor).await? {
                     Some(row) => self.own_status(ancestor, &self.cache_row(row)),
                     None => SessionStatus::Ended(None),
                 },
             };
-            life = match (life, of_ancestor) {
-                (SessionStatus::ActiveUntil(own), SessionStatus::ActiveUntil(theirs)) => {
-                    SessionStatus::ActiveUntil(own.min(theirs))
-                }
+            status = match (status, of_ancestor) {
+                (
+                    SessionStatus::ActiveUntil(own_expiry),
+                    SessionStatus::ActiveUntil(ancestor_expiry),
+                ) => SessionStatus::ActiveUntil(own_expiry.min(ancestor_expiry)),
                 // The end of the ancestor ends this session too.
                 (SessionStatus::ActiveUntil(_), SessionStatus::Ended(cause)) => {
                     SessionStatus::Ended(child_end_cause(cause))
                 }
-                (SessionStatus::ActiveUntil(_), other) => other,
-                (own, _) => own,
+                (SessionStatus::ActiveUntil(_), other_status) => other_status,
+                (own_status, _) => own_status,
             };
         }
-        Ok(life)
+        Ok(status)
     }
 
     /// Whether a session that was resolved a moment ago is still active, as far as this process knows.
     #[must_use]
     pub fn is_still_active(&self, session: &LiveSession) -> bool {
         let id = self.cache.id_by_ref(&session.session_ref);
-        let ended = self
+        let end_cause = self
             .cache
             .end_cause_by_id_or_ref(id.as_ref(), &session.session_ref);
-        ended.is_none()
+        end_cause.is_none()
     }
 
     /// Records activity of the session and its ancestors at that time. Does nothing if the session has ended or the
@@ -80,65 +81,69 @@ impl Sessions {
     ///
     /// # Errors
     /// When the store is unavailable: the caller must retry.
-    pub async fn record_activity(&self, session_ref: &str, seen_ms: u64) -> Result<(), StoreError> {
+    pub async fn record_activity(
+        &self,
+        session_ref: &str,
+        active_ms: u64,
+    ) -> Result<(), StoreError> {
         if is_token_ref(session_ref) {
             return Ok(());
         }
-        let named = self.cache.get_by_ref(session_ref);
+        let cached = self.cache.get_by_ref(session_ref);
         // If it has expired according to the cache, another replica may have recorded later activity.
-        let found = match named.filter(|(_, known)| known.remaining_ms(seen_ms).is_some()) {
-            Some(found) => Some(found),
+        let entry = match cached.filter(|(_, session)| session.remaining_ms(active_ms).is_some()) {
+            Some(entry) => Some(entry),
             None => match self.load_by_ref(session_ref).await {
                 // The login service that owns the sessions tracks activity itself.
                 Err(StoreError::ReadOnly) => None,
-                found => found?,
+                row => row?,
             },
         };
-        let Some((id, known)) = found else {
+        let Some((id, session)) = entry else {
             return Ok(());
         };
-        if !self.record_unless_ended(id, &known, seen_ms) {
+        if !self.record_unless_ended(id, &session, active_ms) {
             return Ok(());
         }
-        for ancestor in &known.ancestors {
-            let known = match self.get_cached(ancestor) {
-                Some(known) => known,
+        for ancestor in &session.ancestors {
+            let session = match self.get_cached(ancestor) {
+                Some(session) => session,
                 None => match self.stores.sessions.find(ancestor).await? {
                     Some(row) => self.cache_row(row),
                     None => continue,
                 },
             };
-            self.record_unless_ended(*ancestor, &known, seen_ms);
+            self.record_unless_ended(*ancestor, &session, active_ms);
         }
         Ok(())
     }
 
     /// `false` when the session has ended or expired: late activity does not make it active again.
-    fn record_unless_ended(&self, id: IdHash, known: &CachedSession, seen_ms: u64) -> bool {
+    fn record_unless_ended(&self, id: IdHash, session: &CachedSession, active_ms: u64) -> bool {
         if self.cache.end_cause(&id).is_some() {
             return false;
         }
-        if known.remaining_ms(seen_ms).is_none() {
+        if session.remaining_ms(active_ms).is_none() {
             self.expiry_queue.push(id);
             return false;
         }
-        self.record_own_activity(id, known, seen_ms);
+        self.record_own_activity(id, session, active_ms);
         // The entry by `session_ref` may be older than the entry that authenticates requests.
         if let Some(current) = self.cache.get(&id) {
-            current.record_activity(seen_ms);
+            current.record_activity(active_ms);
         }
         true
     }
 
-    fn own_status(&self, id: &IdHash, known: &CachedSession) -> SessionStatus {
+    fn own_status(&self, id: &IdHash, session: &CachedSession) -> SessionStatus {
         if let Some(cause) = self.cache.end_cause(id) {
             return SessionStatus::Ended(Some(cause));
         }
-        if known.remaining_ms(self.clock.now_ms()).is_none() {
+        if session.remaining_ms(self.clock.now_ms()).is_none() {
             self.expiry_queue.push(*id);
             return SessionStatus::Expired;
         }
-        SessionStatus::ActiveUntil(known.ends_at_ms())
+        SessionStatus::ActiveUntil(session.ends_at_ms())
     }
 
     async fn load_by_ref(
@@ -165,96 +170,114 @@ mod tests {
 
     #[tokio::test]
     async fn activity_by_ref_extends_an_active_session_and_revives_no_ended_one() {
-        let w = testbed().await;
-        let (id, live) = w.sessions.create(demo()).await.unwrap();
-        let begun = w.clock.now_ms();
-        w.clock.advance_ms(29 * MINUTE_MS);
-        let seen = w.clock.now_ms();
-        w.sessions
-            .record_activity(&live.session_ref, seen)
+        let testbed = testbed().await;
+        let (id, live) = testbed.sessions.create(demo()).await.unwrap();
+        let created_ms = testbed.clock.now_ms();
+        testbed.clock.advance_ms(29 * MINUTE_MS);
+        let active_ms = testbed.clock.now_ms();
+        testbed
+            .sessions
+            .record_activity(&live.session_ref, active_ms)
             .await
             .unwrap();
         // Late reports change nothing.
-        w.sessions
-            .record_activity(&live.session_ref, begun + MINUTE_MS)
+        testbed
+            .sessions
+            .record_activity(&live.session_ref, created_ms + MINUTE_MS)
             .await
             .unwrap();
-        let until = seen + 30 * MINUTE_MS;
-        let life = w.sessions.status(&live.session_ref).await.unwrap();
-        assert_eq!(life, SessionStatus::ActiveUntil(until));
-        w.sessions.flush().await;
-        let row = w.store.find(&id.hash()).await.unwrap().unwrap();
-        assert_eq!(row.last_seen_at_ms, seen);
-        w.clock.advance_ms(30 * MINUTE_MS);
+        let expiry_ms = active_ms + 30 * MINUTE_MS;
+        let status = testbed.sessions.status(&live.session_ref).await.unwrap();
+        assert_eq!(status, SessionStatus::ActiveUntil(expiry_ms));
+        testbed.sessions.flush().await;
+        let row = testbed.store.find(&id.hash()).await.unwrap().unwrap();
+        assert_eq!(row.last_seen_at_ms, active_ms);
+        testbed.clock.advance_ms(30 * MINUTE_MS);
         assert_eq!(
-            w.sessions.status(&live.session_ref).await,
+            testbed.sessions.status(&live.session_ref).await,
             Ok(SessionStatus::Expired)
         );
-        let late = w.clock.now_ms();
-        w.sessions
-            .record_activity(&live.session_ref, late)
+        let expired_ms = testbed.clock.now_ms();
+        testbed
+            .sessions
+            .record_activity(&live.session_ref, expired_ms)
             .await
             .unwrap();
         assert_eq!(
-            w.sessions.status(&live.session_ref).await,
+            testbed.sessions.status(&live.session_ref).await,
             Ok(SessionStatus::Expired)
         );
-        w.clock.advance_ms(2_000);
-        w.sessions.process_expiry_queue().await.unwrap();
-        let ended = SessionStatus::Ended(Some(EndCause::IdleTimeout));
-        assert_eq!(w.sessions.status(&live.session_ref).await, Ok(ended));
-        w.sessions
-            .record_activity(&live.session_ref, late)
+        testbed.clock.advance_ms(2_000);
+        testbed.sessions.process_expiry_queue().await.unwrap();
+        let ended_status = SessionStatus::Ended(Some(EndCause::IdleTimeout));
+        assert_eq!(
+            testbed.sessions.status(&live.session_ref).await,
+            Ok(ended_status)
+        );
+        testbed
+            .sessions
+            .record_activity(&live.session_ref, expired_ms)
             .await
             .unwrap();
-        w.sessions.flush().await;
-        assert_eq!(w.store.find(&id.hash()).await.unwrap(), None);
+        testbed.sessions.flush().await;
+        assert_eq!(testbed.store.find(&id.hash()).await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn the_end_cause_is_known_on_the_replica_that_ended_it_and_on_others() {
-        let w = testbed().await;
-        let (_, live) = w.sessions.create(demo()).await.unwrap();
-        let (name, again) = (&live.session_ref, EndCause::LoginAgain);
-        let other =
-            crate::sessions::tests::start_sessions(&w.store, &w.clock, Default::default()).await;
+        let testbed = testbed().await;
+        let (_, live) = testbed.sessions.create(demo()).await.unwrap();
+        let (name, end_cause) = (&live.session_ref, EndCause::LoginAgain);
+        let other = crate::sessions::tests::start_sessions(
+            &testbed.store,
+            &testbed.clock,
+            Default::default(),
+        )
+        .await;
         assert!(other.is_still_active(&live));
-        let lives = w.sessions.status(name).await;
-        assert!(matches!(lives, Ok(SessionStatus::ActiveUntil(_))));
-        w.sessions.end_by_ref(name, again).await.unwrap();
-        let ended = SessionStatus::Ended(Some(again));
-        assert_eq!(w.sessions.status(name).await, Ok(ended));
-        other.on_session_ended(name, &live.runtime, again);
-        assert_eq!(other.status(name).await, Ok(ended));
+        let status = testbed.sessions.status(name).await;
+        assert!(matches!(status, Ok(SessionStatus::ActiveUntil(_))));
+        testbed.sessions.end_by_ref(name, end_cause).await.unwrap();
+        let ended_status = SessionStatus::Ended(Some(end_cause));
+        assert_eq!(testbed.sessions.status(name).await, Ok(ended_status));
+        other.on_session_ended(name, &live.runtime, end_cause);
+        assert_eq!(other.status(name).await, Ok(ended_status));
     }
 
     #[tokio::test]
     async fn the_status_is_found_by_ref_after_a_restart_and_a_token_is_not_a_session() {
-        let w = testbed().await;
-        let (id, live) = w.sessions.create(demo()).await.unwrap();
-        let again =
-            crate::sessions::tests::start_sessions(&w.store, &w.clock, Default::default()).await;
-        let until = w.clock.now_ms() + 30 * MINUTE_MS;
+        let testbed = testbed().await;
+        let (id, live) = testbed.sessions.create(demo()).await.unwrap();
+        let restarted = crate::sessions::tests::start_sessions(
+            &testbed.store,
+            &testbed.clock,
+            Default::default(),
+        )
+        .await;
+        let expiry_ms = testbed.clock.now_ms() + 30 * MINUTE_MS;
         assert_eq!(
-            again.status(&live.session_ref).await,
-            Ok(SessionStatus::ActiveUntil(until))
+            restarted.status(&live.session_ref).await,
+            Ok(SessionStatus::ActiveUntil(expiry_ms))
         );
-        again
+        restarted
             .end_by_cookie(id.reveal(), EndCause::Logout)
             .await
             .unwrap();
-        let ended = SessionStatus::Ended(Some(EndCause::Logout));
-        assert_eq!(again.status(&live.session_ref).await, Ok(ended));
+        let ended_status = SessionStatus::Ended(Some(EndCause::Logout));
+        assert_eq!(restarted.status(&live.session_ref).await, Ok(ended_status));
         assert_eq!(
-            again.status("nobody's").await,
+            restarted.status("nobody's").await,
             Ok(SessionStatus::Ended(None))
         );
-        let name = again.keys.token_ref("robot", "a.b.c");
-        assert_eq!(again.status(&name).await, Ok(SessionStatus::NotASession));
-        assert!(again.is_still_active(&LiveSession {
+        let name = restarted.keys.token_ref("robot", "a.b.c");
+        assert_eq!(
+            restarted.status(&name).await,
+            Ok(SessionStatus::NotASession)
+        );
+        assert!(restarted.is_still_active(&LiveSession {
             session_ref: name,
             ..LiveSession::default()
         }));
-        assert!(!again.is_still_active(&live));
+        assert!(!restarted.is_still_active(&live));
     }
 }

@@ -100,23 +100,23 @@ impl Tokens {
     /// Adds keys that verify tokens and are published beside the signing key. They allow a key to be rotated while
     /// tokens of both keys are in use.
     #[must_use]
-    pub fn with_other_keys(mut self, further: Vec<SigningKey>) -> Self {
-        self.other_keys = further;
+    pub fn with_other_keys(mut self, other_keys: Vec<SigningKey>) -> Self {
+        self.other_keys = other_keys;
         self
     }
 
     /// A token with at least half of its lifetime left. It expires with the session at the latest.
     pub fn issue(&self, session: &LiveSession) -> Result<Arc<IssuedToken>, Rejection> {
         let now = self.clock.now_s();
-        if let Some(minted) = self.cache.get(&session.session_ref)
-            && now < minted.renew_at
+        if let Some(token) = self.cache.get(&session.session_ref)
+            && now < token.renew_at
         {
-            return Ok(minted);
+            return Ok(token);
         }
-        let minted = Arc::new(self.sign(session, now)?);
+        let token = Arc::new(self.sign(session, now)?);
         let name = session.session_ref.clone();
-        self.cache.insert(name, minted.clone());
-        Ok(minted)
+        self.cache.insert(name, token.clone());
+        Ok(token)
     }
 
     /// Signs the claims of a security event ([RFC 8417](https://www.rfc-editor.org/rfc/rfc8417)). The `typ` in
@@ -162,8 +162,9 @@ impl Tokens {
         let expires_at = now.saturating_add(self.lifetime_s).min(session.expires_at);
         let mut jti = [0_u8; 16];
         rand::rng().fill_bytes(&mut jti);
-        let further = session.claims.iter();
-        let further = further.filter(|(name, _)| !RESERVED_CLAIMS.contains(&name.as_str()));
+        let extra_claims = session.claims.iter();
+        let extra_claims =
+            extra_claims.filter(|(name, _)| !RESERVED_CLAIMS.contains(&name.as_str()));
         let claims = Claims {
             iss: &self.issuer,
             aud: &self.audience,
@@ -174,7 +175,7 @@ impl Tokens {
             jti: URL_SAFE_NO_PAD.encode(jti),
             sid: &session.session_ref,
             roles: &session.roles,
-            additional: further
+            additional: extra_claims
                 .map(|(name, value)| (name.as_str(), value))
                 .collect(),
         };

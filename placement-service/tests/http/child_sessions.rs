@@ -263,7 +263,7 @@ async fn forbidden_and_impossible_requests_name_their_reason() {
     let deep = post_child(&flows, &last, OPERATOR_SECRET, body()).await;
     assert_eq!(
         (deep.status, deep.reason().as_str()),
-        (409, "family-too-deep")
+        (409, "session-too-deep")
     );
     let circle = "UPDATE sessions SET ancestors = id_hash WHERE session_ref = ?";
     let circle = sqlx::query(circle).bind(&last);
@@ -271,7 +271,7 @@ async fn forbidden_and_impossible_requests_name_their_reason() {
     let round = post_child(&flows, &last, OPERATOR_SECRET, body()).await;
     assert_eq!(
         (round.status, round.reason().as_str()),
-        (409, "family-cycle")
+        (409, "session-cycle")
     );
 
     let logout = berth.request(Method::POST, "/logout");

@@ -181,7 +181,7 @@ async fn an_explanation_matches_the_placement() {
             &before["engine"],
             &before["reason"],
             &before["pool"],
-            &before["room"]
+            &before["available_sessions"]
         ),
         (
             &json!("one"),
@@ -190,7 +190,7 @@ async fn an_explanation_matches_the_placement() {
             &json!(18)
         )
     );
-    assert_eq!(before["engines"][0]["outcome"], "chosen");
+    assert_eq!(before["engines"][0]["outcome"], "selected");
     assert_eq!(before["engines"][1]["outcome"], "outscored");
     assert!(before["engines"][0]["total"].as_f64() > before["engines"][1]["total"].as_f64());
     assert!(before["engines"][0]["scores"]["cpu"]["weight"].is_number());
@@ -259,7 +259,7 @@ async fn a_placement_of_an_administrator_is_explained_on_request() {
     let why = place(&admin, Some("1")).await;
     assert_eq!(
         (&why[0]["engine"], &why[0]["outcome"]),
-        (&json!("one"), &json!("chosen"))
+        (&json!("one"), &json!("selected"))
     );
     assert_eq!(why[1]["outcome"], "outscored");
 }

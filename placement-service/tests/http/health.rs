@@ -52,7 +52,7 @@ async fn logins_sessions_refusals_and_requests_are_counted() {
     );
     for line in [
         "berth_logins_total{result=\"ok\"} 1",
-        "berth_logins_total{result=\"wrong\"} 1",
+        "berth_logins_total{result=\"wrong-password\"} 1",
         "berth_sessions_created_total 1",
         "berth_sessions_ended_total{cause=\"logout\"} 1",
         "berth_refusals_total{reason=\"unknown-session\"} 1",

@@ -71,7 +71,7 @@ async fn failures_are_counted_by_their_reason() {
     log_in(&site, "demo", "x").await;
     log_in(&site, "demo", PASSWORD).await;
     let metrics = site.get("/metrics", "").await.text;
-    for reason in ["unknown-account", "wrong", "locked"] {
+    for reason in ["unknown-account", "wrong-password", "locked"] {
         let line = format!("berth_logins_total{{result=\"{reason}\"}} 1");
         assert!(metrics.lines().any(|l| l == line), "{line}");
     }

@@ -160,7 +160,7 @@ async fn claims_decide_the_account_and_whether_it_is_permitted() {
     idp.behaviour().userinfo = json!({"sub": "u-2", "groups": ["idp-admins"]});
     assert_eq!(
         log_in(&site, &idp).await.reason(),
-        "provider-answer-invalid"
+        "provider-response-invalid"
     );
 }
 
@@ -272,7 +272,7 @@ async fn the_login_page_offers_the_configured_methods() {
         send_request(only.post_form("/login", "username=demo&password=demo-password")).await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
-        (403, "local-login-off")
+        (403, "local-login-disabled")
     );
     let redirect = start_login(&only, "/login/oidc/idp").await;
     let back = "https://app.example/login/oidc/idp/callback";

@@ -116,12 +116,12 @@ async fn a_refusal_of_the_provider_shows_a_page_with_a_login_link() {
     idp.behaviour().token_error = Some((200, json!({"access_token": "x", "token_type": "Bearer"})));
     assert_eq!(
         log_in(&site, &idp).await.reason(),
-        "provider-answer-invalid"
+        "provider-response-invalid"
     );
     idp.behaviour().token_error = Some((500, json!("nonsense")));
     assert_eq!(
         log_in(&site, &idp).await.reason(),
-        "provider-answer-invalid"
+        "provider-response-invalid"
     );
 }
 
@@ -139,7 +139,7 @@ async fn an_id_token_must_be_valid() {
         (json!({"exp": now_s() - 31}), "id-token-invalid"),
         (json!({"iat": now_s() - 700}), "id-token-invalid"),
         (json!({"iat": now_s() + 60}), "id-token-invalid"),
-        (json!({"sub": null}), "provider-answer-invalid"),
+        (json!({"sub": null}), "provider-response-invalid"),
     ] {
         idp.behaviour().claims = claims.clone();
         let refused = log_in(&site, &idp).await;
@@ -222,7 +222,7 @@ async fn a_provider_outage_fails_only_its_own_logins_and_is_retried() {
     let redirect = start_login(&site, "/login/oidc/idp").await;
     let refused =
         request_callback(&site, &idp.authorize(&redirect.request), &redirect.cookie).await;
-    assert_eq!(refused.reason(), "provider-answer-invalid");
+    assert_eq!(refused.reason(), "provider-response-invalid");
     site.clock.advance_ms(3_600_000);
     start_login(&site, "/login/oidc/idp").await;
 }
@@ -287,7 +287,7 @@ async fn invalid_provider_metadata_is_not_used() {
         let site = start_site(&idp, "").await;
         let request = site.request(Method::GET, "/login/oidc/idp");
         let refused = send_request(request.header("accept", "application/json")).await;
-        let expected = ["provider-answer-invalid", "provider-unreachable"];
+        let expected = ["provider-response-invalid", "provider-unreachable"];
         assert!(
             expected.contains(&refused.reason().as_str()),
             "{metadata}: {refused:?}"

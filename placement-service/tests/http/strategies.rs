@@ -149,7 +149,7 @@ async fn p2c_never_picks_the_busiest_engine() {
     let explained = fleet.explain().await;
     assert_eq!(explained["reason"], "p2c");
     let mut chosen: Vec<_> = explained["engines"].as_array().unwrap().iter().collect();
-    chosen.retain(|e| e["outcome"] == "chosen");
+    chosen.retain(|e| e["outcome"] == "selected");
     assert_eq!(chosen.len(), 1);
     assert_ne!(chosen[0]["engine"], "busy");
     let placed = fleet.place_tabs(0..6).await;
@@ -167,7 +167,7 @@ async fn a_new_engine_gets_no_session_at_first_with_slow_start_and_the_next_one_
         );
         fleet.add_engine("new").await;
         let new = fleet.candidate("new").await;
-        let outcome = if gets == 0 { "warming-up" } else { "chosen" };
+        let outcome = if gets == 0 { "warming-up" } else { "selected" };
         assert_eq!(new["outcome"], outcome, "{new}");
         let placed = fleet.place_tabs(4..5).await;
         assert_eq!(placed.get("new").copied().unwrap_or(0), gets, "{placed:?}");

@@ -59,8 +59,8 @@ impl Gateway {
 }
 
 impl fmt::Display for Gateway {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(match self {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
             Self::None => "Envoy alone",
             Self::Lua => "Envoy, Lua httpCall",
             Self::ExtAuthz => "Envoy, ext_authz",
@@ -130,13 +130,15 @@ pub(crate) async fn measure(options: &Options) -> Result<Vec<CalloutRow>> {
                 run_connections(&client, connections, options.duration() / 10).await;
                 let mut cpu = || Cpu {
                     envoy: group_cpu(envoy.process().pid()),
-                    service: service.process().map_or(0.0, |it| group_cpu(it.pid())),
+                    service: service
+                        .process()
+                        .map_or(0.0, |process| group_cpu(process.pid())),
                     engines: 0.0,
                     client: own_cpu(),
                 };
-                let (before, begin) = (cpu(), Instant::now());
-                let tally = run_connections(&client, connections, options.duration()).await;
-                let sample = tally.sample(begin.elapsed().as_secs_f64(), cpu() - before);
+                let (before, started_at) = (cpu(), Instant::now());
+                let counters = run_connections(&client, connections, options.duration()).await;
+                let sample = counters.sample(started_at.elapsed().as_secs_f64(), cpu() - before);
                 let sample = sample.ok_or_else(|| format!("{gateway}: every request failed"))?;
                 line.push(format!("{gateway} {:.0}/s", sample.per_second));
                 measured.push(Measurement {
@@ -177,31 +179,36 @@ async fn run_connections(client: &Client, connections: usize, duration: Duration
 }
 
 fn median_row(all: &[Measurement], connections: usize, gateway: Gateway) -> CalloutRow {
-    let of = |gateway| {
+    let samples_of = |gateway| {
         all.iter()
-            .filter(move |it| it.connections == connections && it.gateway == gateway)
+            .filter(move |sample| sample.connections == connections && sample.gateway == gateway)
     };
-    let each =
-        |field: &dyn Fn(&Sample) -> f64| median(of(gateway).map(|it| field(&it.sample)).collect());
+    let median_of = |field: &dyn Fn(&Sample) -> f64| {
+        median(
+            samples_of(gateway)
+                .map(|sample| field(&sample.sample))
+                .collect(),
+        )
+    };
     // The ratio is taken within a round, so that a slow minute of the machine affects both values.
     let ratio = |field: &dyn Fn(&Sample) -> f64| {
-        let pairs = of(gateway).filter_map(|it| {
-            let base = of(Gateway::ExtAuthz).find(|base| base.round == it.round)?;
-            Some(field(&it.sample) / field(&base.sample))
+        let pairs = samples_of(gateway).filter_map(|sample| {
+            let base = samples_of(Gateway::ExtAuthz).find(|base| base.round == sample.round)?;
+            Some(field(&sample.sample) / field(&base.sample))
         });
         median(pairs.collect())
     };
     CalloutRow {
         connections,
         gateway,
-        per_second: each(&|it| it.per_second),
-        rate_ratio: ratio(&|it| it.per_second),
-        p50_us: each(&|it| it.p50_us),
-        p99_us: each(&|it| it.p99_us),
-        envoy_cpu_us: each(&|it| it.cpu_us.envoy),
-        cpu_ratio: ratio(&|it| it.cpu_us.envoy),
-        service_cpu_us: each(&|it| it.cpu_us.service),
-        failed: of(gateway).map(|it| it.sample.failed).sum(),
+        per_second: median_of(&|sample| sample.per_second),
+        rate_ratio: ratio(&|sample| sample.per_second),
+        p50_us: median_of(&|sample| sample.p50_us),
+        p99_us: median_of(&|sample| sample.p99_us),
+        envoy_cpu_us: median_of(&|sample| sample.cpu_us.envoy),
+        cpu_ratio: ratio(&|sample| sample.cpu_us.envoy),
+        service_cpu_us: median_of(&|sample| sample.cpu_us.service),
+        failed: samples_of(gateway).map(|sample| sample.sample.failed).sum(),
     }
 }
 
@@ -215,20 +222,20 @@ pub(crate) fn evaluate(rows: &[CalloutRow]) -> Vec<CostTarget> {
     for connections in CONNECTIONS {
         let cached = find(connections, Gateway::Cached);
         let uncached = find(connections, Gateway::Uncached);
-        let what = |what: &str| format!("{what} / ext_authz, {connections}");
+        let row_name = |metric: &str| format!("{metric} / ext_authz, {connections}");
         aims.extend([
             cost_target(
-                &what("cached: rate"),
+                &row_name("cached: rate"),
                 Bound::AtLeast(1.5),
                 cached.map(|row| row.rate_ratio),
             ),
             cost_target(
-                &what("cached: Envoy CPU"),
+                &row_name("cached: Envoy CPU"),
                 Bound::AtMost(0.6),
                 cached.map(|row| row.cpu_ratio),
             ),
             cost_target(
-                &what("a call: Envoy CPU"),
+                &row_name("a call: Envoy CPU"),
                 Bound::AtMost(1.0),
                 uncached.map(|row| row.cpu_ratio),
             ),

@@ -27,8 +27,8 @@ impl ClientPath {
 }
 
 impl fmt::Display for ClientPath {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(match self {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
             Self::Direct => "direct to engine",
             Self::Bare => "Envoy without Berth",
             Self::Websocket => "Berth, websocket",
@@ -40,7 +40,7 @@ impl fmt::Display for ClientPath {
 /// The addresses and the request of one path.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    pub(crate) way: ClientPath,
+    pub(crate) client_path: ClientPath,
     addresses: Vec<SocketAddr>,
     path: String,
     /// Whether each request has its own path, which names its own session.
@@ -50,14 +50,14 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(way: ClientPath, addresses: Vec<SocketAddr>, proof: &str) -> Self {
-        let (path, numbered) = match way {
+    pub(crate) fn new(client_path: ClientPath, addresses: Vec<SocketAddr>, proof: &str) -> Self {
+        let (path, numbered) = match client_path {
             ClientPath::Direct | ClientPath::Bare => ("/app/bench-", true),
             ClientPath::Websocket => ("/app/ws/bench-", true),
             ClientPath::Qix => ("/app/sales.qvf", false),
         };
         Self {
-            way,
+            client_path,
             addresses,
             path: path.to_owned(),
             has_unique_paths: numbered,
@@ -98,8 +98,8 @@ mod tests {
     fn requests_rotate_over_the_addresses_and_have_unique_paths() {
         let addresses = ["127.0.0.1:1", "127.0.0.1:2"].map(|text| text.parse().unwrap());
         let target = Target::new(ClientPath::Direct, addresses.to_vec(), "cookie: a=b");
-        let (to, bytes) = target.request(3).unwrap();
-        assert_eq!(to, addresses[1]);
+        let (address, bytes) = target.request(3).unwrap();
+        assert_eq!(address, addresses[1]);
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.starts_with("GET /app/bench-3 HTTP/1.1\r\n"));
         assert!(text.ends_with("\r\ncookie: a=b\r\n\r\n"));

@@ -34,11 +34,14 @@ const ECHO: Load = Load::Echo { sockets: 32 };
 /// Compares the results with all targets.
 pub(crate) fn evaluate(results: &Results) -> Vec<CostTarget> {
     use Bound::{AtLeast, AtMost};
-    let rate = |load, way| results.find_row(load, way)?.per_second_ratio;
-    let p50 = |load, way| results.find_row(load, way)?.p50_ratio;
+    let rate = |load, client_path| results.find_row(load, client_path)?.per_second_ratio;
+    let p50 = |load, client_path| results.find_row(load, client_path)?.p50_ratio;
     let cpu = |row: &Row| row.cpu_us.service;
     let service = |load| results.find_row(load, ClientPath::Websocket).map(cpu);
-    let berth = results.memory.iter().find(|memory| memory.way.is_berth());
+    let berth = results
+        .memory
+        .iter()
+        .find(|memory| memory.client_path.is_berth());
     let (ws, qix) = (ClientPath::Websocket, ClientPath::Qix);
     vec![
         cost_target("echo, websocket: rate ratio", AtLeast(0.90), rate(ECHO, ws)),
@@ -82,27 +85,27 @@ pub(crate) fn evaluate(results: &Results) -> Vec<CostTarget> {
         cost_target(
             "idle, service + Envoy: MiB",
             AtMost(160.0),
-            berth.map(|it| it.idle_mib),
+            berth.map(|memory| memory.idle_mib),
         ),
         cost_target(
             "per held socket: KiB",
             AtMost(55.0),
-            berth.map(|it| it.kib_per_socket),
+            berth.map(|memory| memory.kib_per_socket),
         ),
     ]
 }
 
-pub(crate) fn cost_target(what: &str, bound: Bound, measured: Option<f64>) -> CostTarget {
-    let met = measured.is_some_and(|measured| match bound {
-        Bound::AtLeast(least) => measured >= least,
-        Bound::AtMost(most) => measured <= most,
+pub(crate) fn cost_target(name: &str, bound: Bound, measured: Option<f64>) -> CostTarget {
+    let is_met = measured.is_some_and(|measured| match bound {
+        Bound::AtLeast(bound) => measured >= bound,
+        Bound::AtMost(bound) => measured <= bound,
     });
-    let what = what.to_owned();
+    let name = name.to_owned();
     CostTarget {
-        what,
+        what: name,
         bound,
         measured,
-        met,
+        met: is_met,
     }
 }
 

@@ -23,12 +23,15 @@ impl Frames {
     pub(crate) fn new() -> Self {
         let payload: Vec<u8> = (0..=u8::MAX).take(BYTES).collect();
         let [first, length, high, low] = HEADER;
-        let mut sent = vec![first, length | 0x80, high, low];
-        sent.extend(MASK);
+        let mut frame = vec![first, length | 0x80, high, low];
+        frame.extend(MASK);
         let masked = payload.iter().zip(MASK.iter().cycle());
-        sent.extend(masked.map(|(byte, mask)| byte ^ mask));
+        frame.extend(masked.map(|(byte, mask)| byte ^ mask));
         let expected = HEADER.into_iter().chain(payload).collect();
-        Self { sent, expected }
+        Self {
+            sent: frame,
+            expected,
+        }
     }
 
     /// Sends the message and reads its echo.

@@ -30,13 +30,13 @@ impl From<io::Error> for Failure {
 }
 
 impl fmt::Display for Failure {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(kind) => write!(out, "{kind}"),
-            Self::Timeout => write!(out, "nothing within {LIMIT:?}"),
-            Self::NoAddress => write!(out, "no engine"),
-            Self::Rejected(line) => write!(out, "{line}"),
-            Self::Unexpected(message) => write!(out, "first message: {message}"),
+            Self::Io(kind) => write!(formatter, "{kind}"),
+            Self::Timeout => write!(formatter, "nothing within {LIMIT:?}"),
+            Self::NoAddress => write!(formatter, "no engine"),
+            Self::Rejected(line) => write!(formatter, "{line}"),
+            Self::Unexpected(message) => write!(formatter, "first message: {message}"),
         }
     }
 }
@@ -64,7 +64,7 @@ async fn exchange(target: &Target, number: u64) -> Result<TcpStream, Failure> {
 
 /// Whether the response and the first message are complete.
 fn is_complete(answer: &[u8]) -> Result<bool, Failure> {
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(false);
     };
     if !answer.starts_with(b"HTTP/1.1 101 ") {
@@ -107,11 +107,11 @@ mod tests {
 
     #[test]
     fn a_handshake_is_complete_with_the_last_byte_of_the_first_message() {
-        let whole = handshake_response(0x81, r#"{"qSessionState":"SESSION_CREATED"}"#);
-        for end in 0..whole.len() {
-            assert_eq!(is_complete(&whole[..end]), Ok(false), "{end}");
+        let response = handshake_response(0x81, r#"{"qSessionState":"SESSION_CREATED"}"#);
+        for end in 0..response.len() {
+            assert_eq!(is_complete(&response[..end]), Ok(false), "{end}");
         }
-        assert_eq!(is_complete(&whole), Ok(true));
+        assert_eq!(is_complete(&response), Ok(true));
     }
 
     #[test]

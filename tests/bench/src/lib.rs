@@ -31,9 +31,9 @@ use testbed::Testbed;
 pub async fn run(options: &Options) -> Result<String> {
     let mut results = Results::new(options, Vec::new());
     if !options.client_paths().is_empty() {
-        let mut world = Testbed::start(options).await?;
-        let memory = memory::measure(&mut world, options.held_sockets()).await?;
-        results = plan::run(&mut world, options).await?;
+        let mut testbed = Testbed::start(options).await?;
+        let memory = memory::measure(&mut testbed, options.held_sockets()).await?;
+        results = plan::run(&mut testbed, options).await?;
         results.memory = memory;
         results.aims = cost_targets::evaluate(&results);
     }

@@ -47,10 +47,12 @@ impl Load {
 }
 
 impl fmt::Display for Load {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Handshakes { connections } => write!(out, "handshakes, {connections} at once"),
-            Self::Echo { sockets } => write!(out, "echo, {sockets} sockets"),
+            Self::Handshakes { connections } => {
+                write!(formatter, "handshakes, {connections} at once")
+            }
+            Self::Echo { sockets } => write!(formatter, "echo, {sockets} sockets"),
         }
     }
 }
@@ -74,20 +76,20 @@ pub(crate) struct Sample {
 /// # Errors
 /// When every attempt fails; the error names the first failure.
 pub(crate) async fn run(
-    world: &mut Testbed,
+    testbed: &mut Testbed,
     target: &Arc<Target>,
     load: Load,
     duration: Duration,
 ) -> Result<Sample> {
     run_loops(target, load, duration / 10).await;
-    let (before, begin) = (world.cpu(), Instant::now());
-    let tally = run_loops(target, load, duration).await;
-    let (seconds, cpu) = (begin.elapsed().as_secs_f64(), world.cpu() - before);
-    world.await_sockets(0).await?;
-    tally.sample(seconds, cpu).ok_or_else(|| {
-        let failure = tally.failure.map(|failure| failure.to_string());
-        let way = target.way;
-        format!("{way}, {load}: {}", failure.unwrap_or_default()).into()
+    let (before, started_at) = (testbed.cpu(), Instant::now());
+    let counters = run_loops(target, load, duration).await;
+    let (seconds, cpu) = (started_at.elapsed().as_secs_f64(), testbed.cpu() - before);
+    testbed.await_sockets(0).await?;
+    counters.sample(seconds, cpu).ok_or_else(|| {
+        let failure = counters.failure.map(|failure| failure.to_string());
+        let client_path = target.client_path;
+        format!("{client_path}, {load}: {}", failure.unwrap_or_default()).into()
     })
 }
 
@@ -110,36 +112,36 @@ async fn run_loops(target: &Arc<Target>, load: Load, duration: Duration) -> Loop
 }
 
 async fn handshake_loop(target: Arc<Target>, end: Instant) -> LoopCounters {
-    let mut tally = LoopCounters::default();
+    let mut counters = LoopCounters::default();
     while Instant::now() < end {
-        let begin = Instant::now();
+        let started_at = Instant::now();
         match open_next(&target).await {
-            Ok(_socket) => tally.record_success(begin),
-            Err(failure) => tally.record_failure(failure),
+            Ok(_socket) => counters.record_success(started_at),
+            Err(failure) => counters.record_failure(failure),
         }
     }
-    tally
+    counters
 }
 
 async fn echo_loop(target: Arc<Target>, end: Instant) -> LoopCounters {
-    let mut tally = LoopCounters::default();
+    let mut counters = LoopCounters::default();
     let mut socket = match open_next(&target).await {
         Ok(socket) => socket,
         Err(failure) => {
-            tally.record_failure(failure);
-            return tally;
+            counters.record_failure(failure);
+            return counters;
         }
     };
     let (frames, mut buffer) = (Frames::new(), Vec::with_capacity(1_024));
     while Instant::now() < end {
-        let begin = Instant::now();
+        let started_at = Instant::now();
         if let Err(failure) = frames.exchange(&mut socket, &mut buffer).await {
-            tally.record_failure(failure);
+            counters.record_failure(failure);
             break;
         }
-        tally.record_success(begin);
+        counters.record_success(started_at);
     }
-    tally
+    counters
 }
 
 /// Opens one socket with the next session number.
@@ -159,15 +161,15 @@ impl LoopCounters {
     /// Waits for all loops and adds their counters.
     pub(crate) async fn join(mut loops: JoinSet<Self>) -> Self {
         let mut all = Self::default();
-        while let Some(tally) = loops.join_next().await {
-            all.merge(tally.unwrap_or_default());
+        while let Some(counters) = loops.join_next().await {
+            all.merge(counters.unwrap_or_default());
         }
         all.durations_ns.sort_unstable();
         all
     }
 
-    pub(crate) fn record_success(&mut self, begin: Instant) {
-        let nanos = u64::try_from(begin.elapsed().as_nanos());
+    pub(crate) fn record_success(&mut self, started_at: Instant) {
+        let nanos = u64::try_from(started_at.elapsed().as_nanos());
         self.durations_ns.push(nanos.unwrap_or(u64::MAX));
     }
 
@@ -184,7 +186,7 @@ impl LoopCounters {
 
     /// `None` when no attempt succeeded.
     pub(crate) fn sample(&self, seconds: f64, cpu: Cpu) -> Option<Sample> {
-        let done = u32::try_from(self.durations_ns.len()).ok()?;
+        let completed = u32::try_from(self.durations_ns.len()).ok()?;
         let micros = |per_mille| {
             let nanos = Duration::from_nanos(quantile(&self.durations_ns, per_mille)?);
             Some(nanos.as_secs_f64() * 1e6)
@@ -193,10 +195,10 @@ impl LoopCounters {
             done: self.durations_ns.len(),
             failed: self.failed,
             failure: self.failure.as_ref().map(ToString::to_string),
-            per_second: f64::from(done) / seconds,
+            per_second: f64::from(completed) / seconds,
             p50_us: micros(500)?,
             p99_us: micros(990)?,
-            cpu_us: cpu.times(1e6 / f64::from(done)),
+            cpu_us: cpu.times(1e6 / f64::from(completed)),
         })
     }
 }
@@ -222,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_sample_has_rates_per_second_and_cpu_per_operation() {
-        let tally = LoopCounters {
+        let counters = LoopCounters {
             durations_ns: vec![1_000, 2_000, 3_000, 4_000],
             failed: 1,
             failure: Some(Failure::Timeout),
@@ -231,7 +233,7 @@ mod tests {
             envoy: 0.002,
             ..Cpu::default()
         };
-        let sample = tally.sample(2.0, cpu).unwrap();
+        let sample = counters.sample(2.0, cpu).unwrap();
         assert!((sample.per_second - 2.0).abs() < 1e-9);
         assert!((sample.cpu_us.envoy - 500.0).abs() < 1e-6);
         assert!(sample.failure.unwrap().contains("nothing"));

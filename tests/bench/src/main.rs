@@ -13,24 +13,24 @@ use std::{
 async fn main() -> ExitCode {
     let options = Options::parse();
     allow_many_sockets();
-    let done = match run(&options).await {
+    let result = match run(&options).await {
         Ok(table) => io::stdout().write_all(table.as_bytes()),
         Err(error) => {
             eprintln!("bench: {error}");
             return ExitCode::FAILURE;
         }
     };
-    done.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+    result.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
 /// Raises the soft limit of open files to the hard limit, for this process and its children.
 fn allow_many_sockets() {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = Rlimit {
+    let raised_limit = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+    if let Err(error) = setrlimit(Resource::Nofile, raised_limit) {
         eprintln!(
             "bench: the limit of open files stays at {:?}: {error}",
             limit.current

@@ -21,7 +21,7 @@ const WARM_UP: usize = 8;
 /// Memory of the gateway on one path.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Memory {
-    pub(crate) way: ClientPath,
+    pub(crate) client_path: ClientPath,
     /// Resident MiB of Envoy and, if it takes part, of the service, after the warm-up.
     pub(crate) idle_mib: f64,
     pub(crate) sockets: usize,
@@ -30,37 +30,41 @@ pub(crate) struct Memory {
 }
 
 /// Measures Envoy without Berth, and Berth on one of its paths.
-pub(crate) async fn measure(world: &mut Testbed, sockets: usize) -> Result<Vec<Memory>> {
+pub(crate) async fn measure(testbed: &mut Testbed, sockets: usize) -> Result<Vec<Memory>> {
     let mut all = Vec::new();
     // Only one of Berth's paths: the second one would reuse the memory of the first.
     let berth = [ClientPath::Qix, ClientPath::Websocket]
         .into_iter()
-        .find_map(|way| world.target(way));
-    for target in world.target(ClientPath::Bare).into_iter().chain(berth) {
-        let memory = measure_path(world, &target, sockets).await?;
+        .find_map(|client_path| testbed.target(client_path));
+    for target in testbed.target(ClientPath::Bare).into_iter().chain(berth) {
+        let memory = measure_path(testbed, &target, sockets).await?;
         eprintln!(
             "bench: memory, {}: {:.1} MiB idle, {:.1} KiB per held socket",
-            memory.way, memory.idle_mib, memory.kib_per_socket
+            memory.client_path, memory.idle_mib, memory.kib_per_socket
         );
         all.push(memory);
     }
     Ok(all)
 }
 
-async fn measure_path(world: &mut Testbed, target: &Arc<Target>, sockets: usize) -> Result<Memory> {
-    let way = target.way;
+async fn measure_path(
+    testbed: &mut Testbed,
+    target: &Arc<Target>,
+    sockets: usize,
+) -> Result<Memory> {
+    let client_path = target.client_path;
     for _ in 0..WARM_UP {
         drop(open_sockets(target, MAX_CONCURRENT).await?);
-        world.await_sockets(0).await?;
+        testbed.await_sockets(0).await?;
     }
-    let idle = world.rss(way);
-    let held = open_sockets(target, sockets).await?;
-    world.await_sockets(sockets).await?;
-    let busy = world.rss(way);
-    drop(held);
-    world.await_sockets(0).await?;
+    let idle = testbed.rss(client_path);
+    let sockets_open = open_sockets(target, sockets).await?;
+    testbed.await_sockets(sockets).await?;
+    let busy = testbed.rss(client_path);
+    drop(sockets_open);
+    testbed.await_sockets(0).await?;
     Ok(Memory {
-        way,
+        client_path,
         idle_mib: idle / 1_024.0,
         sockets,
         kib_per_socket: (busy - idle) / f64::from(u32::try_from(sockets)?),
@@ -69,24 +73,24 @@ async fn measure_path(world: &mut Testbed, target: &Arc<Target>, sockets: usize)
 
 /// Opens sockets and exchanges one message over each.
 async fn open_sockets(target: &Arc<Target>, sockets: usize) -> Result<Vec<TcpStream>> {
-    let mut held = Vec::with_capacity(sockets);
-    while held.len() < sockets {
-        let count = MAX_CONCURRENT.min(sockets - held.len());
+    let mut sockets_open = Vec::with_capacity(sockets);
+    while sockets_open.len() < sockets {
+        let count = MAX_CONCURRENT.min(sockets - sockets_open.len());
         let opening: Vec<_> = (0..count)
             .map(|_| tokio::spawn(open_and_exchange(Arc::clone(target))))
             .collect();
         for socket in opening {
-            held.push(socket.await??);
+            sockets_open.push(socket.await??);
         }
     }
-    Ok(held)
+    Ok(sockets_open)
 }
 
 async fn open_and_exchange(target: Arc<Target>) -> Result<TcpStream> {
-    let wrong = |failure| format!("{}, an open socket: {failure}", target.way);
-    let mut socket = load::open_next(&target).await.map_err(wrong)?;
+    let describe_failure = |failure| format!("{}, an open socket: {failure}", target.client_path);
+    let mut socket = load::open_next(&target).await.map_err(describe_failure)?;
     let mut buffer = Vec::with_capacity(1_024);
     let exchange = Frames::new().exchange(&mut socket, &mut buffer).await;
-    exchange.map_err(wrong)?;
+    exchange.map_err(describe_failure)?;
     Ok(socket)
 }

@@ -77,9 +77,13 @@ impl Options {
     }
 
     pub(crate) fn client_paths(&self) -> Vec<ClientPath> {
-        let named = |way| self.only.iter().any(|part| part.client_path() == Some(way));
-        let wanted = |way: &ClientPath| self.only.is_empty() || named(*way);
-        ClientPath::ALL.into_iter().filter(wanted).collect()
+        let is_named = |client_path| {
+            self.only
+                .iter()
+                .any(|part| part.client_path() == Some(client_path))
+        };
+        let is_selected = |client_path: &ClientPath| self.only.is_empty() || is_named(*client_path);
+        ClientPath::ALL.into_iter().filter(is_selected).collect()
     }
 
     /// Whether callouts of plain requests are measured.
@@ -118,7 +122,7 @@ mod tests {
 
     #[test]
     fn quick_overrides_rounds_and_paths_keep_their_order() {
-        let words = [
+        let arguments = [
             "berth-bench",
             "--quick",
             "--rounds",
@@ -126,7 +130,7 @@ mod tests {
             "--only",
             "qix,direct",
         ];
-        let options = Options::try_parse_from(words).unwrap();
+        let options = Options::try_parse_from(arguments).unwrap();
         assert_eq!(options.rounds(), 1);
         assert_eq!(
             options.client_paths(),

@@ -15,28 +15,28 @@ use berth_harness::Result;
 struct Measurement {
     round: u32,
     load: Load,
-    way: ClientPath,
+    client_path: ClientPath,
     sample: Sample,
 }
 
 /// Runs all rounds.
-pub(crate) async fn run(world: &mut Testbed, options: &Options) -> Result<Results> {
+pub(crate) async fn run(testbed: &mut Testbed, options: &Options) -> Result<Results> {
     let mut all = Vec::new();
     for round in 0..options.rounds() {
         for load in Load::ALL {
-            let mut targets = world.targets().to_vec();
+            let mut targets = testbed.targets().to_vec();
             // Each round begins with another path.
-            let turn = usize::try_from(round)?.checked_rem(targets.len());
-            targets.rotate_left(turn.unwrap_or(0));
+            let offset = usize::try_from(round)?.checked_rem(targets.len());
+            targets.rotate_left(offset.unwrap_or(0));
             let mut line = Vec::new();
             for target in &targets {
-                let sample = load::run(world, target, load, options.duration()).await?;
-                line.push(format!("{} {:.0}/s", target.way, sample.per_second));
-                let way = target.way;
+                let sample = load::run(testbed, target, load, options.duration()).await?;
+                line.push(format!("{} {:.0}/s", target.client_path, sample.per_second));
+                let client_path = target.client_path;
                 all.push(Measurement {
                     round,
                     load,
-                    way,
+                    client_path,
                     sample,
                 });
             }
@@ -53,45 +53,55 @@ pub(crate) async fn run(world: &mut Testbed, options: &Options) -> Result<Result
             options
                 .client_paths()
                 .into_iter()
-                .map(|way| median_row(&all, load, way)),
+                .map(|client_path| median_row(&all, load, client_path)),
         );
     }
     Ok(Results::new(options, rows))
 }
 
-fn median_row(all: &[Measurement], load: Load, way: ClientPath) -> Row {
-    let of = |way| {
-        all.iter()
-            .filter(move |it| it.load == load && it.way == way)
+fn median_row(all: &[Measurement], load: Load, client_path: ClientPath) -> Row {
+    let samples_of = |client_path| {
+        all.iter().filter(move |measurement| {
+            measurement.load == load && measurement.client_path == client_path
+        })
     };
-    let each =
-        |field: &dyn Fn(&Sample) -> f64| median(of(way).map(|it| field(&it.sample)).collect());
+    let median_of = |field: &dyn Fn(&Sample) -> f64| {
+        median(
+            samples_of(client_path)
+                .map(|measurement| field(&measurement.sample))
+                .collect(),
+        )
+    };
     // The ratio is taken within a round, so that a slow minute of the machine affects both values.
     let ratio = |field: &dyn Fn(&Sample) -> f64| {
-        let pairs = of(way).filter_map(|it| {
-            let base = of(ClientPath::Bare).find(|base| base.round == it.round)?;
-            Some(field(&it.sample) / field(&base.sample))
+        let pairs = samples_of(client_path).filter_map(|measurement| {
+            let base = samples_of(ClientPath::Bare).find(|base| base.round == measurement.round)?;
+            Some(field(&measurement.sample) / field(&base.sample))
         });
         let ratios: Vec<f64> = pairs.collect();
         (!ratios.is_empty()).then(|| median(ratios))
     };
     Row {
         load,
-        way,
-        per_second: each(&|it| it.per_second),
-        per_second_ratio: ratio(&|it| it.per_second),
-        p50_us: each(&|it| it.p50_us),
-        p50_ratio: ratio(&|it| it.p50_us),
-        p99_us: each(&|it| it.p99_us),
-        failed: of(way).map(|it| it.sample.failed).sum(),
-        failure: of(way).find_map(|it| it.sample.failure.clone()),
+        client_path,
+        per_second: median_of(&|measurement| measurement.per_second),
+        per_second_ratio: ratio(&|measurement| measurement.per_second),
+        p50_us: median_of(&|measurement| measurement.p50_us),
+        p50_ratio: ratio(&|measurement| measurement.p50_us),
+        p99_us: median_of(&|measurement| measurement.p99_us),
+        failed: samples_of(client_path)
+            .map(|measurement| measurement.sample.failed)
+            .sum(),
+        failure: samples_of(client_path).find_map(|measurement| measurement.sample.failure.clone()),
         cpu_us: Cpu {
-            envoy: each(&|it| it.cpu_us.envoy),
-            service: each(&|it| it.cpu_us.service),
-            engines: each(&|it| it.cpu_us.engines),
-            client: each(&|it| it.cpu_us.client),
+            envoy: median_of(&|measurement| measurement.cpu_us.envoy),
+            service: median_of(&|measurement| measurement.cpu_us.service),
+            engines: median_of(&|measurement| measurement.cpu_us.engines),
+            client: median_of(&|measurement| measurement.cpu_us.client),
         },
-        rounds: of(way).map(|it| it.sample.clone()).collect(),
+        rounds: samples_of(client_path)
+            .map(|measurement| measurement.sample.clone())
+            .collect(),
     }
 }
 
@@ -110,7 +120,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 mod tests {
     use super::*;
 
-    fn measurement(round: u32, way: ClientPath, per_second: f64) -> Measurement {
+    fn measurement(round: u32, client_path: ClientPath, per_second: f64) -> Measurement {
         let sample = Sample {
             done: 1,
             failed: 1,
@@ -124,7 +134,7 @@ mod tests {
         Measurement {
             round,
             load,
-            way,
+            client_path,
             sample,
         }
     }

@@ -60,7 +60,7 @@ fn write_paths(text: &mut String, results: &Results) {
         let failure = row.failure.as_ref()?;
         Some(format!(
             "first failure, {}, {}: {failure}",
-            row.way, row.load
+            row.client_path, row.load
         ))
     });
     failures.for_each(|failure| push_line(text, &failure));
@@ -69,11 +69,12 @@ fn write_paths(text: &mut String, results: &Results) {
         "\nmemory                  idle MiB   KiB per held socket",
     );
     for memory in &results.memory {
-        let (way, idle, socket) = (memory.way, memory.idle_mib, memory.kib_per_socket);
+        let (client_path, idle, socket) =
+            (memory.client_path, memory.idle_mib, memory.kib_per_socket);
         push_line(
             text,
             &format!(
-                "  {way:<20} {idle:>9.1} {socket:>12.1}  ({} held)",
+                "  {client_path:<20} {idle:>9.1} {socket:>12.1}  ({} held)",
                 memory.sockets
             ),
         );
@@ -120,8 +121,8 @@ fn write_targets(text: &mut String, aims: &[CostTarget]) {
 }
 
 /// Writing to a string cannot fail.
-fn push_line(text: &mut String, more: &str) {
-    let _ = writeln!(text, "{}", more.trim_end());
+fn push_line(text: &mut String, addition: &str) {
+    let _ = writeln!(text, "{}", addition.trim_end());
 }
 
 fn table_head() -> String {
@@ -140,7 +141,7 @@ fn format_row(row: &Row) -> String {
     );
     format!(
         "  {:<20} {:>8.0} {rate:>6} {:>8.0} {p50:>6} {:>8.0}           {:>5.0} {:>7.0} {:>7.0} {:>6.0} {:>6}",
-        row.way,
+        row.client_path,
         row.per_second,
         row.p50_us,
         row.p99_us,
@@ -153,13 +154,16 @@ fn format_row(row: &Row) -> String {
 }
 
 fn format_target(aim: &CostTarget) -> String {
-    let wanted = match aim.bound {
-        Bound::AtLeast(least) => format!(">= {least:.2}"),
-        Bound::AtMost(most) => format!("<= {most:.2}"),
+    let expected = match aim.bound {
+        Bound::AtLeast(bound) => format!(">= {bound:.2}"),
+        Bound::AtMost(bound) => format!("<= {bound:.2}"),
     };
     let Some(measured) = aim.measured else {
-        return format!("  {:<35} {wanted:>9}         -  -", aim.what);
+        return format!("  {:<35} {expected:>9}         -  -", aim.what);
     };
-    let met = if aim.met { "yes" } else { "NO" };
-    format!("  {:<35} {wanted:>9} {measured:>9.2}  {met}", aim.what)
+    let verdict = if aim.met { "yes" } else { "NO" };
+    format!(
+        "  {:<35} {expected:>9} {measured:>9.2}  {verdict}",
+        aim.what
+    )
 }

@@ -44,7 +44,7 @@ struct Settings {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) load: Load,
-    pub(crate) way: ClientPath,
+    pub(crate) client_path: ClientPath,
     pub(crate) per_second: f64,
     pub(crate) per_second_ratio: Option<f64>,
     pub(crate) p50_us: f64,
@@ -76,17 +76,17 @@ impl Results {
         }
     }
 
-    pub(crate) fn find_row(&self, load: Load, way: ClientPath) -> Option<&Row> {
+    pub(crate) fn find_row(&self, load: Load, client_path: ClientPath) -> Option<&Row> {
         let mut rows = self.rows.iter();
-        rows.find(|row| row.load == load && row.way == way)
+        rows.find(|row| row.load == load && row.client_path == client_path)
     }
 
     /// One line about the machine and the settings.
     pub(crate) fn describe_setup(&self) -> String {
-        let (Machine { cores, cpu, kernel }, set) = (&self.machine, &self.settings);
+        let (Machine { cores, cpu, kernel }, settings) = (&self.machine, &self.settings);
         format!(
             "{cores} cores, {cpu}, Linux {kernel}; {} engines, {} Envoy worker(s); medians of {} x {} s",
-            set.engines, set.envoy_workers, set.rounds, set.seconds
+            settings.engines, settings.envoy_workers, settings.rounds, settings.seconds
         )
     }
 }

@@ -64,9 +64,9 @@ async fn measure_store(name: &'static str, store: &str, options: &Options) -> Re
     let sessions = options.sessions();
     let (uncached, stores) = open_store(store, "0s").await?;
     let ids: Vec<SessionId> = (0..sessions).map(|_| SessionId::generate()).collect();
-    let begun = SystemClock.now_ms();
+    let created_ms = SystemClock.now_ms();
     let inserts = per_second(sessions, ids.iter().enumerate(), async |(index, id)| {
-        let row = session_row(index, id, begun);
+        let row = session_row(index, id, created_ms);
         stores
             .sessions
             .insert(&row, None, &session_event(&row, None))
@@ -76,8 +76,8 @@ async fn measure_store(name: &'static str, store: &str, options: &Options) -> Re
     let inserts = inserts.await?;
     // Sessions that are far apart in the store, each once.
     let lookups = sessions.min(20_000);
-    let some = || ids.iter().step_by(sessions.div_ceil(lookups));
-    let count = some().count();
+    let sampled_ids = || ids.iter().step_by(sessions.div_ceil(lookups));
+    let count = sampled_ids().count();
     let resolve = async |sessions: &Sessions, id: &SessionId| -> Result<()> {
         sessions
             .resolve(id.reveal())
@@ -85,11 +85,14 @@ async fn measure_store(name: &'static str, store: &str, options: &Options) -> Re
             .map_err(|e| e.to_string())?;
         Ok(())
     };
-    let lookups_uncached =
-        per_second(count, some(), async |id| resolve(&uncached, id).await).await?;
+    let lookups_uncached = per_second(count, sampled_ids(), async |id| {
+        resolve(&uncached, id).await
+    })
+    .await?;
     let (cached, _) = open_store(store, "60s").await?;
-    per_second(count, some(), async |id| resolve(&cached, id).await).await?;
-    let lookups_cached = per_second(count, some(), async |id| resolve(&cached, id).await).await?;
+    per_second(count, sampled_ids(), async |id| resolve(&cached, id).await).await?;
+    let lookups_cached =
+        per_second(count, sampled_ids(), async |id| resolve(&cached, id).await).await?;
     let accounts = 0..sessions.div_ceil(PER_ACCOUNT).min(1_000);
     let lists = per_second(accounts.len(), accounts, async |number| {
         let select = SessionQuery::Account(format!("account-{number}"));
@@ -97,7 +100,7 @@ async fn measure_store(name: &'static str, store: &str, options: &Options) -> Re
         Ok(())
     });
     let lists = lists.await?;
-    let swept_rows = remove_all(&stores, begun + 24 * HOUR_MS).await?;
+    let swept_rows = remove_all(&stores, created_ms + 24 * HOUR_MS).await?;
     eprintln!("bench: {name} with {sessions} sessions: {lookups_uncached:.0} look-ups/s");
     Ok(StoreRow {
         store: name,
@@ -112,7 +115,7 @@ async fn measure_store(name: &'static str, store: &str, options: &Options) -> Re
 
 /// Removes all sessions in the steps of the cleanup.
 async fn remove_all(stores: &Stores, at_ms: u64) -> Result<f64> {
-    let (begun, mut removed) = (Instant::now(), 0);
+    let (started_at, mut removed) = (Instant::now(), 0);
     loop {
         let rows = stores
             .sessions
@@ -129,7 +132,7 @@ async fn remove_all(stores: &Stores, at_ms: u64) -> Result<f64> {
         let endings: Vec<_> = endings.collect();
         removed += stores.sessions.remove(&endings).await?.len();
     }
-    Ok(rate(removed, begun))
+    Ok(rate(removed, started_at))
 }
 
 async fn open_store(store: &str, cache: &str) -> Result<(Sessions, Stores)> {
@@ -148,29 +151,29 @@ async fn per_second<T>(
     items: impl Iterator<Item = T>,
     call: impl AsyncFn(T) -> Result<()>,
 ) -> Result<f64> {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let calls = stream::iter(items).map(|item| call(item));
-    let done = calls.buffer_unordered(MAX_CONCURRENT);
-    done.try_for_each(async |()| Ok(())).await?;
-    Ok(rate(count, begun))
+    let results = calls.buffer_unordered(MAX_CONCURRENT);
+    results.try_for_each(async |()| Ok(())).await?;
+    Ok(rate(count, started_at))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts are small")]
-fn rate(count: usize, begun: Instant) -> f64 {
-    count as f64 / begun.elapsed().as_secs_f64()
+fn rate(count: usize, started_at: Instant) -> f64 {
+    count as f64 / started_at.elapsed().as_secs_f64()
 }
 
-fn session_row(index: usize, id: &SessionId, begun: u64) -> SessionRow {
+fn session_row(index: usize, id: &SessionId, created_ms: u64) -> SessionRow {
     SessionRow {
         id_hash: id.hash(),
         session_ref: format!("ref-{index}"),
         payload_version: PAYLOAD_VERSION,
         account: format!("account-{}", index / PER_ACCOUNT),
         roles: vec!["user".to_owned()],
-        created_at_ms: begun,
-        last_seen_at_ms: begun,
+        created_at_ms: created_ms,
+        last_seen_at_ms: created_ms,
         idle_timeout_ms: 10 * HOUR_MS,
-        absolute_expiry_ms: begun + 10 * HOUR_MS,
+        absolute_expiry_ms: created_ms + 10 * HOUR_MS,
         ancestors: Vec::new(),
         runtime: "bench".to_owned(),
         state: SessionState::Active,

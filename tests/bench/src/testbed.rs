@@ -48,20 +48,23 @@ impl Testbed {
         for index in 0..options.engines {
             engines.push(start_engine(index, dir.path()).await?);
         }
-        let (ways, workers) = (options.client_paths(), options.envoy_workers);
+        let (client_paths, workers) = (options.client_paths(), options.envoy_workers);
         let config = bare_config(&engines)?;
-        let bare = Envoy::start("bare-envoy", &config, workers, dir.path()).await?;
+        let baseline = Envoy::start("bare-envoy", &config, workers, dir.path()).await?;
         let mut berth = None;
-        if ways.iter().any(|way| way.is_berth()) {
+        if client_paths
+            .iter()
+            .any(|client_path| client_path.is_berth())
+        {
             berth = Some(Berth::start(&engines, workers, dir.path()).await?);
         }
         let berth_addr = berth.as_ref().map(|berth| berth.envoy.http);
-        let targets = targets(&ways, &engines, berth_addr, bare.http).await?;
+        let targets = targets(&client_paths, &engines, berth_addr, baseline.http).await?;
         eprintln!("bench: {} engines and the gateways are up", engines.len());
         Ok(Self {
             engines,
             berth,
-            bare,
+            bare: baseline,
             targets,
             _dir: dir,
         })
@@ -71,52 +74,57 @@ impl Testbed {
         &self.targets
     }
 
-    pub(crate) fn target(&self, way: ClientPath) -> Option<Arc<Target>> {
+    pub(crate) fn target(&self, client_path: ClientPath) -> Option<Arc<Target>> {
         self.targets
             .iter()
-            .find(|target| target.way == way)
+            .find(|target| target.client_path == client_path)
             .cloned()
     }
 
     /// CPU seconds used so far.
     pub(crate) fn cpu(&mut self) -> Cpu {
-        let used = |process: Option<&mut Process>| process.map_or(0.0, |it| group_cpu(it.pid()));
+        let cpu_of =
+            |process: Option<&mut Process>| process.map_or(0.0, |process| group_cpu(process.pid()));
         let mut cpu = Cpu {
-            envoy: used(Some(self.bare.process())),
+            envoy: cpu_of(Some(self.bare.process())),
             service: 0.0,
-            engines: self.engines.iter_mut().map(|it| used(it.process())).sum(),
+            engines: self
+                .engines
+                .iter_mut()
+                .map(|engine| cpu_of(engine.process()))
+                .sum(),
             client: own_cpu(),
         };
         if let Some(berth) = &mut self.berth {
-            cpu.envoy += used(Some(berth.envoy.process()));
-            cpu.service = used(berth.service.process());
+            cpu.envoy += cpu_of(Some(berth.envoy.process()));
+            cpu.service = cpu_of(berth.service.process());
         }
         cpu
     }
 
     /// Resident KiB of the gateway on this path: Envoy and, if it takes part, the service.
-    pub(crate) fn rss(&mut self, way: ClientPath) -> f64 {
-        if way == ClientPath::Bare {
+    pub(crate) fn rss(&mut self, client_path: ClientPath) -> f64 {
+        if client_path == ClientPath::Bare {
             return group_rss(self.bare.process().pid());
         }
-        let Some(berth) = self.berth.as_mut().filter(|_| way.is_berth()) else {
+        let Some(berth) = self.berth.as_mut().filter(|_| client_path.is_berth()) else {
             return 0.0;
         };
         let service = berth
             .service
             .process()
-            .map_or(0.0, |it| group_rss(it.pid()));
+            .map_or(0.0, |process| group_rss(process.pid()));
         service + group_rss(berth.envoy.process().pid())
     }
 
     /// Waits until the engines have exactly this number of sockets.
     pub(crate) async fn await_sockets(&self, sockets: usize) -> Result<()> {
         wait::poll_until("the engines have their sockets", SETTLE_TIMEOUT, || async {
-            let mut open = 0;
+            let mut open_sockets = 0;
             for engine in &self.engines {
-                open += engine.stats().await.ok()?.sockets;
+                open_sockets += engine.stats().await.ok()?.sockets;
             }
-            (open == sockets).then_some(())
+            (open_sockets == sockets).then_some(())
         })
         .await
     }
@@ -221,10 +229,10 @@ fn log_to_file(config: &mut Value, dir: &Path) {
 }
 
 async fn targets(
-    ways: &[ClientPath],
+    client_paths: &[ClientPath],
     engines: &[Engine],
     berth: Option<SocketAddr>,
-    bare: SocketAddr,
+    baseline: SocketAddr,
 ) -> Result<Vec<Arc<Target>>> {
     let claims = Claims {
         // Far in the future, and still exact as a JSON number.
@@ -236,15 +244,22 @@ async fn targets(
     if let Some(berth) = berth {
         cookie = format!("cookie: {}", login(berth).await?);
     }
-    let target = |way| match way {
+    let target = |client_path| match client_path {
         ClientPath::Direct => {
             let addresses = engines.iter().map(|engine| engine.api).collect();
-            Target::new(way, addresses, &token)
+            Target::new(client_path, addresses, &token)
         }
-        ClientPath::Bare => Target::new(way, vec![bare], &token),
-        ClientPath::Websocket | ClientPath::Qix => Target::new(way, Vec::from_iter(berth), &cookie),
+        ClientPath::Bare => Target::new(client_path, vec![baseline], &token),
+        ClientPath::Websocket | ClientPath::Qix => {
+            Target::new(client_path, Vec::from_iter(berth), &cookie)
+        }
     };
-    Ok(ways.iter().copied().map(target).map(Arc::new).collect())
+    Ok(client_paths
+        .iter()
+        .copied()
+        .map(target)
+        .map(Arc::new)
+        .collect())
 }
 
 async fn login(envoy: SocketAddr) -> Result<String> {

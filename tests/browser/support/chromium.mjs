@@ -15,9 +15,9 @@ const ARGS = [
   '--disable-features=LocalNetworkAccessChecks',
 ];
 /** Chromium's console message for an unsuccessful response. */
-export const refused = (...statuses) => new RegExp(`^Failed to load resource: .* status of (${statuses.join('|')})`);
+export const failedResponse = (...statuses) => new RegExp(`^Failed to load resource: .* status of (${statuses.join('|')})`);
 /** Chromium's console message for a WebSocket that was rejected or reset. */
-export const socketFailed = /^WebSocket connection to .* failed/;
+export const failedSocket = /^WebSocket connection to .* failed/;
 
 let browser;
 before(async () => {
@@ -43,7 +43,7 @@ export async function profile(t, { expect = [], ...options } = {}) {
 }
 
 /** A page of a new profile, logged in with the login page. */
-export async function loggedIn(t, account, options) {
+export async function openLoggedIn(t, account, options) {
   const context = await profile(t, options);
   const page = await context.newPage();
   await logIn(page, account);
@@ -88,12 +88,12 @@ export async function screenshot(page, name) {
 }
 
 /** Resolves when `check()` holds. */
-export async function until(what, check, limit = 10_000) {
+export async function waitUntil(description, check, limit = 10_000) {
   const end = Date.now() + limit;
   for (;;) {
-    const found = await check();
-    if (found) return found;
-    if (Date.now() > end) throw new Error(`not true after ${limit} ms: ${what}`);
+    const result = await check();
+    if (result) return result;
+    if (Date.now() > end) throw new Error(`not true after ${limit} ms: ${description}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -4,25 +4,25 @@ import http from 'node:http';
 import { url } from './stack.mjs';
 
 /**
- * `held(path)` selects the responses that are held until `release()`. `arrived(count)` resolves when they have
+ * `isHeld(path)` selects the responses that are held until `release()`. `arrived(count)` resolves when they have
  * arrived.
  */
-export async function holdingProxy(t, held) {
-  const waiting = [];
-  let told = () => {};
+export async function holdingProxy(t, isHeld) {
+  const heldResponses = [];
+  let notify = () => {};
   const server = http.createServer((request, response) => {
     const { method, headers, url: path } = request;
-    const there = http.request(new URL(path, url), { method, headers }, (answer) => {
-      const pass = () => {
-        response.writeHead(answer.statusCode, answer.rawHeaders);
-        answer.pipe(response);
+    const upstreamRequest = http.request(new URL(path, url), { method, headers }, (upstreamResponse) => {
+      const forward = () => {
+        response.writeHead(upstreamResponse.statusCode, upstreamResponse.rawHeaders);
+        upstreamResponse.pipe(response);
       };
-      if (!held(path)) return pass();
-      waiting.push(pass);
-      told();
+      if (!isHeld(path)) return forward();
+      heldResponses.push(forward);
+      notify();
     });
-    there.on('error', () => response.destroy());
-    request.pipe(there);
+    upstreamRequest.on('error', () => response.destroy());
+    request.pipe(upstreamRequest);
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.after(() => {
@@ -32,9 +32,9 @@ export async function holdingProxy(t, held) {
   return {
     url: `http://127.0.0.1:${server.address().port}`,
     arrived: (count) => new Promise((resolve) => {
-      told = () => waiting.length >= count && resolve();
-      told();
+      notify = () => heldResponses.length >= count && resolve();
+      notify();
     }),
-    release: () => waiting.splice(0).forEach((pass) => pass()),
+    release: () => heldResponses.splice(0).forEach((forward) => forward()),
   };
 }

@@ -1,22 +1,22 @@
 // The addresses of the running stack, from the environment. tests/e2e/tests/browser.rs starts it, and then these
 // tests.
 
-function needed(name) {
+function requireVariable(name) {
   const value = process.env[name];
   if (!value) throw new Error(`${name} is not set: run these tests by \`tests/setup/test.sh browser\``);
   return value;
 }
 
 /** Envoy's address, for browsers. */
-export const url = needed('BERTH_URL');
+export const url = requireVariable('BERTH_URL');
 /** The application behind `/api/`, without Envoy. */
-const app = needed('BERTH_APP');
-const engines = JSON.parse(needed('BERTH_ENGINES'));
+const app = requireVariable('BERTH_APP');
+const engines = JSON.parse(requireVariable('BERTH_ENGINES'));
 export const demo = { name: 'demo', password: 'demo-password' };
 export const ada = { name: 'ada', password: 'ada-password' };
 
 /** Number of requests that reached the application, by request line. */
-export async function seen() {
+export async function requestCounts() {
   return (await fetch(`${app}/seen`)).json();
 }
 
@@ -28,7 +28,7 @@ export async function endSession(id) {
   const headers = { cookie: `berth=${id}` };
   const reply = await fetch(`${url}/logout`, { method: 'POST', headers });
   if (!reply.ok) throw new Error(`logout: ${reply.status}`);
-  for (const until = Date.now() + 10_000; Date.now() < until; ) {
+  for (const deadline = Date.now() + 10_000; Date.now() < deadline; ) {
     if (!(await fetch(`${url}/api/whoami`, { headers })).ok) return;
   }
   throw new Error('the session is valid after its end');
@@ -37,9 +37,9 @@ export async function endSession(id) {
 /** Sets faults of an engine. An engine that dies does not respond. */
 export async function fault(engine, faults) {
   const body = JSON.stringify(faults);
-  const sent = fetch(`${engines[engine]}/admin/faults`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
-  if (faults.die) return sent.then(() => {}, () => {});
-  if (!(await sent).ok) throw new Error(`faults of engine ${engine}`);
+  const request = fetch(`${engines[engine]}/admin/faults`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+  if (faults.die) return request.then(() => {}, () => {});
+  if (!(await request).ok) throw new Error(`faults of engine ${engine}`);
 }
 
 /** An engine's counters; `null` when it is dead. */
@@ -49,7 +49,7 @@ export async function stats(engine) {
 
 /** Envoy's counters and gauges. */
 export async function envoyStats() {
-  const text = await (await fetch(`${needed('BERTH_ADMIN')}/stats`)).text();
+  const text = await (await fetch(`${requireVariable('BERTH_ADMIN')}/stats`)).text();
   const lines = text.split('\n').map((line) => line.split(': '));
   return Object.fromEntries(lines.map(([name, value]) => [name, Number(value)]));
 }

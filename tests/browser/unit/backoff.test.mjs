@@ -15,19 +15,19 @@ test('the ceiling doubles up to its bound', () => {
 test('the jitter is full: from zero to the ceiling', () => {
   assert.equal(backoff(3, bounds, () => 0), 0);
   assert.equal(backoff(3, bounds, () => 0.25), 1000);
-  const many = Array.from({ length: 1000 }, () => backoff(2, bounds));
-  assert.ok(Math.min(...many) < 200 && Math.max(...many) > 1800 && Math.max(...many) <= 2000);
+  const delays = Array.from({ length: 1000 }, () => backoff(2, bounds));
+  assert.ok(Math.min(...delays) < 200 && Math.max(...delays) > 1800 && Math.max(...delays) <= 2000);
 });
 
 test('the plan is to wait, to warn of the earlier end, or that the session has ended', () => {
-  const left = (idle, absolute) => ({ anonymous: false, idle_remaining_s: idle, absolute_remaining_s: absolute });
-  assert.deepEqual(plan({ anonymous: true }, 60), { what: 'over' });
-  assert.deepEqual(plan(left(90, 9000), 60), { what: 'wait', ms: 30_000 });
-  assert.deepEqual(plan(left(61, 9000), 60), { what: 'wait', ms: 1000 });
-  assert.deepEqual(plan(left(1800, 9000), 60), { what: 'wait', ms: 300_000 }, 'the service is queried regularly');
-  assert.deepEqual(plan(left(60, 9000), 60), { what: 'warn', kind: 'idle', left: 60 });
-  assert.deepEqual(plan(left(0, 9000), 60), { what: 'warn', kind: 'idle', left: 0 });
-  assert.deepEqual(plan(left(40, 40), 60), { what: 'warn', kind: 'absolute', left: 40 });
+  const remaining = (idle, absolute) => ({ anonymous: false, idle_remaining_s: idle, absolute_remaining_s: absolute });
+  assert.deepEqual(plan({ anonymous: true }, 60), { step: 'ended' });
+  assert.deepEqual(plan(remaining(90, 9000), 60), { step: 'wait', ms: 30_000 });
+  assert.deepEqual(plan(remaining(61, 9000), 60), { step: 'wait', ms: 1000 });
+  assert.deepEqual(plan(remaining(1800, 9000), 60), { step: 'wait', ms: 300_000 }, 'the service is queried regularly');
+  assert.deepEqual(plan(remaining(60, 9000), 60), { step: 'warn', kind: 'idle', remaining: 60 });
+  assert.deepEqual(plan(remaining(0, 9000), 60), { step: 'warn', kind: 'idle', remaining: 0 });
+  assert.deepEqual(plan(remaining(40, 40), 60), { step: 'warn', kind: 'absolute', remaining: 40 });
 });
 
 test('the clock shows minutes and seconds', () => {

@@ -152,7 +152,7 @@ async fn decisions_are_logged_with_their_reasons_when_configured() -> Result<()>
                 "least-load",
                 "engine-0",
                 "engine-1",
-                "chosen",
+                "selected",
                 "scores",
                 "weight",
             ] {

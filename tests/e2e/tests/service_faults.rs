@@ -102,14 +102,14 @@ async fn invalid_responses_of_the_service_are_rejected() -> Result<()> {
     let foreign =
         Claims::for_account("admin").sign_with("another secret, not the one of the filter")?;
     for (answer, reason) in [
-        (garbage, "service-answer-invalid"),
+        (garbage, "service-response-invalid"),
         (
             FakeResponse::json(200, &json!({})),
-            "service-answer-invalid",
+            "service-response-invalid",
         ),
         (
             FakeResponse::json(500, &json!({})),
-            "service-answer-invalid",
+            "service-response-invalid",
         ),
         (spoil("token", foreign.into()), "token-invalid"),
         (
@@ -147,7 +147,7 @@ async fn invalid_responses_of_the_service_are_rejected() -> Result<()> {
         let got = (reply.status, reply.reason());
         assert_eq!(
             got,
-            (502, "service-answer-invalid".into()),
+            (502, "service-response-invalid".into()),
             "{field}: {value}"
         );
     }

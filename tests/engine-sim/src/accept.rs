@@ -23,12 +23,12 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves the API port until the future is dropped. Every connection holds a clone of `alive`.
+/// Serves the API port until the future is dropped. Every connection holds a clone of `alive_guard`.
 pub(crate) async fn accept(
     addr: SocketAddr,
     mut listener: TcpListener,
     shared: Arc<SharedState>,
-    alive: mpsc::Sender<()>,
+    alive_guard: mpsc::Sender<()>,
 ) {
     let mut faults = shared.faults.watch();
     loop {
@@ -40,7 +40,7 @@ pub(crate) async fn accept(
         tokio::select! {
             _ = faults.changed() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => spawn_connection(stream, &shared, &alive),
+                Ok((stream, _)) => spawn_connection(stream, &shared, &alive_guard),
                 // Most likely there are no free file descriptors. The wait lets some connections close.
                 Err(_) => sleep(Duration::from_millis(10)).await,
             },
@@ -57,13 +57,13 @@ async fn reopen_listener(addr: SocketAddr) -> TcpListener {
     }
 }
 
-fn spawn_connection(stream: TcpStream, shared: &Arc<SharedState>, alive: &mpsc::Sender<()>) {
-    let (shared, alive) = (Arc::clone(shared), alive.clone());
+fn spawn_connection(stream: TcpStream, shared: &Arc<SharedState>, alive_guard: &mpsc::Sender<()>) {
+    let (shared, alive_guard) = (Arc::clone(shared), alive_guard.clone());
     tokio::spawn(async move {
         // Without TCP_NODELAY, small frames wait for the peer's acknowledgement. An error only costs time.
         let _ = stream.set_nodelay(true);
-        let work = connection::serve(stream, Arc::clone(&shared));
-        shared.run_until_cut(work).await;
-        drop(alive);
+        let connection = connection::serve(stream, Arc::clone(&shared));
+        shared.run_until_cut(connection).await;
+        drop(alive_guard);
     });
 }

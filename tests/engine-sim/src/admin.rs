@@ -29,12 +29,12 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<SharedState>) {
         .route("/admin/upgrades", get(upgrades))
         .route("/admin/faults", get(faults).post(merge).delete(clear))
         .with_state(shared);
-    let ended = async move {
+    let shutdown = async move {
         let _ = cut.wait_for(|cut| *cut).await;
     };
     // axum's accept loop only ends by this signal.
     let _ = axum::serve(listener, router)
-        .with_graceful_shutdown(ended)
+        .with_graceful_shutdown(shutdown)
         .await;
 }
 
@@ -66,8 +66,8 @@ async fn merge(
     State(shared): EngineState,
     Json(change): Json<Map<String, Value>>,
 ) -> Result<Json<Faults>, (StatusCode, String)> {
-    let wrong = |error: crate::FaultError| (StatusCode::BAD_REQUEST, format!("{error}\n"));
-    shared.faults.merge(change).map(Json).map_err(wrong)
+    let bad_request = |error: crate::FaultError| (StatusCode::BAD_REQUEST, format!("{error}\n"));
+    shared.faults.merge(change).map(Json).map_err(bad_request)
 }
 
 async fn clear(State(shared): EngineState) -> Json<Faults> {

@@ -12,20 +12,20 @@ pub(crate) fn unix_now() -> u64 {
 /// A unix time as `20261121T204533.000Z`, the form of the health check's `started`.
 pub(crate) fn basic_format(unix: u64) -> String {
     let (days, second) = (unix / 86_400, unix % 86_400);
-    let (mut year, mut left) = (1970, days);
-    while left >= year_length(year) {
-        left -= year_length(year);
+    let (mut year, mut days_left) = (1970, days);
+    while days_left >= year_length(year) {
+        days_left -= year_length(year);
         year += 1;
     }
     let mut month = 1;
-    while left >= month_length(year, month) {
-        left -= month_length(year, month);
+    while days_left >= month_length(year, month) {
+        days_left -= month_length(year, month);
         month += 1;
     }
     let (hour, minute) = (second / 3_600, second / 60 % 60);
     format!(
         "{year:04}{month:02}{:02}T{hour:02}{minute:02}{:02}.000Z",
-        left + 1,
+        days_left + 1,
         second % 60
     )
 }

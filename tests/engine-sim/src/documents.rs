@@ -76,12 +76,12 @@ mod tests {
     async fn a_document_is_loaded_once_for_all() {
         let all = [Document::new("a.qvf", 70), Document::new("b.qvf", 5)];
         let documents = Documents::new(&all, Duration::from_secs(2));
-        let begin = Instant::now();
-        let both = tokio::join!(documents.open("a.qvf"), documents.open("/doc/a.qvf"));
-        assert_eq!(both.0, both.1);
-        assert_eq!(begin.elapsed(), Duration::from_secs(2));
+        let started_at = Instant::now();
+        let results = tokio::join!(documents.open("a.qvf"), documents.open("/doc/a.qvf"));
+        assert_eq!(results.0, results.1);
+        assert_eq!(started_at.elapsed(), Duration::from_secs(2));
         documents.open("a.qvf").await.unwrap();
-        assert_eq!(begin.elapsed(), Duration::from_secs(2));
+        assert_eq!(started_at.elapsed(), Duration::from_secs(2));
         assert_eq!(documents.loaded_names(), ["a.qvf"]);
         assert!((documents.loaded_mb() - 70.0).abs() < 0.001);
     }

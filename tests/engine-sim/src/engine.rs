@@ -41,11 +41,11 @@ impl SharedState {
         Stats::from_shared(self)
     }
 
-    /// Runs `work` until it is done or the engine is cut off.
-    pub(crate) async fn run_until_cut(&self, work: impl Future<Output = ()>) {
+    /// Runs `task` until it is done or the engine is cut off.
+    pub(crate) async fn run_until_cut(&self, task: impl Future<Output = ()>) {
         let mut cut = self.cut.subscribe();
         tokio::select! {
-            () = work => {}
+            () = task => {}
             _ = cut.wait_for(|cut| *cut) => {}
         }
     }
@@ -80,12 +80,12 @@ pub async fn start(options: Options) -> io::Result<Engine> {
         cut: watch::Sender::new(false),
         options,
     });
-    let (alive, running) = mpsc::channel(1);
-    let work = accept::accept(api, api_listener, Arc::clone(&shared), alive.clone());
-    spawn(&shared, &alive, work);
-    let work = admin::serve(metrics_listener, Arc::clone(&shared));
-    spawn(&shared, &alive, work);
-    spawn(&shared, &alive, die_on_fault(Arc::clone(&shared)));
+    let (alive_guard, running) = mpsc::channel(1);
+    let task = accept::accept(api, api_listener, Arc::clone(&shared), alive_guard.clone());
+    spawn(&shared, &alive_guard, task);
+    let task = admin::serve(metrics_listener, Arc::clone(&shared));
+    spawn(&shared, &alive_guard, task);
+    spawn(&shared, &alive_guard, die_on_fault(Arc::clone(&shared)));
     Ok(Engine {
         shared,
         api,
@@ -96,13 +96,13 @@ pub async fn start(options: Options) -> io::Result<Engine> {
 
 fn spawn(
     shared: &Arc<SharedState>,
-    alive: &mpsc::Sender<()>,
-    work: impl Future<Output = ()> + Send + 'static,
+    alive_guard: &mpsc::Sender<()>,
+    task: impl Future<Output = ()> + Send + 'static,
 ) {
-    let (shared, alive) = (Arc::clone(shared), alive.clone());
+    let (shared, alive_guard) = (Arc::clone(shared), alive_guard.clone());
     tokio::spawn(async move {
-        shared.run_until_cut(work).await;
-        drop(alive);
+        shared.run_until_cut(task).await;
+        drop(alive_guard);
     });
 }
 

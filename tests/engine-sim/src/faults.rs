@@ -70,8 +70,8 @@ pub enum WrongJson {
 pub struct FaultError(String);
 
 impl fmt::Display for FaultError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
     }
 }
 
@@ -107,12 +107,12 @@ impl FaultSwitch {
     /// # Errors
     /// When a field is unknown or a value has the wrong type. Then nothing changes.
     pub fn merge(&self, change: Map<String, Value>) -> Result<Faults, FaultError> {
-        let wrong = |error: serde_json::Error| FaultError(error.to_string());
-        let mut all = serde_json::to_value(self.get()).map_err(wrong)?;
+        let fault_error = |error: serde_json::Error| FaultError(error.to_string());
+        let mut all = serde_json::to_value(self.get()).map_err(fault_error)?;
         if let Some(all) = all.as_object_mut() {
             all.extend(change);
         }
-        let faults: Faults = serde_json::from_value(all).map_err(wrong)?;
+        let faults: Faults = serde_json::from_value(all).map_err(fault_error)?;
         self.set(|now| now.clone_from(&faults));
         Ok(faults)
     }
@@ -129,8 +129,8 @@ impl FaultSwitch {
         let _ = faults.wait_for(|now| !fault(now)).await;
     }
 
-    pub(crate) fn read<T>(&self, what: impl FnOnce(&Faults) -> T) -> T {
-        what(&self.0.borrow())
+    pub(crate) fn read<T>(&self, select: impl FnOnce(&Faults) -> T) -> T {
+        select(&self.0.borrow())
     }
 }
 

@@ -25,9 +25,9 @@ impl Head {
     ) -> Option<Self> {
         loop {
             if let Some(end) = end_of_head(buffer) {
-                let rest = buffer.split_off(end);
+                let early_bytes = buffer.split_off(end);
                 let head = Self::parse(buffer);
-                *buffer = rest;
+                *buffer = early_bytes;
                 return head;
             }
             if buffer.len() > MAX_BYTES {
@@ -81,8 +81,8 @@ impl Head {
 }
 
 fn end_of_head(buffer: &[u8]) -> Option<usize> {
-    let found = buffer.windows(4).position(|four| four == b"\r\n\r\n")?;
-    Some(found + 4)
+    let position = buffer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    Some(position + 4)
 }
 
 #[cfg(test)]
@@ -98,10 +98,10 @@ mod tests {
 
     #[tokio::test]
     async fn every_header_and_the_early_bytes_are_kept() {
-        let mut rest = Vec::new();
-        let sent = format!("{UPGRADE}early frame");
-        let head = read(sent.as_bytes(), &mut rest).await.unwrap();
-        assert_eq!(rest, b"early frame");
+        let mut early_bytes = Vec::new();
+        let request = format!("{UPGRADE}early frame");
+        let head = read(request.as_bytes(), &mut early_bytes).await.unwrap();
+        assert_eq!(early_bytes, b"early frame");
         assert_eq!(head.path_only(), "/app/a");
         assert_eq!(head.websocket_key(), Some("k"));
         let cookies = head
@@ -114,8 +114,11 @@ mod tests {
     #[tokio::test]
     async fn two_requests_may_arrive_together() {
         let mut buffer = Vec::new();
-        let sent = "GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n";
-        assert_eq!(read(sent.as_bytes(), &mut buffer).await.unwrap().path, "/a");
+        let request = "GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n";
+        assert_eq!(
+            read(request.as_bytes(), &mut buffer).await.unwrap().path,
+            "/a"
+        );
         assert_eq!(read(b"", &mut buffer).await.unwrap().path, "/b");
         assert!(read(b"", &mut buffer).await.is_none());
     }
@@ -127,7 +130,7 @@ mod tests {
                 .await
                 .is_none()
         );
-        let endless = vec![b'a'; MAX_BYTES + 2];
-        assert!(read(&endless, &mut Vec::new()).await.is_none());
+        let too_long = vec![b'a'; MAX_BYTES + 2];
+        assert!(read(&too_long, &mut Vec::new()).await.is_none());
     }
 }

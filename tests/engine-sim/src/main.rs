@@ -28,10 +28,10 @@ async fn run(options: Options) -> io::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut engine = start(options).await?;
-    let mut out = io::stdout();
+    let mut stdout = io::stdout();
     let (api, metrics) = (engine.api_addr(), engine.metrics_addr());
-    writeln!(out, "listening api={api} metrics={metrics}")?;
-    out.flush()?;
+    writeln!(stdout, "listening api={api} metrics={metrics}")?;
+    stdout.flush()?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

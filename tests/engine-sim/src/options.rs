@@ -69,10 +69,10 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let free_port = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
-            api: free,
-            metrics: free,
+            api: free_port,
+            metrics: free_port,
             name: "engine-0".to_owned(),
             jwt_secret: None,
             documents: Vec::new(),

@@ -76,10 +76,10 @@ pub(crate) async fn answer_frame(
     let Ok(request) = serde_json::from_value::<Request>(value) else {
         return Some(RpcError::new(-32_600, "", "Invalid Request").body(&Value::Null));
     };
-    let begin = Instant::now();
+    let started_at = Instant::now();
     shared.requests.begin();
     let outcome = dispatch(&request, attachment, shared).await;
-    shared.requests.end(begin.elapsed());
+    shared.requests.end(started_at.elapsed());
     let id = request.id?;
     Some(match outcome {
         Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string(),
@@ -131,10 +131,10 @@ async fn open_doc(
         return Err(RpcError::new(-32_602, "qDocName", "Invalid params"));
     };
     sleep_unless_zero(shared.faults.read(|faults| faults.slow_open_ms)).await;
-    let Some(known) = shared.documents.open(name).await else {
+    let Some(document) = shared.documents.open(name).await else {
         return Err(RpcError::new(NOT_FOUND, name, "App not found"));
     };
-    let app = open_app(attachment, OpenApp::Document(known))?;
+    let app = open_app(attachment, OpenApp::Document(document))?;
     Ok(json!({"qReturn": doc(&app)}))
 }
 

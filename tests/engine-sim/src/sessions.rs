@@ -46,13 +46,15 @@ impl Sessions {
     /// The session's error state: [`OTHER_USER`] or [`LIMIT_EXCEEDED`].
     pub(crate) fn attach(
         self: &Arc<Self>,
-        wish: AttachRequest,
+        request: AttachRequest,
     ) -> Result<Attachment, &'static str> {
-        let ttl = wish.ttl.map(|ttl| ttl.min(self.max_ttl));
-        let created = self.lock().attach(&wish.key, &wish.user, ttl, wish.limit)?;
+        let ttl = request.ttl.map(|ttl| ttl.min(self.max_ttl));
+        let created = self
+            .lock()
+            .attach(&request.key, &request.user, ttl, request.limit)?;
         Ok(Attachment {
             sessions: Arc::clone(self),
-            key: wish.key,
+            key: request.key,
             created,
         })
     }

@@ -34,8 +34,13 @@ type Socket = WebSocketStream<TcpStream>;
 /// How long a refused client may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves an upgrade request and its socket. `early`: bytes that came right after the request.
-pub(crate) async fn serve(mut stream: TcpStream, head: Head, early: Vec<u8>, shared: &SharedState) {
+/// Serves an upgrade request and its socket. `early_bytes`: bytes that came right after the request.
+pub(crate) async fn serve(
+    mut stream: TcpStream,
+    head: Head,
+    early_bytes: Vec<u8>,
+    shared: &SharedState,
+) {
     shared
         .faults
         .wait_while(|faults| faults.stall_websocket)
@@ -49,14 +54,14 @@ pub(crate) async fn serve(mut stream: TcpStream, head: Head, early: Vec<u8>, sha
         return;
     };
     let accept = derive_accept_key(key.as_bytes());
-    let attached = attach(shared, &head, target, &faults);
-    let state = match &attached {
+    let attachment = attach(shared, &head, target, &faults);
+    let state = match &attachment {
         Ok(attachment) if attachment.created => "SESSION_CREATED",
         Ok(_) => "SESSION_ATTACHED",
         Err(state) => state,
     };
     shared.upgrades.push(head, state);
-    let Ok(mut socket) = accept_socket(stream, &accept, early).await else {
+    let Ok(mut socket) = accept_socket(stream, &accept, early_bytes).await else {
         return;
     };
     let hello = if faults.wrong_frames {
@@ -67,7 +72,7 @@ pub(crate) async fn serve(mut stream: TcpStream, head: Head, early: Vec<u8>, sha
     if socket.send(Message::text(hello)).await.is_err() {
         return;
     }
-    match attached {
+    match attachment {
         // The socket has ended. The way in which it ended does not matter.
         Ok(attachment) => drop(serve_frames(&mut socket, &attachment, shared).await),
         Err(_) => close_refused(socket).await,
@@ -82,17 +87,17 @@ struct Target {
 
 impl Target {
     fn parse(path: &str) -> Option<Self> {
-        let rest = path.strip_prefix("/app")?;
-        if !rest.is_empty() && !rest.starts_with('/') {
+        let after_app = path.strip_prefix("/app")?;
+        if !after_app.is_empty() && !after_app.starts_with('/') {
             return None;
         }
-        let rest = rest.trim_matches('/');
-        let (id, ttl) = match rest.rsplit_once("ttl/") {
+        let after_app = after_app.trim_matches('/');
+        let (id, ttl) = match after_app.rsplit_once("ttl/") {
             Some((id, ttl)) if id.is_empty() || id.ends_with('/') => match ttl.parse() {
                 Ok(ttl) => (id.trim_end_matches('/'), Some(ttl)),
-                Err(_) => (rest, None),
+                Err(_) => (after_app, None),
             },
-            _ => (rest, None),
+            _ => (after_app, None),
         };
         let id = id.to_owned();
         Some(Self { id, ttl })
@@ -128,7 +133,11 @@ fn attach(
     })
 }
 
-async fn accept_socket(mut stream: TcpStream, key: &str, early: Vec<u8>) -> io::Result<Socket> {
+async fn accept_socket(
+    mut stream: TcpStream,
+    key: &str,
+    early_bytes: Vec<u8>,
+) -> io::Result<Socket> {
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-accept: {key}\r\n\r\n"
@@ -139,7 +148,7 @@ async fn accept_socket(mut stream: TcpStream, key: &str, early: Vec<u8>) -> io::
         .write_buffer_size(0)
         .max_message_size(None)
         .max_frame_size(None);
-    Ok(WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await)
+    Ok(WebSocketStream::from_partially_read(stream, early_bytes, Role::Server, Some(config)).await)
 }
 
 /// Answers frames until the socket ends. Pings and closes are answered by the library.
@@ -183,8 +192,8 @@ async fn wait_for_chatter(every_ms: u64) {
 /// Closes a refused socket. The close handshake keeps a reset from losing its first and only message.
 async fn close_refused(mut socket: Socket) {
     if socket.close(None).await.is_ok() {
-        let gone = async { while let Some(Ok(_)) = socket.next().await {} };
-        let _ = timeout(CLOSE_TIMEOUT, gone).await;
+        let drained = async { while let Some(Ok(_)) = socket.next().await {} };
+        let _ = timeout(CLOSE_TIMEOUT, drained).await;
     }
 }
 
@@ -205,18 +214,18 @@ mod tests {
 
     #[test]
     fn a_path_names_a_session_and_optionally_its_ttl() {
-        let named = |id: &str, ttl| Some((id.to_owned(), ttl));
-        assert_eq!(parse("/app/engineData"), named("engineData", None));
+        let expected = |id: &str, ttl| Some((id.to_owned(), ttl));
+        assert_eq!(parse("/app/engineData"), expected("engineData", None));
         assert_eq!(
             parse("/app/engineData/ttl/60"),
-            named("engineData", Some(60))
+            expected("engineData", Some(60))
         );
-        assert_eq!(parse("/app/a/b/ttl/0"), named("a/b", Some(0)));
-        assert_eq!(parse("/app/battl/60"), named("battl/60", None));
-        assert_eq!(parse("/app/a/ttl/soon"), named("a/ttl/soon", None));
-        assert_eq!(parse("/app/ttl/5"), named("", Some(5)));
-        assert_eq!(parse("/app"), named("", None));
-        assert_eq!(parse("/app/"), named("", None));
+        assert_eq!(parse("/app/a/b/ttl/0"), expected("a/b", Some(0)));
+        assert_eq!(parse("/app/battl/60"), expected("battl/60", None));
+        assert_eq!(parse("/app/a/ttl/soon"), expected("a/ttl/soon", None));
+        assert_eq!(parse("/app/ttl/5"), expected("", Some(5)));
+        assert_eq!(parse("/app"), expected("", None));
+        assert_eq!(parse("/app/"), expected("", None));
     }
 
     #[test]

@@ -63,8 +63,8 @@ impl RequestCounter {
         self.active.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn end(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    pub(crate) fn end(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.micros.fetch_add(micros, Relaxed);
         self.total.fetch_add(1, Relaxed);
         self.active.fetch_sub(1, Relaxed);

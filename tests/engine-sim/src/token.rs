@@ -78,13 +78,13 @@ mod tests {
     #[test]
     fn each_fault_has_its_error_state() {
         let now = unix_now();
-        let good = json!({"sub": "ann", "exp": now + 60});
-        let old = json!({"sub": "ann", "exp": now - 60});
-        let early = json!({"sub": "ann", "exp": now + 600, "nbf": now + 60});
-        assert_eq!(check(&bearer("other", &good)), Err(INVALID));
+        let valid = json!({"sub": "ann", "exp": now + 60});
+        let expired = json!({"sub": "ann", "exp": now - 60});
+        let not_yet_valid = json!({"sub": "ann", "exp": now + 600, "nbf": now + 60});
+        assert_eq!(check(&bearer("other", &valid)), Err(INVALID));
         assert_eq!(check("Basic YTpi"), Err(INVALID));
-        assert_eq!(check(&bearer("s", &old)), Err(EXPIRED));
-        assert_eq!(check(&bearer("s", &early)), Err(NOT_YET));
+        assert_eq!(check(&bearer("s", &expired)), Err(EXPIRED));
+        assert_eq!(check(&bearer("s", &not_yet_valid)), Err(NOT_YET));
         assert_eq!(check(&bearer("s", &json!({"sub": "ann"}))), Err(INVALID));
         assert_eq!(TokenVerifier::new(Some("s")).verify(None), Err(MISSING));
     }

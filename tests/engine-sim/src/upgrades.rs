@@ -43,20 +43,17 @@ pub(crate) struct UpgradeLog {
 }
 
 impl UpgradeLog {
-    pub(crate) fn new(keep: usize) -> Self {
-        let kept = Mutex::default();
-        Self {
-            capacity: keep,
-            entries: kept,
-        }
+    pub(crate) fn new(capacity: usize) -> Self {
+        let entries = Mutex::default();
+        Self { capacity, entries }
     }
 
     pub(crate) fn push(&self, head: Head, outcome: &'static str) {
-        let mut kept = self.lock();
-        kept.0 += 1;
-        kept.1.push_back((head, outcome));
-        if kept.1.len() > self.capacity {
-            kept.1.pop_front();
+        let mut entries = self.lock();
+        entries.0 += 1;
+        entries.1.push_back((head, outcome));
+        if entries.1.len() > self.capacity {
+            entries.1.pop_front();
         }
     }
 
@@ -65,15 +62,15 @@ impl UpgradeLog {
     }
 
     pub(crate) fn latest(&self) -> Upgrades {
-        let kept = self.lock();
+        let entries = self.lock();
         let upgrade = |(head, outcome): &(Head, &'static str)| Upgrade {
             path: head.path.clone(),
             headers: head.headers.clone(),
             outcome: (*outcome).to_owned(),
         };
         Upgrades {
-            total: kept.0,
-            latest: kept.1.iter().map(upgrade).collect(),
+            total: entries.0,
+            latest: entries.1.iter().map(upgrade).collect(),
         }
     }
 

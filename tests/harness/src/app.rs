@@ -33,14 +33,14 @@ impl App {
     /// # Errors
     /// When the port is taken.
     pub async fn start(port: u16) -> Result<Self> {
-        let seen = RequestCounts::default();
-        let counter = Arc::clone(&seen);
+        let counts = RequestCounts::default();
+        let counter = Arc::clone(&counts);
         let count = move |request: axum::extract::Request, next: axum::middleware::Next| {
             let line = format!("{} {}", request.method(), request.uri());
-            let mut seen = counter.lock().unwrap_or_else(PoisonError::into_inner);
-            let times = seen.entry(line).or_default();
-            *times = times.saturating_add(1);
-            drop(seen);
+            let mut counts = counter.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.entry(line).or_default();
+            *count = count.saturating_add(1);
+            drop(counts);
             next.run(request)
         };
         let router = Router::new()
@@ -56,7 +56,7 @@ impl App {
             })
             .layer(axum::middleware::from_fn(count))
             .route("/seen", get(request_counts))
-            .with_state(Arc::clone(&seen));
+            .with_state(Arc::clone(&counts));
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let addr = listener.local_addr()?;
         let task = tokio::spawn(async move {
@@ -64,7 +64,7 @@ impl App {
         });
         Ok(Self {
             addr,
-            request_counts: seen,
+            request_counts: counts,
             task,
         })
     }
@@ -72,11 +72,11 @@ impl App {
     /// Number of requests that reached it.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        let seen = self
+        let counts = self
             .request_counts
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        seen.values().sum()
+        counts.values().sum()
     }
 }
 
@@ -109,8 +109,13 @@ fn headers_response(headers: &HeaderMap) -> Response {
 }
 
 /// `GET /seen`, for tests in other processes. Envoy has no route to it.
-async fn request_counts(State(seen): State<RequestCounts>) -> Json<BTreeMap<String, u64>> {
-    Json(seen.lock().unwrap_or_else(PoisonError::into_inner).clone())
+async fn request_counts(State(counts): State<RequestCounts>) -> Json<BTreeMap<String, u64>> {
+    Json(
+        counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone(),
+    )
 }
 
 async fn echo(method: Method, body: String) -> Json<serde_json::Value> {

@@ -129,24 +129,24 @@ impl Call {
     ///
     /// # Errors
     /// When no response arrives.
-    pub async fn send(self, to: SocketAddr) -> Result<Reply> {
-        let what = format!("{} {}", self.method, self.path);
-        let exchange = timeout(LIMIT, self.exchange(to)).await;
+    pub async fn send(self, address: SocketAddr) -> Result<Reply> {
+        let request = format!("{} {}", self.method, self.path);
+        let exchange = timeout(LIMIT, self.exchange(address)).await;
         exchange
-            .map_err(|_| format!("{what}: no response in {LIMIT:?}"))?
-            .map_err(|e| format!("{what}: {e}").into())
+            .map_err(|_| format!("{request}: no response in {LIMIT:?}"))?
+            .map_err(|e| format!("{request}: {e}").into())
     }
 
-    async fn exchange(self, to: SocketAddr) -> Result<Reply> {
+    async fn exchange(self, address: SocketAddr) -> Result<Reply> {
         let stream = match self.from {
-            None => TcpStream::connect(to).await?,
-            Some(from) => {
+            None => TcpStream::connect(address).await?,
+            Some(source_address) => {
                 let socket = TcpSocket::new_v4()?;
-                socket.bind((from, 0).into())?;
-                socket.connect(to).await?
+                socket.bind((source_address, 0).into())?;
+                socket.connect(address).await?
             }
         };
-        let host = to.to_string();
+        let host = address.to_string();
         Connection::from_stream(stream, host)
             .await?
             .exchange(self)
@@ -187,8 +187,8 @@ impl Connection {
     ///
     /// # Errors
     /// When nothing listens at the address.
-    pub async fn open(to: SocketAddr) -> Result<Self> {
-        Self::from_stream(TcpStream::connect(to).await?, to.to_string()).await
+    pub async fn open(address: SocketAddr) -> Result<Self> {
+        Self::from_stream(TcpStream::connect(address).await?, address.to_string()).await
     }
 
     async fn from_stream(stream: TcpStream, host: String) -> Result<Self> {

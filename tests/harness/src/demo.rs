@@ -46,18 +46,18 @@ impl Demo {
             ("BERTH_ENGINE_METRICS_PORT", &mut ports.engine_metrics),
         ] {
             if let Some(text) = var(name) {
-                let wrong = || format!("{name}={text}: a port is a number from 1 to 65535");
+                let invalid = || format!("{name}={text}: a port is a number from 1 to 65535");
                 *port = text
                     .parse()
                     .ok()
                     .filter(|port| *port > 0)
-                    .ok_or_else(wrong)?;
+                    .ok_or_else(invalid)?;
             }
         }
         if let Some(text) = var("BERTH_ENGINES") {
-            let wrong = || format!("BERTH_ENGINES={text}: 1 to 1000 engines");
+            let invalid = || format!("BERTH_ENGINES={text}: 1 to 1000 engines");
             let count = text.parse().ok().filter(|count| (1..=1000).contains(count));
-            demo.engines = count.ok_or_else(wrong)?;
+            demo.engines = count.ok_or_else(invalid)?;
         }
         Ok(demo)
     }
@@ -67,7 +67,7 @@ impl Demo {
     /// # Errors
     /// When the filter has not been built.
     pub fn uses_repository_config(&self) -> Result<bool> {
-        let here = paths::repository_root().join("target/wasm/berth_filter.wasm");
+        let wasm_path = paths::repository_root().join("target/wasm/berth_filter.wasm");
         let Ports {
             http,
             admin,
@@ -75,8 +75,9 @@ impl Demo {
             app,
             ..
         } = self.ports;
-        let same = (http, admin, service, app) == (HTTP_PORT, ADMIN_PORT, SERVICE_PORT, APP_PORT);
-        Ok(same && paths::filter_module()? == here)
+        let has_default_ports =
+            (http, admin, service, app) == (HTTP_PORT, ADMIN_PORT, SERVICE_PORT, APP_PORT);
+        Ok(has_default_ports && paths::filter_module()? == wasm_path)
     }
 
     /// Checks that every port is free.
@@ -84,17 +85,17 @@ impl Demo {
     /// # Errors
     /// Names the port that is taken, its user, and the variable that moves it.
     pub fn check_ports(&self) -> Result<()> {
-        let mut wanted: HashMap<u16, String> = HashMap::new();
-        for (port, what, variable) in self.required_ports()? {
-            if let Some(other) = wanted.insert(port, what.clone()) {
+        let mut port_owners: HashMap<u16, String> = HashMap::new();
+        for (port, owner, variable) in self.required_ports()? {
+            if let Some(other) = port_owners.insert(port, owner.clone()) {
                 return Err(format!(
-                    "port {port} is used twice, for {other} and for {what}: set {variable}"
+                    "port {port} is used twice, for {other} and for {owner}: set {variable}"
                 )
                 .into());
             }
             if let Err(error) = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))) {
                 return Err(format!(
-                    "port {port}, for {what}, is not free ({error}): set {variable} to another"
+                    "port {port}, for {owner}, is not free ({error}): set {variable} to another"
                 )
                 .into());
             }
@@ -122,7 +123,7 @@ impl Demo {
                 "BERTH_APP_PORT",
             ),
         ];
-        for (first, what, variable) in [
+        for (first, owner, variable) in [
             (ports.engine, "engine", "BERTH_ENGINE_PORT"),
             (
                 ports.engine_metrics,
@@ -132,9 +133,9 @@ impl Demo {
         ] {
             for index in 0..self.engines {
                 let port = first.checked_add(u16::try_from(index)?);
-                let port =
-                    port.ok_or_else(|| format!("no port left for {what} {index}: set {variable}"))?;
-                all.push((port, format!("{what} {index}"), variable));
+                let port = port
+                    .ok_or_else(|| format!("no port left for {owner} {index}: set {variable}"))?;
+                all.push((port, format!("{owner} {index}"), variable));
             }
         }
         Ok(all)
@@ -196,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_taken_port_names_its_variable() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port().to_string();
+        let occupied = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = occupied.local_addr().unwrap().port().to_string();
         let error = demo_from_vars(&[("BERTH_HTTP_PORT", &port)])
             .unwrap()
             .check_ports()

@@ -161,14 +161,14 @@ impl Engine {
 /// # Errors
 /// When the line does not name it.
 pub fn parse_listening_address(line: &str, name: &str) -> Result<SocketAddr> {
-    let words = line
+    let fields = line
         .split_whitespace()
-        .filter_map(|word| word.split_once('='));
-    let found = words
+        .filter_map(|field| field.split_once('='));
+    let address = fields
         .into_iter()
         .find(|(key, _)| *key == name)
         .map(|(_, addr)| addr);
-    Ok(found
+    Ok(address
         .ok_or_else(|| format!("no {name}= in `{line}`"))?
         .parse()?)
 }

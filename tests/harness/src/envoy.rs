@@ -44,9 +44,9 @@ pub fn push_filter_config(dir: &Path, version: &str, patch: &Value) -> Result<()
         settings.ok_or("the file has no plugin configuration")?,
         patch,
     );
-    let new = dir.join("filter.json.new");
-    render::write(&new, &resource)?;
-    Ok(fs::rename(&new, &file)?)
+    let new_path = dir.join("filter.json.new");
+    render::write(&new_path, &resource)?;
+    Ok(fs::rename(&new_path, &file)?)
 }
 
 /// A running Envoy.
@@ -198,8 +198,8 @@ pub fn use_http2(config: &mut Value, cluster: &str) -> Result<()> {
 pub fn find_cluster<'a>(config: &'a mut Value, name: &str) -> Result<&'a mut Value> {
     let clusters = config.pointer_mut("/static_resources/clusters");
     let mut clusters = clusters.and_then(Value::as_array_mut).into_iter().flatten();
-    let found = clusters.find(|cluster| cluster["name"] == name);
-    found.ok_or_else(|| format!("no cluster {name}").into())
+    let cluster_config = clusters.find(|cluster| cluster["name"] == name);
+    cluster_config.ok_or_else(|| format!("no cluster {name}").into())
 }
 
 /// `config.yaml` of a folder with the filter of its `filter.yaml` in place of the discovery. So `envoy --mode validate`
@@ -280,11 +280,11 @@ impl Envoy {
     /// When the admin interface does not respond.
     pub async fn stat(&self, name: &str) -> Result<Option<u64>> {
         let text = Call::get("/stats").send(self.admin).await?.text();
-        let found = text
+        let line = text
             .lines()
             .filter_map(|line| line.split_once(": "))
             .find(|(key, _)| *key == name);
-        Ok(found.and_then(|(_, value)| value.parse().ok()))
+        Ok(line.and_then(|(_, value)| value.parse().ok()))
     }
 
     /// Address of the listener with that name.
@@ -298,8 +298,8 @@ impl Envoy {
         let address = listeners
             .into_iter()
             .flatten()
-            .find(|one| one["name"] == name)
-            .and_then(|one| one.get("local_address"));
+            .find(|listener| listener["name"] == name)
+            .and_then(|listener| listener.get("local_address"));
         loopback_address(address.ok_or_else(|| format!("no listener {name} in {all}"))?)
     }
 
@@ -313,12 +313,12 @@ async fn await_ready(process: &mut Process, admin_path: &Path) -> Result<(Socket
     let mut admin = None;
     let process = std::cell::RefCell::new(process);
     let live = || {
-        let ended = process.borrow_mut().exit_status();
+        let exit_status = process.borrow_mut().exit_status();
         if let Ok(text) = fs::read_to_string(admin_path) {
             admin = text.parse::<SocketAddr>().ok();
         }
         async move {
-            if let Some(status) = ended {
+            if let Some(status) = exit_status {
                 return Some(Err(format!("Envoy ended: {status}")));
             }
             let reply = Call::get("/ready").send(admin?).await.ok()?;

@@ -157,8 +157,8 @@ impl FakeService {
     /// # Errors
     /// When they do not arrive.
     pub async fn wait_for_requests(&self, count: usize) -> Result<()> {
-        let enough = || async { (self.requests().len() >= count).then_some(()) };
-        wait::poll_until("a request to arrive", Duration::from_secs(10), enough).await
+        let has_enough = || async { (self.requests().len() >= count).then_some(()) };
+        wait::poll_until("a request to arrive", Duration::from_secs(10), has_enough).await
     }
 }
 
@@ -179,7 +179,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
         let (status, body) = shared.event_log.handle(path, &body).await;
         return build_response(FakeResponse::json(status, &body));
     }
-    let asked = ReceivedRequest {
+    let received = ReceivedRequest {
         path: path.to_owned(),
         headers: head.headers,
         body,
@@ -188,7 +188,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
         .requests
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .push(asked);
+        .push(received);
     let answer = shared
         .response
         .lock()

@@ -21,11 +21,11 @@ const TERMINATION_TIMEOUT: Duration = Duration::from_secs(3);
 #[tokio::main]
 async fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
-    let done = match args.as_slice() {
+    let result = match args.as_slice() {
         [option, folder] if option == "--render-inline" => print_inline_config(Path::new(folder)),
         _ => run().await,
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("berth-run: {error}");
@@ -40,7 +40,7 @@ async fn run() -> Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let demo = Demo::from_vars(|name| env::var(name).ok())?;
     demo.check_ports()?;
-    let mut told_to_end = Box::pin(async move {
+    let mut shutdown_signal = Box::pin(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
@@ -49,12 +49,12 @@ async fn run() -> Result<()> {
     });
     let mut stack = tokio::select! {
         stack = start(&demo) => stack?,
-        () = &mut told_to_end => return Ok(()),
+        () = &mut shutdown_signal => return Ok(()),
     };
     print_line(&format!("ready: http://127.0.0.1:{}", demo.ports.http))?;
     print_line(&demo.usage_hints())?;
     tokio::select! {
-        () = &mut told_to_end => {}
+        () = &mut shutdown_signal => {}
         failed = supervise(&mut stack) => return failed,
     }
     print_line("ending")?;
@@ -65,13 +65,13 @@ async fn run() -> Result<()> {
 /// Restarts Envoy when it exits. Returns when another process exits, or when Envoy exits at every start.
 async fn supervise(stack: &mut Stack) -> Result<()> {
     let mut restarts = RestartPolicy::default();
-    let mut ready = Some(Instant::now());
+    let mut ready_at = Some(Instant::now());
     let mut tick = interval(Duration::from_millis(200));
     loop {
         tick.tick().await;
         if let Some(status) = stack.envoy.process().exit_status() {
-            let lived = ready.map_or(Duration::ZERO, |since| since.elapsed());
-            let pause = restarts.pause_after(lived);
+            let uptime = ready_at.map_or(Duration::ZERO, |since| since.elapsed());
+            let pause = restarts.pause_after(uptime);
             let pause = pause.ok_or_else(|| process_exit_error(stack.envoy.process(), status))?;
             let log = stack.dir.join("envoy.log");
             let log = log.display();
@@ -85,7 +85,7 @@ async fn supervise(stack: &mut Stack) -> Result<()> {
                 .restart()
                 .await
                 .map_err(|error| error.to_string());
-            ready = restarted.is_ok().then(Instant::now);
+            ready_at = restarted.is_ok().then(Instant::now);
             print_line(&match restarted {
                 Ok(()) => format!("  Envoy on {}, again", stack.envoy.http),
                 Err(error) => format!("  {}", error.lines().next().unwrap_or_default()),
@@ -150,7 +150,7 @@ fn print_inline_config(folder: &Path) -> Result<()> {
 }
 
 fn print_line(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    Ok(out.flush()?)
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    Ok(stdout.flush()?)
 }

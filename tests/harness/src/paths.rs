@@ -12,8 +12,12 @@ pub fn repository_root() -> PathBuf {
     if let Some(root) = env::var_os("BERTH_ROOT") {
         return PathBuf::from(root);
     }
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_dir
+        .ancestors()
+        .nth(2)
+        .unwrap_or(crate_dir)
+        .to_path_buf()
 }
 
 /// Cargo's target folder.
@@ -81,8 +85,8 @@ pub fn envoy_command() -> Result<Vec<String>> {
     if let Ok(path) = env::var("BERTH_FUNC_E") {
         return Ok(vec![path, "run".into()]);
     }
-    let chosen = require_file(repository_root().join(".tools/envoy"), "make setup")?;
-    Ok(vec![chosen.display().to_string()])
+    let envoy_path = require_file(repository_root().join(".tools/envoy"), "make setup")?;
+    Ok(vec![envoy_path.display().to_string()])
 }
 
 fn require_file(path: PathBuf, made_by: &str) -> Result<PathBuf> {

@@ -46,15 +46,15 @@ impl Process {
     ) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let mut file = File::options().create(true).append(true).open(&log)?;
-        let mut wrapped = with_parent_death_signal(command);
-        wrapped
+        let mut wrapped_command = with_parent_death_signal(command);
+        wrapped_command
             .current_dir(paths::repository_root())
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file.try_clone()?)
             .process_group(0);
-        let mut child = spawn_on_permanent_thread(wrapped)
+        let mut child = spawn_on_permanent_thread(wrapped_command)
             .map_err(|e| format!("{name}: cannot start {command:?}: {e}"))?;
         let stdout = child.stdout.take().ok_or("a piped stdout")?;
         let (sender, lines) = mpsc::unbounded_channel();
@@ -92,7 +92,7 @@ impl Process {
     /// # Errors
     /// When it exits first or does not print such a line within `limit`; the error contains the end of its log.
     pub async fn wait_for_line(&mut self, start: &str, limit: Duration) -> Result<String> {
-        let found = timeout(limit, async {
+        let matching_line = timeout(limit, async {
             loop {
                 match self.lines.recv().await {
                     Some(line) if line.starts_with(start) => return Some(line),
@@ -101,13 +101,13 @@ impl Process {
                 }
             }
         });
-        let why = match found.await {
+        let failure = match matching_line.await {
             Ok(Some(line)) => return Ok(line),
             Ok(None) => "ended",
             Err(_) => "was silent",
         };
         Err(format!(
-            "{} {why} before it printed `{start}`\n{}",
+            "{} {failure} before it printed `{start}`\n{}",
             self.name,
             self.tail()
         )
@@ -136,8 +136,9 @@ impl Process {
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
         if let Some(pid) = self.group_leader() {
-            let told = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-            let _ = waitid(WaitId::Pid(pid), told);
+            let wait_options =
+                WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            let _ = waitid(WaitId::Pid(pid), wait_options);
         }
     }
 
@@ -154,19 +155,19 @@ impl Process {
     /// Sends SIGTERM and waits; kills it after `grace`. Returns whether it exited in time.
     pub fn terminate(&mut self, grace: Duration) -> bool {
         self.signal(Signal::TERM);
-        let obeyed = self.wait(grace).is_some();
+        let has_exited = self.wait(grace).is_some();
         self.kill();
-        obeyed
+        has_exited
     }
 
     /// Waits for its exit.
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
-        let step = Duration::from_millis(10);
-        for _ in 0..=limit.as_millis() / step.as_millis() {
+        let poll_interval = Duration::from_millis(10);
+        for _ in 0..=limit.as_millis() / poll_interval.as_millis() {
             if let Some(status) = self.exit_status() {
                 return Some(status);
             }
-            thread::sleep(step);
+            thread::sleep(poll_interval);
         }
         None
     }
@@ -205,22 +206,22 @@ impl Drop for Process {
 /// Wraps the command in `setpriv` (util-linux), which asks the kernel to kill the child when its parent dies.
 fn with_parent_death_signal(command: &[String]) -> Command {
     static SETPRIV: OnceLock<bool> = OnceLock::new();
-    let wrap = *SETPRIV.get_or_init(|| {
+    let has_setpriv = *SETPRIV.get_or_init(|| {
         let mut probe = Command::new("setpriv");
         probe
             .args(["--pdeathsig", "KILL", "true"])
             .stderr(Stdio::null());
         probe.status().is_ok_and(|status| status.success())
     });
-    let mut wrapped: Vec<&str> = if wrap {
+    let mut arguments: Vec<&str> = if has_setpriv {
         vec!["setpriv", "--pdeathsig", "KILL"]
     } else {
         vec![]
     };
-    wrapped.extend(command.iter().map(String::as_str));
-    let mut words = wrapped.into_iter();
-    let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words);
+    arguments.extend(command.iter().map(String::as_str));
+    let mut parts = arguments.into_iter();
+    let mut command = Command::new(parts.next().unwrap_or_default());
+    command.args(parts);
     command
 }
 
@@ -266,8 +267,8 @@ mod tests {
         let pid = line.trim_start_matches("child ").to_owned();
         assert!(is_alive(&pid));
         drop(parent);
-        let gone = || async { (!is_alive(&pid)).then_some(()) };
-        crate::wait::poll_until("grandchild gone", Duration::from_secs(5), gone)
+        let is_gone = || async { (!is_alive(&pid)).then_some(()) };
+        crate::wait::poll_until("grandchild gone", Duration::from_secs(5), is_gone)
             .await
             .unwrap();
     }
@@ -275,26 +276,30 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_ends_early_is_reported_with_its_log() {
         let dir = tempfile::tempdir().unwrap();
-        let mut lost =
+        let mut short_lived =
             Process::spawn("lost", &shell_command("echo why >&2; exit 3"), dir.path()).unwrap();
-        let error = lost
+        let error = short_lived
             .wait_for_line("listening", Duration::from_secs(10))
             .await
             .unwrap_err();
         assert!(error.to_string().contains("lost ended before"), "{error}");
         assert!(error.to_string().contains("why"), "{error}");
-        assert_eq!(lost.wait(Duration::from_secs(5)).unwrap().code(), Some(3));
+        assert_eq!(
+            short_lived.wait(Duration::from_secs(5)).unwrap().code(),
+            Some(3)
+        );
     }
 
     #[tokio::test]
     async fn a_process_that_ignores_sigterm_is_killed() {
         let dir = tempfile::tempdir().unwrap();
         let script = "trap '' TERM; echo up; while :; do sleep 0.05; done";
-        let mut deaf = Process::spawn("deaf", &shell_command(script), dir.path()).unwrap();
-        deaf.wait_for_line("up", Duration::from_secs(10))
+        let mut stubborn = Process::spawn("deaf", &shell_command(script), dir.path()).unwrap();
+        stubborn
+            .wait_for_line("up", Duration::from_secs(10))
             .await
             .unwrap();
-        assert!(!deaf.terminate(Duration::from_millis(200)));
-        assert!(deaf.exit_status().is_some());
+        assert!(!stubborn.terminate(Duration::from_millis(200)));
+        assert!(stubborn.exit_status().is_some());
     }
 }

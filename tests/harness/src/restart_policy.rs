@@ -18,8 +18,8 @@ pub struct RestartPolicy {
 
 impl RestartPolicy {
     /// The pause before the restart of a process that ran for this time; `None` when it is not restarted.
-    pub fn pause_after(&mut self, lived: Duration) -> Option<Duration> {
-        if lived >= STABLE_AFTER {
+    pub fn pause_after(&mut self, uptime: Duration) -> Option<Duration> {
+        if uptime >= STABLE_AFTER {
             self.early_exits = 0;
             return Some(FIRST_PAUSE);
         }
@@ -35,8 +35,8 @@ mod tests {
     #[test]
     fn consecutive_early_exits_end_the_restarts() {
         let mut restarts = RestartPolicy::default();
-        let early = Duration::from_secs(1);
-        let pauses = [(); 3].map(|()| restarts.pause_after(early));
+        let short_uptime = Duration::from_secs(1);
+        let pauses = [(); 3].map(|()| restarts.pause_after(short_uptime));
         assert_eq!(pauses, [Some(FIRST_PAUSE * 2), Some(FIRST_PAUSE * 4), None]);
     }
 

@@ -110,15 +110,15 @@ impl Service {
     ///
     /// # Errors
     /// When the command fails; the error contains its output.
-    pub fn run_command(&self, words: &[&str]) -> Result<String> {
+    pub fn run_command(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(paths::binary("berth")?);
-        command.args(words).arg("--config").arg(&self.config);
+        command.args(arguments).arg("--config").arg(&self.config);
         let output = command.output()?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(format!("berth {}: {said}", words.join(" ")).into())
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        Err(format!("berth {}: {stderr}", arguments.join(" ")).into())
     }
 
     /// Adds an account on the command line, as an operator would.

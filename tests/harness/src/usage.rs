@@ -56,8 +56,8 @@ impl Stat {
     /// Fields are counted after the second one, a name in parentheses, because the name can contain any character.
     fn parse(text: &str) -> Option<Self> {
         let pid = text.split(' ').next()?.parse().ok()?;
-        let (_, rest) = text.rsplit_once(") ")?;
-        let fields: Vec<&str> = rest.split(' ').collect();
+        let (_, fields) = text.rsplit_once(") ")?;
+        let fields: Vec<&str> = fields.split(' ').collect();
         let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
         Some(Self {
             pid,
@@ -92,8 +92,8 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_and_cpu_time() {
-        let own = Stat::read("self").unwrap();
-        assert!(group_rss(own.group) > 100.0);
-        assert!(group_cpu(own.group) >= own_cpu() * 0.5);
+        let own_stat = Stat::read("self").unwrap();
+        assert!(group_rss(own_stat.group) > 100.0);
+        assert!(group_cpu(own_stat.group) >= own_cpu() * 0.5);
     }
 }

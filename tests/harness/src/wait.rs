@@ -11,17 +11,21 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// After `limit`.
-pub async fn poll_until<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> Result<T>
+pub async fn poll_until<T, F>(
+    description: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = Option<T>>,
 {
     let end = Instant::now() + limit;
     loop {
-        if let Some(found) = ask().await {
-            return Ok(found);
+        if let Some(value) = condition().await {
+            return Ok(value);
         }
         if Instant::now() >= end {
-            return Err(format!("still not so after {limit:?}: {what}").into());
+            return Err(format!("still not so after {limit:?}: {description}").into());
         }
         sleep(POLL_INTERVAL).await;
     }

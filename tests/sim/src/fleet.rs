@@ -54,11 +54,11 @@ impl<'a> Fleet<'a> {
             return false;
         };
         engine.sessions += 1;
-        let known = engine.documents.get(&document);
-        let held =
-            known.is_some_and(|d| d.sessions > 0 || now_s - d.idle_since_s <= self.document_ttl_s);
+        let document_usage = engine.documents.get(&document);
+        let is_held = document_usage
+            .is_some_and(|d| d.sessions > 0 || now_s - d.idle_since_s <= self.document_ttl_s);
         engine.documents.entry(document).or_default().sessions += 1;
-        !held
+        !is_held
     }
 
     /// A session closes.
@@ -67,9 +67,9 @@ impl<'a> Fleet<'a> {
             return;
         };
         engine.sessions = engine.sessions.saturating_sub(1);
-        if let Some(using) = engine.documents.get_mut(&document) {
-            using.sessions = using.sessions.saturating_sub(1);
-            using.idle_since_s = now_s;
+        if let Some(usage) = engine.documents.get_mut(&document) {
+            usage.sessions = usage.sessions.saturating_sub(1);
+            usage.idle_since_s = now_s;
         }
     }
 
@@ -89,20 +89,20 @@ impl<'a> Fleet<'a> {
             return Load::default();
         };
         let document_ttl_s = self.document_ttl_s;
-        let held =
-            |using: &Using| using.sessions > 0 || now_s - using.idle_since_s <= document_ttl_s;
-        engine.documents.retain(|_, using| held(using));
+        let is_held =
+            |usage: &Using| usage.sessions > 0 || now_s - usage.idle_since_s <= document_ttl_s;
+        engine.documents.retain(|_, usage| is_held(usage));
         let sizes = engine.documents.keys();
         let sizes = sizes.filter_map(|d| self.workload.sizes_mb.get(*d as usize));
         let sessions_mb = SESSION_MB * f64::from(engine.sessions);
-        let committed = IDLE_MB + sizes.sum::<f64>() + sessions_mb;
+        let committed_mb = IDLE_MB + sizes.sum::<f64>() + sessions_mb;
         let noise = 0.9 + 0.2 * self.random.unit();
         let cpu = f64::from(engine.sessions) * self.cpu_per_session * noise;
         Load {
             sessions: Some(engine.sessions),
             memory: Some(Memory {
-                committed,
-                free: (MEMORY_MB - committed).max(0.0),
+                committed: committed_mb,
+                free: (MEMORY_MB - committed_mb).max(0.0),
             }),
             cpu: Some(cpu.min(1.0)),
             saturated: false,

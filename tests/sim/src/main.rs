@@ -32,7 +32,7 @@ struct Options {
 
 fn main() -> io::Result<()> {
     let options = Options::parse();
-    let mut out = io::stdout();
+    let mut stdout = io::stdout();
     let mut policies = Policy::all();
     if let Some(document) = options.document_weight {
         for policy in &mut policies {
@@ -54,9 +54,9 @@ fn main() -> io::Result<()> {
         outcomes = run::run(&scenarios, &policies, |scenario, outcome| {
             eprintln!("{}", report::row(scenario, outcome));
         });
-        writeln!(out, "{}", report::header())?;
+        writeln!(stdout, "{}", report::header())?;
         for (scenario, outcome) in &outcomes {
-            writeln!(out, "{}", report::row(scenario, outcome))?;
+            writeln!(stdout, "{}", report::row(scenario, outcome))?;
         }
     }
     let mut speeds = Vec::new();
@@ -72,7 +72,7 @@ fn main() -> io::Result<()> {
                 }
             }
         }
-        write!(out, "{}", report::speed_table(&speeds))?;
+        write!(stdout, "{}", report::speed_table(&speeds))?;
     }
     let weights = Weights {
         document: options
@@ -82,8 +82,8 @@ fn main() -> io::Result<()> {
     };
     let default = Policy::Berth(Strategy::default(), weights);
     if let Some(bytes) = bytes_per_engine {
-        writeln!(out, "\nmemory: {bytes} bytes per engine at 10,000\n")?;
+        writeln!(stdout, "\nmemory: {bytes} bytes per engine at 10,000\n")?;
     }
     let json = report::json(default, &outcomes, &speeds, bytes_per_engine);
-    writeln!(out, "{json}")
+    writeln!(stdout, "{json}")
 }

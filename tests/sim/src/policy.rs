@@ -26,11 +26,11 @@ impl Policy {
     #[must_use]
     pub fn all() -> Vec<Self> {
         let weights = Weights::default();
-        let blind = Weights {
+        let without_metrics = Weights {
             document: 0.0,
             ..weights
         };
-        let ours = [
+        let berth_policies = [
             Strategy::RoundRobin,
             Strategy::Weighted,
             Strategy::Packed,
@@ -38,8 +38,8 @@ impl Policy {
             Strategy::LeastLoad,
         ];
         let mut all = vec![Self::NaiveLeastLoad, Self::NaiveRoundRobin];
-        all.push(Self::Berth(Strategy::LeastLoad, blind));
-        all.extend(ours.map(|strategy| Self::Berth(strategy, weights)));
+        all.push(Self::Berth(Strategy::LeastLoad, without_metrics));
+        all.extend(berth_policies.map(|strategy| Self::Berth(strategy, weights)));
         all
     }
 
@@ -103,14 +103,14 @@ impl PolicyRun {
         now: Instant,
     ) -> Option<Chosen> {
         match self {
-            Self::Berth(chooser) => {
-                let ask = SchedulingRequest {
+            Self::Berth(scheduler) => {
+                let request = SchedulingRequest {
                     document: Some(document),
                     tried: &[],
                     now,
                 };
-                let choice = chooser.select(engines, &ask).ok()?;
-                Some((choice.engine, Some(choice.reservation)))
+                let selection = scheduler.select(engines, &request).ok()?;
+                Some((selection.engine, Some(selection.reservation)))
             }
             Self::Naive {
                 least_load,
@@ -118,32 +118,37 @@ impl PolicyRun {
                 turn,
                 last,
             } => {
-                if let Some((of, taken)) = last
-                    && Arc::ptr_eq(of, engines)
+                if let Some((last_engines, last_choice)) = last
+                    && Arc::ptr_eq(last_engines, engines)
                 {
-                    return taken.clone().map(|engine| (engine, None));
+                    return last_choice.clone().map(|engine| (engine, None));
                 }
-                let probed = |engine: &Engine| engine.load.as_ref().and_then(|load| load.sessions);
-                let room = |engine: &&Arc<Engine>| probed(engine).unwrap_or(0) < *threshold;
-                let chosen = if *least_load {
+                let probed_sessions =
+                    |engine: &Engine| engine.load.as_ref().and_then(|load| load.sessions);
+                let has_capacity =
+                    |engine: &&Arc<Engine>| probed_sessions(engine).unwrap_or(0) < *threshold;
+                let selected = if *least_load {
                     let load = |engine: &Arc<Engine>| {
                         let load = engine.load.as_deref();
-                        let free = load.and_then(|l| l.memory).map_or(0.0, |m| m.free);
-                        (free, -load.and_then(|l| l.cpu).unwrap_or(0.0))
+                        let free_mb = load.and_then(|l| l.memory).map_or(0.0, |m| m.free);
+                        (free_mb, -load.and_then(|l| l.cpu).unwrap_or(0.0))
                     };
-                    let open = engines.iter().filter(room);
-                    let taken = open.max_by(|a, b| {
-                        let (a, b) = (load(a), load(b));
-                        a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
+                    let candidates = engines.iter().filter(has_capacity);
+                    let best = candidates.max_by(|a, b| {
+                        let (load_a, load_b) = (load(a), load(b));
+                        load_a
+                            .0
+                            .total_cmp(&load_b.0)
+                            .then(load_a.1.total_cmp(&load_b.1))
                     });
-                    *last = Some((Arc::clone(engines), taken.cloned()));
-                    taken
+                    *last = Some((Arc::clone(engines), best.cloned()));
+                    best
                 } else {
                     let order = engines.iter().cycle().skip(*turn % engines.len().max(1));
                     *turn += 1;
-                    order.take(engines.len()).find(room)
+                    order.take(engines.len()).find(has_capacity)
                 };
-                Some((Arc::clone(chosen?), None))
+                Some((Arc::clone(selected?), None))
             }
         }
     }

@@ -72,23 +72,24 @@ pub fn json(
 ) -> Value {
     let find = |engines: u32, policy: Policy| {
         let name = policy.name();
-        let of = outcomes
+        let row = outcomes
             .iter()
             .find(|(s, o)| s.engines == engines && o.policy == name);
-        of.map(|(_, outcome)| outcome)
+        row.map(|(_, outcome)| outcome)
     };
     let speed = |engines: u32| {
-        let of = speeds
+        let row = speeds
             .iter()
             .find(|(p, s)| *p == default && s.engines == engines);
-        of.map(|(_, speed)| speed)
+        row.map(|(_, speed)| speed)
     };
-    let ours = find(100, default);
-    let fewer = ours
-        .zip(find(100, Policy::NaiveRoundRobin))
-        .map(|(ours, before)| {
-            f64::from(before.document_loads) / f64::from(ours.document_loads.max(1))
-        });
+    let default_outcome = find(100, default);
+    let load_ratio = default_outcome.zip(find(100, Policy::NaiveRoundRobin)).map(
+        |(default_outcome, naive_outcome)| {
+            f64::from(naive_outcome.document_loads)
+                / f64::from(default_outcome.document_loads.max(1))
+        },
+    );
     let rows = outcomes.iter().map(|(scenario, outcome)| {
         json!({
             "engines": scenario.engines,
@@ -104,9 +105,9 @@ pub fn json(
     });
     json!({
         "default_strategy": default.name(),
-        "max_over_mean_100_stale10s": ours.map(|o| o.max_over_mean),
-        "max_over_mean_100_stale10s_worst": ours.map(|o| o.worst_max_over_mean),
-        "doc_loads_vs_round_robin": fewer,
+        "max_over_mean_100_stale10s": default_outcome.map(|o| o.max_over_mean),
+        "max_over_mean_100_stale10s_worst": default_outcome.map(|o| o.worst_max_over_mean),
+        "doc_loads_vs_round_robin": load_ratio,
         "decisions_per_s_100": speed(100).map(|s| s.decisions_per_s),
         "decisions_per_s_10000": speed(10_000).map(|s| s.decisions_per_s),
         "bytes_per_engine_10000": bytes_per_engine,

@@ -31,7 +31,7 @@ pub struct Outcome {
     pub p99_over_mean: f64,
     /// Sessions whose engine had to load the document.
     pub document_loads: u32,
-    /// Sessions that were refused while an engine had room.
+    /// Sessions that were refused while an engine had capacity.
     pub spurious_refusals: u32,
     /// Sessions that were placed on a full engine.
     pub overfull: u32,
@@ -93,17 +93,17 @@ pub fn run(
 
 impl<'a> Simulation<'a> {
     fn new(scenario: &'a Scenario, workload: &'a Workload) -> Self {
-        let known: Vec<_> = (0..scenario.engines).map(|n| Arc::new(engine(n))).collect();
-        let every = Duration::from_secs_f64(scenario.probe_s);
+        let engines: Vec<_> = (0..scenario.engines).map(|n| Arc::new(engine(n))).collect();
+        let probe_interval = Duration::from_secs_f64(scenario.probe_s);
         // The probes of the engines are spread over the interval.
-        let first = |n: usize| (every.mul_f64(n as f64 / known.len() as f64), n);
-        let probes = (0..known.len()).map(|n| Reverse(first(n))).collect();
+        let first = |n: usize| (probe_interval.mul_f64(n as f64 / engines.len() as f64), n);
+        let probes = (0..engines.len()).map(|n| Reverse(first(n))).collect();
         Self {
             scenario,
             start: Instant::now(),
             fleet: Fleet::new(scenario, workload),
-            snapshot: known.iter().cloned().collect(),
-            known,
+            snapshot: engines.iter().cloned().collect(),
+            known: engines,
             published_s: 0.0,
             probed: Vec::new(),
             probes,
@@ -135,34 +135,39 @@ impl<'a> Simulation<'a> {
             self.advance_to(session.at_s);
             let measured = session.at_s >= scenario.warm_up_s;
             let now = self.start + Duration::from_secs_f64(session.at_s);
-            let chosen = policy_run.choose(&self.snapshot, &name(session.document), now);
+            let selected = policy_run.choose(&self.snapshot, &name(session.document), now);
             outcome.sessions += u32::from(measured);
-            let Some((engine, reservation)) = chosen else {
-                let room = self.fleet.sessions().any(|n| n < scenario.threshold);
-                outcome.spurious_refusals += u32::from(measured && room);
+            let Some((engine, reservation)) = selected else {
+                let has_capacity = self.fleet.sessions().any(|n| n < scenario.threshold);
+                outcome.spurious_refusals += u32::from(measured && has_capacity);
                 continue;
             };
-            let place = number_of(&engine) as usize;
-            let full = self.fleet.sessions_of(place) >= scenario.threshold;
-            outcome.overfull += u32::from(measured && full);
-            let loaded = self.fleet.open(place, session.document, session.at_s);
+            let engine_index = number_of(&engine) as usize;
+            let is_full = self.fleet.sessions_of(engine_index) >= scenario.threshold;
+            outcome.overfull += u32::from(measured && is_full);
+            let loaded = self
+                .fleet
+                .open(engine_index, session.document, session.at_s);
             outcome.document_loads += u32::from(measured && loaded);
             let mut event = |after_s: f64, action| {
                 let event = Event {
                     action,
                     session: number,
-                    engine: place,
+                    engine: engine_index,
                     document: session.document,
                 };
-                let at = Duration::from_secs_f64(session.at_s + after_s);
-                self.events.push(Reverse((at, event)));
+                let time = Duration::from_secs_f64(session.at_s + after_s);
+                self.events.push(Reverse((time, event)));
             };
             event(session.lasts_s, Action::Closes);
             if let Some(reservation) = reservation {
                 reservation.placed(&stream(number), now);
                 event(REPORTED_S, Action::ReportedOpen);
-                let lasted = Duration::from_secs_f64(session.lasts_s);
-                event(session.lasts_s + REPORTED_S, Action::ReportedClosed(lasted));
+                let duration = Duration::from_secs_f64(session.lasts_s);
+                event(
+                    session.lasts_s + REPORTED_S,
+                    Action::ReportedClosed(duration),
+                );
             }
         }
         balance.into_outcome(outcome)
@@ -170,26 +175,28 @@ impl<'a> Simulation<'a> {
 
     /// Applies all events and probes until that time.
     fn advance_to(&mut self, until_s: f64) {
-        let until = Duration::from_secs_f64(until_s);
+        let until_time = Duration::from_secs_f64(until_s);
         loop {
-            let event = self.events.peek().map(|Reverse((at, _))| *at);
-            let probe = self.probes.peek().map(|Reverse((at, _))| *at);
+            let event = self.events.peek().map(|Reverse((time, _))| *time);
+            let probe = self.probes.peek().map(|Reverse((time, _))| *time);
             let event_first = event.is_some_and(|event| probe.is_none_or(|probe| event <= probe));
             if event_first {
-                let due = event.is_some_and(|at| at <= until);
-                let Some(Reverse((at, event))) = due.then(|| self.events.pop()).flatten() else {
+                let is_due = event.is_some_and(|time| time <= until_time);
+                let Some(Reverse((time, event))) = is_due.then(|| self.events.pop()).flatten()
+                else {
                     break;
                 };
-                self.apply(at, event);
+                self.apply(time, event);
             } else {
-                let due = probe.is_some_and(|at| at <= until);
-                let Some(Reverse((at, engine))) = due.then(|| self.probes.pop()).flatten() else {
+                let is_due = probe.is_some_and(|time| time <= until_time);
+                let Some(Reverse((time, engine))) = is_due.then(|| self.probes.pop()).flatten()
+                else {
                     break;
                 };
-                let load = self.fleet.probe(engine, at.as_secs_f64());
-                self.probed.push((engine, self.start + at, load));
-                let every = Duration::from_secs_f64(self.scenario.probe_s);
-                self.probes.push(Reverse((at + every, engine)));
+                let load = self.fleet.probe(engine, time.as_secs_f64());
+                self.probed.push((engine, self.start + time, load));
+                let probe_interval = Duration::from_secs_f64(self.scenario.probe_s);
+                self.probes.push(Reverse((time + probe_interval, engine)));
             }
         }
         if !self.probed.is_empty() && until_s - self.published_s >= self.scenario.publish_s {
@@ -198,33 +205,33 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn apply(&mut self, at: Duration, event: Event) {
-        let Some(known) = self.known.get(event.engine) else {
+    fn apply(&mut self, time: Duration, event: Event) {
+        let Some(engine) = self.known.get(event.engine) else {
             return;
         };
-        let (tally, now) = (&known.accounting, self.start + at);
+        let (accounting, now) = (&engine.accounting, self.start + time);
         match event.action {
-            Action::ReportedOpen => tally.opened(&stream(event.session), "r", now),
-            Action::ReportedClosed(lasted) => {
-                tally.closed(&stream(event.session), lasted, now);
+            Action::ReportedOpen => accounting.opened(&stream(event.session), "r", now),
+            Action::ReportedClosed(duration) => {
+                accounting.closed(&stream(event.session), duration, now);
             }
             Action::Closes => self
                 .fleet
-                .close(event.engine, event.document, at.as_secs_f64()),
+                .close(event.engine, event.document, time.as_secs_f64()),
         }
     }
 
     /// As in the service: updates the accounting first, then the snapshot.
     fn publish(&mut self) {
-        for (place, began, load) in self.probed.drain(..) {
-            let Some(known) = self.known.get_mut(place) else {
+        for (engine_index, probe_start, load) in self.probed.drain(..) {
+            let Some(current) = self.known.get_mut(engine_index) else {
                 continue;
             };
-            let mut engine = Engine::clone(known);
-            engine.accounting.apply_probe(began, &load);
+            let mut engine = Engine::clone(current);
+            engine.accounting.apply_probe(probe_start, &load);
             engine.load = Some(Arc::new(load));
-            engine.probed_at = Some(began);
-            *known = Arc::new(engine);
+            engine.probed_at = Some(probe_start);
+            *current = Arc::new(engine);
         }
         self.snapshot = self.known.iter().cloned().collect();
     }
@@ -237,10 +244,10 @@ pub(crate) fn engine(number: u32) -> Engine {
         api: SocketAddr::from((Ipv4Addr::from_bits(FIRST + number), 9076)),
         metrics: None,
     };
-    let tally = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
+    let accounting = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
     Engine {
         state: State::Ok,
-        ..Engine::new(name, endpoint, tally)
+        ..Engine::new(name, endpoint, accounting)
     }
 }
 
@@ -272,12 +279,12 @@ impl Balance {
         sessions.sort_unstable();
         let count = sessions.len();
         let mean = sessions.iter().copied().map(f64::from).sum::<f64>() / count as f64;
-        let at = |place: usize| f64::from(sessions.get(place).copied().unwrap_or(0)) / mean;
-        let max = at(count - 1);
+        let share_of = |index: usize| f64::from(sessions.get(index).copied().unwrap_or(0)) / mean;
+        let max = share_of(count - 1);
         self.samples += 1;
         self.max += max;
         self.worst = self.worst.max(max);
-        self.p99 += at((count * 99).div_ceil(100) - 1);
+        self.p99 += share_of((count * 99).div_ceil(100) - 1);
     }
 
     fn into_outcome(self, outcome: Outcome) -> Outcome {

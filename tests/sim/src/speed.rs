@@ -44,13 +44,13 @@ pub fn memory(engines: u32, seed: u64) -> u64 {
     let (documents, _) = documents(engines, seed);
     let before = resident();
     let testbed = Testbed::new(documents, Random::seeded(seed));
-    let chooser = chooser(Strategy::default(), seed);
-    let ask = SchedulingRequest {
+    let scheduler = chooser(Strategy::default(), seed);
+    let request = SchedulingRequest {
         document: None,
         tried: &[],
         now: testbed.now,
     };
-    let reserved = chooser.select(&testbed.snapshot, &ask);
+    let reserved = scheduler.select(&testbed.snapshot, &request);
     let grown = resident().saturating_sub(before);
     drop(reserved);
     grown / u64::from(engines)
@@ -59,40 +59,40 @@ pub fn memory(engines: u32, seed: u64) -> u64 {
 /// Measures for about `length`.
 #[must_use]
 pub fn measure(engines: u32, strategy: Strategy, length: Duration, seed: u64) -> Speed {
-    let (documents, asked) = documents(engines, seed);
-    let mut asked = asked.iter().cycle();
+    let (documents, opened_documents) = documents(engines, seed);
+    let mut opened_documents = opened_documents.iter().cycle();
     let mut testbed = Testbed::new(documents, Random::seeded(seed));
-    let chooser = chooser(strategy, seed);
+    let scheduler = chooser(strategy, seed);
     let mut streams = 0_u64;
-    let mut chosen = Vec::with_capacity(BATCH as usize);
-    let (mut decisions, mut took, mut warm) = (0_u32, Duration::ZERO, false);
-    while took < length {
+    let mut selected = Vec::with_capacity(BATCH as usize);
+    let (mut decisions, mut elapsed, mut is_warm) = (0_u32, Duration::ZERO, false);
+    while elapsed < length {
         let names: Vec<String> = (0..BATCH).map(|n| stream(streams + u64::from(n))).collect();
         streams += u64::from(BATCH);
-        let began = std::time::Instant::now();
+        let started_at = std::time::Instant::now();
         for stream in names {
             testbed.now += Duration::from_secs(1) / RATE;
-            let ask = SchedulingRequest {
-                document: asked.next().map(String::as_str),
+            let request = SchedulingRequest {
+                document: opened_documents.next().map(String::as_str),
                 tried: &[],
                 now: testbed.now,
             };
             // Refusals are not counted.
-            if let Ok(choice) = chooser.select(&testbed.snapshot, &ask) {
-                choice.reservation.placed(&stream, testbed.now);
-                chosen.push((choice.engine, stream));
+            if let Ok(selection) = scheduler.select(&testbed.snapshot, &request) {
+                selection.reservation.placed(&stream, testbed.now);
+                selected.push((selection.engine, stream));
             }
         }
-        took += began.elapsed();
-        decisions += u32::try_from(chosen.len()).unwrap_or(0);
-        testbed.advance(&mut chosen);
-        if !warm && decisions >= WARM_UP {
-            (decisions, took, warm) = (0, Duration::ZERO, true);
+        elapsed += started_at.elapsed();
+        decisions += u32::try_from(selected.len()).unwrap_or(0);
+        testbed.advance(&mut selected);
+        if !is_warm && decisions >= WARM_UP {
+            (decisions, elapsed, is_warm) = (0, Duration::ZERO, true);
         }
     }
     Speed {
         engines,
-        decisions_per_s: f64::from(decisions) / took.as_secs_f64(),
+        decisions_per_s: f64::from(decisions) / elapsed.as_secs_f64(),
     }
 }
 
@@ -115,8 +115,8 @@ fn documents(engines: u32, seed: u64) -> (Vec<Vec<String>>, Vec<String>) {
     let mut random = Random::seeded(seed);
     let zipf = Zipf::new(20 * engines);
     let mut names = |count| (0..count).map(|_| name(zipf.draw(&mut random))).collect();
-    let held = (0..engines).map(|_| names(DOCUMENTS)).collect();
-    (held, names(65_536))
+    let engine_documents = (0..engines).map(|_| names(DOCUMENTS)).collect();
+    (engine_documents, names(65_536))
 }
 
 /// The fleet around the scheduler.
@@ -136,7 +136,7 @@ struct Testbed {
 impl Testbed {
     fn new(documents: Vec<Vec<String>>, random: Random) -> Self {
         let engines = u32::try_from(documents.len()).unwrap_or(0);
-        let known: Vec<_> = (0..engines).map(|n| Arc::new(engine(n))).collect();
+        let engines: Vec<_> = (0..engines).map(|n| Arc::new(engine(n))).collect();
         let mut testbed = Self {
             now: Instant::now(),
             snapshot: Arc::from([]),
@@ -145,37 +145,37 @@ impl Testbed {
             documents,
             next_probe: 0,
             owed_probes: 0.0,
-            known,
+            known: engines,
             random,
         };
-        for place in 0..testbed.known.len() {
-            testbed.probe(place);
+        for index in 0..testbed.known.len() {
+            testbed.probe(index);
         }
         testbed.snapshot = testbed.known.iter().cloned().collect();
         testbed
     }
 
     /// Opens the sessions that were just placed, closes the same number of old ones, and probes engines.
-    fn advance(&mut self, chosen: &mut Vec<(Arc<Engine>, String)>) {
+    fn advance(&mut self, placed: &mut Vec<(Arc<Engine>, String)>) {
         if self.ends.is_empty() {
             let engines = 0..u32::try_from(self.known.len()).unwrap_or(0);
             let all = (0..SESSIONS).flat_map(|_| engines.clone());
-            self.ends = all.map(|place| (place, None)).collect();
+            self.ends = all.map(|index| (index, None)).collect();
         }
-        for (engine, stream) in chosen.drain(..) {
-            let place = number_of(&engine);
+        for (engine, stream) in placed.drain(..) {
+            let index = number_of(&engine);
             engine.accounting.opened(&stream, &stream, self.now);
-            self.ends.push_back((place, Some(stream)));
-            if let Some(count) = self.sessions.get_mut(place as usize) {
+            self.ends.push_back((index, Some(stream)));
+            if let Some(count) = self.sessions.get_mut(index as usize) {
                 *count += 1;
             }
-            let Some((ended, stream)) = self.ends.pop_front() else {
+            let Some((engine_index, stream)) = self.ends.pop_front() else {
                 continue;
             };
-            if let (Some(known), Some(stream)) = (self.known.get(ended as usize), stream) {
-                known.accounting.closed(&stream, Duration::MAX, self.now);
+            if let (Some(engine), Some(stream)) = (self.known.get(engine_index as usize), stream) {
+                engine.accounting.closed(&stream, Duration::MAX, self.now);
             }
-            if let Some(count) = self.sessions.get_mut(ended as usize) {
+            if let Some(count) = self.sessions.get_mut(engine_index as usize) {
                 *count -= 1;
             }
         }
@@ -188,15 +188,15 @@ impl Testbed {
         self.snapshot = self.known.iter().cloned().collect();
     }
 
-    fn probe(&mut self, place: usize) {
-        let (Some(known), Some(sessions), Some(documents)) = (
-            self.known.get_mut(place),
-            self.sessions.get(place),
-            self.documents.get(place),
+    fn probe(&mut self, index: usize) {
+        let (Some(current), Some(sessions), Some(documents)) = (
+            self.known.get_mut(index),
+            self.sessions.get(index),
+            self.documents.get(index),
         ) else {
             return;
         };
-        let mut engine = Engine::clone(known);
+        let mut engine = Engine::clone(current);
         let load = Load {
             sessions: Some(*sessions),
             memory: Some(Memory {
@@ -209,7 +209,7 @@ impl Testbed {
         };
         engine.accounting.apply_probe(self.now, &load);
         engine.load = Some(Arc::new(load));
-        *known = Arc::new(engine);
+        *current = Arc::new(engine);
     }
 }
 

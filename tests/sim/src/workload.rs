@@ -58,9 +58,9 @@ impl Workload {
         let mut crowd_s = CROWD_EVERY_S / 2.0;
         while crowd_s < scenario.length_s() {
             let document = zipf.draw(&mut random);
-            let mut left = population * CROWD;
-            while left >= 1.0 {
-                left -= 1.0;
+            let mut sessions_left = population * CROWD;
+            while sessions_left >= 1.0 {
+                sessions_left -= 1.0;
                 sessions.push(Session {
                     at_s: crowd_s + CROWD_S * random.unit(),
                     lasts_s: random.heavy_tailed(scenario.duration_s),

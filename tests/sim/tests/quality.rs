@@ -32,17 +32,21 @@ fn with_metrics_ten_seconds_old_a_hundred_engines_are_even_and_load_few_document
     let [herd, turns, default, p2c] = outcomes(scenario, policies);
     assert!(default.sessions > 5000 && herd.sessions == default.sessions);
     assert!(herd.max_over_mean > 2.0, "the herd is gone: {herd:?}");
-    for ours in [&default, &p2c] {
-        assert!(ours.max_over_mean <= 1.15, "{ours:?}");
+    for outcome in [&default, &p2c] {
+        assert!(outcome.max_over_mean <= 1.15, "{outcome:?}");
         assert!(
-            ours.max_over_mean <= turns.max_over_mean,
-            "{ours:?} {turns:?}"
+            outcome.max_over_mean <= turns.max_over_mean,
+            "{outcome:?} {turns:?}"
         );
         assert!(
-            ours.document_loads * 5 <= turns.document_loads,
-            "{ours:?} {turns:?}"
+            outcome.document_loads * 5 <= turns.document_loads,
+            "{outcome:?} {turns:?}"
         );
-        assert_eq!((ours.spurious_refusals, ours.overfull), (0, 0), "{ours:?}");
+        assert_eq!(
+            (outcome.spurious_refusals, outcome.overfull),
+            (0, 0),
+            "{outcome:?}"
+        );
     }
 }
 

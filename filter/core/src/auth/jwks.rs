@@ -23,8 +23,8 @@ pub fn parse(body: &[u8]) -> Result<Vec<Key>, &'static str> {
     struct Set {
         keys: Vec<serde_json::Value>,
     }
-    let set: Set = serde_json::from_slice(body).map_err(|_| "the body is not a key set")?;
-    let keys: Vec<Key> = set
+    let key_set: Set = serde_json::from_slice(body).map_err(|_| "the body is not a key set")?;
+    let keys: Vec<Key> = key_set
         .keys
         .into_iter()
         .take(MAX_KEYS)
@@ -53,7 +53,7 @@ mod tests {
     fn anything_but_a_set_of_public_keys_is_refused() {
         let secret =
             r#"{"keys":[{"kty":"oct","k":"YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh"}]}"#;
-        for bad in [
+        for invalid in [
             "",
             "{}",
             "[]",
@@ -61,7 +61,7 @@ mod tests {
             r#"{"keys":[7,{"kty":"x"}]}"#,
             secret,
         ] {
-            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+            assert!(parse(invalid.as_bytes()).is_err(), "{invalid}");
         }
     }
 }

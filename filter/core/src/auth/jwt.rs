@@ -47,29 +47,39 @@ impl Key {
     /// A message that never quotes the key.
     pub fn from_jwk(jwk: serde_json::Value) -> Result<Self, &'static str> {
         let jwk: Jwk = serde_json::from_value(jwk).map_err(|_| "the jwk is malformed")?;
-        let (algorithm, named, sizes_fit) = match &jwk.algorithm {
-            AlgorithmParameters::RSA(p) => {
+        let (algorithm, type_algorithm, sizes_fit) = match &jwk.algorithm {
+            AlgorithmParameters::RSA(parameters) => {
                 // 2048 to 4096 bits; exponents of the usual size.
-                let fit = (256..=512).contains(&decoded_len(&p.n))
-                    && (1..=4).contains(&decoded_len(&p.e));
+                let fit = (256..=512).contains(&decoded_len(&parameters.n))
+                    && (1..=4).contains(&decoded_len(&parameters.e));
                 (Algorithm::RS256, KeyAlgorithm::RS256, fit)
             }
-            AlgorithmParameters::EllipticCurve(p) if p.curve == EllipticCurve::P256 => {
-                let fit = decoded_len(&p.x) == 32 && decoded_len(&p.y) == 32;
+            AlgorithmParameters::EllipticCurve(parameters)
+                if parameters.curve == EllipticCurve::P256 =>
+            {
+                let fit = decoded_len(&parameters.x) == 32 && decoded_len(&parameters.y) == 32;
                 (Algorithm::ES256, KeyAlgorithm::ES256, fit)
             }
-            AlgorithmParameters::OctetKeyPair(p) if p.curve == EllipticCurve::Ed25519 => (
-                Algorithm::EdDSA,
-                KeyAlgorithm::EdDSA,
-                decoded_len(&p.x) == 32,
-            ),
-            AlgorithmParameters::OctetKey(p) => {
-                let fit = decoded_len(&p.value) >= MIN_SECRET_BYTES;
+            AlgorithmParameters::OctetKeyPair(parameters)
+                if parameters.curve == EllipticCurve::Ed25519 =>
+            {
+                (
+                    Algorithm::EdDSA,
+                    KeyAlgorithm::EdDSA,
+                    decoded_len(&parameters.x) == 32,
+                )
+            }
+            AlgorithmParameters::OctetKey(parameters) => {
+                let fit = decoded_len(&parameters.value) >= MIN_SECRET_BYTES;
                 (Algorithm::HS256, KeyAlgorithm::HS256, fit)
             }
             _ => return Err("the jwk has an unsupported type"),
         };
-        if jwk.common.key_algorithm.is_some_and(|alg| alg != named) {
+        if jwk
+            .common
+            .key_algorithm
+            .is_some_and(|alg| alg != type_algorithm)
+        {
             return Err("the jwk's alg is not supported");
         }
         if !sizes_fit {
@@ -135,7 +145,7 @@ impl Keys {
     /// seconds.
     #[must_use]
     pub fn new(keys: Vec<Key>, issuer: &str, audience: &str, leeway_s: u32) -> Self {
-        let mut all = Self {
+        let mut key_set = Self {
             keys: Vec::new(),
             configured: keys.len(),
             issuer: issuer.into(),
@@ -143,19 +153,19 @@ impl Keys {
             leeway_s,
             verified: RefCell::default(),
         };
-        all.extend(keys);
-        all
+        key_set.extend(keys);
+        key_set
     }
 
     /// The keys of the configuration and these, which replace keys of an earlier fetch.
     #[must_use]
     pub fn with_fetched(&self, fetched: Vec<Key>) -> Self {
-        let mut all = self.clone();
-        all.keys.truncate(self.configured);
+        let mut merged = self.clone();
+        merged.keys.truncate(self.configured);
         // Tokens of a removed key must fail from now on.
-        all.verified = RefCell::default();
-        all.extend(fetched);
-        all
+        merged.verified = RefCell::default();
+        merged.extend(fetched);
+        merged
     }
 
     /// Whether there is no key.
@@ -201,13 +211,13 @@ impl Keys {
         let invalid = |error: jsonwebtoken::errors::Error| TokenError::Invalid(error.to_string());
         let header = decode_header(token).map_err(invalid)?;
         let kid = header.kid.as_deref();
-        let named = |key: &Key| key.kid.is_some() && key.kid.as_deref() == kid;
-        let any_named = self.keys.iter().any(|(key, _)| named(key));
+        let is_named_by_token = |key: &Key| key.kid.is_some() && key.kid.as_deref() == kid;
+        let has_named_key = self.keys.iter().any(|(key, _)| is_named_by_token(key));
         let mut error = TokenError::UnknownKey;
         for (key, validation) in &self.keys {
             let selected = match kid {
                 None => true,
-                Some(_) if any_named => named(key),
+                Some(_) if has_named_key => is_named_by_token(key),
                 Some(_) => key.kid.is_none(),
             };
             if !selected || key.algorithm != header.alg {

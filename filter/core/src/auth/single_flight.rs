@@ -181,8 +181,8 @@ mod tests {
         assert!(flights.leaderless().is_empty());
         assert_eq!(flights.wait(&key, 4, "four"), Ok(()));
         assert!(flights.complete_takeover(98).is_none());
-        let (found, completed) = flights.complete_takeover(99).unwrap();
-        assert!(found == key && completed.epoch == 8);
+        let (leaderless_key, completed) = flights.complete_takeover(99).unwrap();
+        assert!(leaderless_key == key && completed.epoch == 8);
         assert_eq!(completed.waiters, [(3, "three"), (4, "four")]);
     }
 

@@ -107,9 +107,14 @@ impl TokenCache {
         self.epoch
     }
 
-    /// The token of this session, if it is still usable. Unless events are `fresh`, no token is.
-    pub fn find(&mut self, key: &CacheKey, now: u64, fresh: bool) -> Option<Rc<CachedToken>> {
-        if !fresh {
+    /// The token of this session, if it is still usable. Without `events_current`, no token is.
+    pub fn find(
+        &mut self,
+        key: &CacheKey,
+        now: u64,
+        events_current: bool,
+    ) -> Option<Rc<CachedToken>> {
+        if !events_current {
             return None;
         }
         let entry = self.entries.get_mut(key)?;
@@ -160,11 +165,11 @@ impl TokenCache {
         if session_refs.is_empty() || self.entries.is_empty() {
             return;
         }
-        let ended: HashSet<&str> = session_refs.iter().map(String::as_str).collect();
+        let ended_refs: HashSet<&str> = session_refs.iter().map(String::as_str).collect();
         let keys: Vec<CacheKey> = self
             .entries
             .iter()
-            .filter(|(_, entry)| ended.contains(entry.token.session_ref.as_str()))
+            .filter(|(_, entry)| ended_refs.contains(entry.token.session_ref.as_str()))
             .map(|(key, _)| *key)
             .collect();
         for key in &keys {

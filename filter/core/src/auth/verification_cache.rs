@@ -71,8 +71,8 @@ mod tests {
         for n in 0..=2 * fit {
             verified.insert(&token(n), CLAIMS);
         }
-        let held = verified.recent.len() + verified.older.len();
-        assert!(held <= 2 * fit);
+        let size = verified.recent.len() + verified.older.len();
+        assert!(size <= 2 * fit);
         assert_eq!(verified.find(&token(0)), None);
         assert_eq!(verified.find(&token(2 * fit)), Some(CLAIMS));
     }

@@ -54,21 +54,23 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn bytes_field(number: u8, bytes: &[u8]) -> Vec<u8> {
-        let mut out = vec![number << 3 | 2];
+        let mut field = vec![number << 3 | 2];
         let mut size = bytes.len();
         while size >= 0x80 {
-            out.push(u8::try_from(size & 0x7f).unwrap() | 0x80);
+            field.push(u8::try_from(size & 0x7f).unwrap() | 0x80);
             size >>= 7;
         }
-        out.push(u8::try_from(size).unwrap());
-        out.extend_from_slice(bytes);
-        out
+        field.push(u8::try_from(size).unwrap());
+        field.extend_from_slice(bytes);
+        field
     }
 
     fn wire(value: &Value) -> Vec<u8> {
         match value {
             Value::Null => vec![1 << 3, 0],
-            Value::Number(n) => [&[2 << 3 | 1][..], &n.as_f64().unwrap().to_le_bytes()].concat(),
+            Value::Number(number) => {
+                [&[2 << 3 | 1][..], &number.as_f64().unwrap().to_le_bytes()].concat()
+            }
             Value::String(text) => bytes_field(3, text.as_bytes()),
             Value::Bool(bit) => vec![4 << 3, u8::from(*bit)],
             Value::Object(_) => bytes_field(5, &struct_wire(value)),
@@ -114,17 +116,17 @@ mod tests {
         ] {
             assert_eq!(to_json(text.as_bytes()), None, "{text}");
         }
-        let whole = struct_wire(&json!({"a": [1, "b", {"c": 0.5}]}));
-        for end in 1..whole.len() {
-            assert_eq!(to_json(&whole[..end]), None);
+        let complete = struct_wire(&json!({"a": [1, "b", {"c": 0.5}]}));
+        for end in 1..complete.len() {
+            assert_eq!(to_json(&complete[..end]), None);
         }
         assert_eq!(to_json(&[0xff; 20]), None);
     }
 
     #[test]
     fn nesting_is_bounded() {
-        let deep = |levels| (0..levels).fold(json!({}), |inner, _| json!({ "a": inner }));
-        assert!(to_json(&struct_wire(&deep(20))).is_some());
-        assert_eq!(to_json(&struct_wire(&deep(100))), None);
+        let nested = |levels| (0..levels).fold(json!({}), |inner, _| json!({ "a": inner }));
+        assert!(to_json(&struct_wire(&nested(20))).is_some());
+        assert_eq!(to_json(&struct_wire(&nested(100))), None);
     }
 }

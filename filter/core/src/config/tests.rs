@@ -138,8 +138,8 @@ fn unknown_fields_and_wrong_types_are_named() {
         ("/feed", Value::Null, "feed: "),
         ("/routes/0/max_age", json!("1"), "routes[0].max_age: "),
     ] {
-        let found = errors(pointer, value);
-        assert!(found.contains(message), "{pointer}: {found}");
+        let reported = errors(pointer, value);
+        assert!(reported.contains(message), "{pointer}: {reported}");
     }
     assert!(Config::parse(b"{}x", &|_| None).is_err());
     assert!(
@@ -266,8 +266,8 @@ fn invalid_values_are_named() {
         key(json!({"jwk": {}})),
         key(json!({"kid": "a", "jwk": {"kty": "oct", "k": "x"}})),
     ] {
-        let found = errors(pointer, value.clone());
-        assert!(found.contains(message), "{pointer} {value}: {found}");
+        let reported = errors(pointer, value.clone());
+        assert!(reported.contains(message), "{pointer} {value}: {reported}");
     }
 }
 
@@ -300,9 +300,9 @@ fn headers_that_decisions_use_cannot_be_stripped() {
         "Cookie",
         "HOST",
     ] {
-        let found = errors("/strip_headers", json!(["x-user", name]));
+        let reported = errors("/strip_headers", json!(["x-user", name]));
         let message = "strip_headers[1]: cannot be stripped: decisions use it";
-        assert_eq!(found, message, "{name}");
+        assert_eq!(reported, message, "{name}");
     }
 }
 
@@ -313,11 +313,11 @@ fn all_errors_are_reported_at_once_without_secrets() {
         "cookie": "", "origins": ["*"], "routes": [],
         "tokens": {"keys": [{"alg": "HS256", "secret": "geheim"}, {"jwk": {"kty": "oct", "k": "Z2VoZWlt"}}]},
     });
-    let found = parse(&json).err().unwrap();
-    assert_eq!(found.split("; ").count(), 6, "{found}");
+    let reported = parse(&json).err().unwrap();
+    assert_eq!(reported.split("; ").count(), 6, "{reported}");
     assert!(
-        !found.contains("geheim") && !found.contains("Z2VoZWlt"),
-        "{found}"
+        !reported.contains("geheim") && !reported.contains("Z2VoZWlt"),
+        "{reported}"
     );
     let wrong_type = errors("/tokens/keys/0/secret", json!(["geheim"]));
     assert!(wrong_type.contains("secret: expected a text") && !wrong_type.contains("geheim"));

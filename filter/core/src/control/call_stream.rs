@@ -225,9 +225,9 @@ impl<W> CallStream<W> {
             } if current == stream => false,
             State::Open {
                 stream: current,
-                useful,
+                useful: was_useful,
                 ..
-            } if current == stream => useful,
+            } if current == stream => was_useful,
             _ => return Ok(None),
         };
         let Reply { id, status, body } = Reply::decode(message).map_err(|_| MalformedReply)?;
@@ -288,18 +288,18 @@ impl<W> CallStream<W> {
         timed_out
     }
 
-    /// The clock has moved back by `by` milliseconds: deadlines keep their distance.
-    fn clock_moved_back(&mut self, by: u64) {
+    /// The clock has moved back by `moved_back_ms`: deadlines keep their distance.
+    fn clock_moved_back(&mut self, moved_back_ms: u64) {
         for call in self.pending.values_mut() {
-            call.deadline = call.deadline.saturating_sub(by);
+            call.deadline = call.deadline.saturating_sub(moved_back_ms);
         }
-        self.earliest = self.earliest.saturating_sub(by);
+        self.earliest = self.earliest.saturating_sub(moved_back_ms);
         match &mut self.state {
             State::Open {
-                last_message: at, ..
+                last_message: time, ..
             }
-            | State::Opening { since: at, .. } => {
-                *at = at.saturating_sub(by);
+            | State::Opening { since: time, .. } => {
+                *time = time.saturating_sub(moved_back_ms);
             }
             State::Closed => {}
         }
@@ -314,10 +314,10 @@ impl<W> CallStream<W> {
             } if current == stream => self.schedule.failed(now),
             State::Open {
                 stream: current,
-                useful,
+                useful: was_useful,
                 ..
             } if current == stream => {
-                if useful {
+                if was_useful {
                     self.schedule.succeeded(now);
                 } else {
                     self.schedule.failed(now);

@@ -51,8 +51,8 @@ impl Feed {
 
     /// Starts the feed, or keeps it running for a while.
     pub fn want(&mut self, now: u64) {
-        let until = now.saturating_add(KEEP_ALIVE_MS);
-        self.wanted_until = self.wanted_until.max(until);
+        let expiry = now.saturating_add(KEEP_ALIVE_MS);
+        self.wanted_until = self.wanted_until.max(expiry);
     }
 
     /// Whether it runs.
@@ -66,7 +66,7 @@ impl Feed {
     pub fn is_fresh(&self, now: u64) -> bool {
         let limit = u64::from(self.settings.lost_after_ms);
         self.last_response
-            .is_some_and(|at| now <= at.saturating_add(limit))
+            .is_some_and(|last_response| now <= last_response.saturating_add(limit))
     }
 
     /// Whether the gateway has a cursor: from there on it misses no event.
@@ -122,8 +122,8 @@ impl Feed {
     /// The clock has moved back: the age of the last response is unknown.
     pub fn clock_moved_back(&mut self, now: u64) {
         self.last_response = None;
-        let until = now.saturating_add(KEEP_ALIVE_MS);
-        self.wanted_until = self.wanted_until.min(until);
+        let expiry = now.saturating_add(KEEP_ALIVE_MS);
+        self.wanted_until = self.wanted_until.min(expiry);
     }
 
     /// A poll failed.
@@ -201,7 +201,7 @@ mod tests {
             feed.failed(now);
             now = (now..).find(|t| feed.is_due(*t)).unwrap();
         }
-        let longest = 250 + 500 + 1_000 + 5 * 2_000;
-        assert!((longest / 2..=longest).contains(&now), "{now}");
+        let expected_ms = 250 + 500 + 1_000 + 5 * 2_000;
+        assert!((expected_ms / 2..=expected_ms).contains(&now), "{now}");
     }
 }

@@ -75,7 +75,9 @@ impl Reports {
             // The list will contain it.
             Listing::None => self.list(),
             Listing::Wanted => {}
-            Listing::InProgress { rest, .. } => rest.push_back(id),
+            Listing::InProgress {
+                rest: remaining, ..
+            } => remaining.push_back(id),
         }
     }
 
@@ -89,13 +91,14 @@ impl Reports {
 
     /// The client of a session was active.
     pub fn active(&mut self, session_ref: &str, now: u64) {
-        let is_recent = |at: &u64| now < at.saturating_add(ACTIVITY_INTERVAL_MS);
+        let is_recent = |reported_at: &u64| now < reported_at.saturating_add(ACTIVITY_INTERVAL_MS);
         if self.mentioned.get(session_ref).is_some_and(is_recent) {
             return;
         }
         if !is_recent(&self.cleared_at) {
             self.cleared_at = now;
-            self.mentioned.retain(|_, at| is_recent(at));
+            self.mentioned
+                .retain(|_, reported_at| is_recent(reported_at));
         }
         let session: Rc<str> = session_ref.into();
         if self.mentioned.len() < MAX_QUEUED {
@@ -145,16 +148,16 @@ impl Reports {
             return None;
         }
         self.schedule.started(now);
-        let mut room = MAX_REPORT_ENTRIES;
-        let (full, opened) = self.take_opened(streams, &mut room);
-        let closed: Vec<ClosedStream> = take(&mut self.closed, &mut room);
-        let active: Vec<Rc<str>> = self.active.iter().take(room).map(Rc::clone).collect();
+        let mut capacity = MAX_REPORT_ENTRIES;
+        let (full_sync, opened) = self.take_opened(streams, &mut capacity);
+        let closed: Vec<ClosedStream> = take(&mut self.closed, &mut capacity);
+        let active: Vec<Rc<str>> = self.active.iter().take(capacity).map(Rc::clone).collect();
         for session in &active {
             self.active.remove(session);
         }
         let report = GatewayReport {
             sequence: self.number(),
-            full,
+            full: full_sync,
             opened,
             active: active.iter().map(|session| session.to_string()).collect(),
             closed: closed.clone(),
@@ -195,41 +198,47 @@ impl Reports {
     fn take_opened(
         &mut self,
         streams: &Streams,
-        room: &mut usize,
+        capacity: &mut usize,
     ) -> (Option<FullSyncPart>, Vec<OpenStream>) {
-        let (mut rest, first) = match std::mem::replace(&mut self.listing, Listing::None) {
-            Listing::None => return (None, take(&mut self.opened, room)),
+        let (mut remaining, first) = match std::mem::replace(&mut self.listing, Listing::None) {
+            Listing::None => return (None, take(&mut self.opened, capacity)),
             Listing::Wanted => (streams.ids().collect(), true),
-            Listing::InProgress { rest, first } => (rest, first),
+            Listing::InProgress {
+                rest: remaining,
+                first,
+            } => (remaining, first),
         };
         let mut opened = Vec::new();
-        while *room > 0
-            && let Some(id) = rest.pop_front()
+        while *capacity > 0
+            && let Some(id) = remaining.pop_front()
         {
             // A stream that has closed since the list began is left out.
             if let Some(stream) = streams.describe(id) {
                 opened.push(stream);
-                *room = room.saturating_sub(1);
+                *capacity = capacity.saturating_sub(1);
             }
         }
-        let part = match (first, rest.is_empty()) {
+        let part = match (first, remaining.is_empty()) {
             (true, true) => FullSyncPart::Whole,
             (true, false) => FullSyncPart::First,
             (false, false) => FullSyncPart::Middle,
             (false, true) => FullSyncPart::Last,
         };
-        if !rest.is_empty() {
-            self.listing = Listing::InProgress { rest, first: false };
+        if !remaining.is_empty() {
+            self.listing = Listing::InProgress {
+                rest: remaining,
+                first: false,
+            };
         }
         (Some(part), opened)
     }
 }
 
 /// Takes items from the front while there is room.
-fn take<T>(from: &mut VecDeque<T>, room: &mut usize) -> Vec<T> {
-    let taken: Vec<T> = from.drain(..from.len().min(*room)).collect();
-    *room = room.saturating_sub(taken.len());
-    taken
+fn take<T>(queue: &mut VecDeque<T>, capacity: &mut usize) -> Vec<T> {
+    let batch: Vec<T> = queue.drain(..queue.len().min(*capacity)).collect();
+    *capacity = capacity.saturating_sub(batch.len());
+    batch
 }
 
 #[cfg(test)]

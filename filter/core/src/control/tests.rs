@@ -73,8 +73,11 @@ fn the_first_poll_gets_a_cursor_and_only_then_it_reports() {
     let actions = tick(&mut gateway, 50);
     assert_eq!(poll(&actions), poll_body(1, "now", 0, 50));
     assert_eq!(tick(&mut gateway, 100), TickActions::default());
-    let told = answer(&mut gateway, 100, &json!({"cursor": "log-7"})).unwrap();
-    assert!(told.lost, "sessions may have ended before the first poll");
+    let invalidation = answer(&mut gateway, 100, &json!({"cursor": "log-7"})).unwrap();
+    assert!(
+        invalidation.lost,
+        "sessions may have ended before the first poll"
+    );
     let actions = tick(&mut gateway, 150);
     assert_eq!(poll(&actions), poll_body(2, "log-7", 5_000, 150));
     let actions = tick(&mut gateway, 200);
@@ -115,9 +118,9 @@ fn the_golden_answer_ends_a_session_drains_an_engine_and_asks_for_the_list() {
     let mut gateway = gateway();
     let mut interceptor = open(&mut gateway, 1, 0);
     tick(&mut gateway, 0);
-    let told = gateway.on_poll(Some(GOLDEN.as_bytes()), 0, 0.5).unwrap();
+    let invalidation = gateway.on_poll(Some(GOLDEN.as_bytes()), 0, 0.5).unwrap();
     assert_eq!(
-        (told.ended, told.lost),
+        (invalidation.ended, invalidation.lost),
         (vec!["k1Jt0yqSxv2P".to_owned()], true)
     );
     assert!(gateway.has_ended("k1Jt0yqSxv2P") && !gateway.has_ended("another"));
@@ -168,11 +171,11 @@ fn an_end_with_an_unknown_reason_is_a_revocation() {
     tick(&mut gateway, 0);
     let event =
         json!({"type": "session-ended", "session_ref": "k1Jt0yqSxv2P", "reason": "drained"});
-    let news = json!({"type": "news"});
+    let unknown_event = json!({"type": "news"});
     answer(
         &mut gateway,
         0,
-        &json!({"cursor": "a", "events": [news, event]}),
+        &json!({"cursor": "a", "events": [unknown_event, event]}),
     )
     .unwrap();
     let closed = gateway.close(1, 0, StreamSummary::default()).unwrap();
@@ -186,11 +189,11 @@ fn missing_and_invalid_responses_are_failures_and_events_become_stale() {
     tick(&mut gateway, 0);
     answer(&mut gateway, 0, &json!({"cursor": "a"})).unwrap();
     let large = vec![b' '; MAX_ANSWER_BYTES + 1];
-    let wrong: [Option<&[u8]>; 5] = [None, Some(b"junk"), Some(b"[]"), Some(b"{}"), Some(&large)];
+    let invalid: [Option<&[u8]>; 5] = [None, Some(b"junk"), Some(b"[]"), Some(b"{}"), Some(&large)];
     let mut failures = 0;
     for now in (50..9_000).step_by(50) {
         if tick(&mut gateway, now).poll.is_some() {
-            let body = wrong[failures % wrong.len()];
+            let body = invalid[failures % invalid.len()];
             assert_eq!(gateway.on_poll(body, now, 0.5), None);
             failures += 1;
         }
@@ -240,8 +243,8 @@ fn a_clock_that_moves_back_blocks_no_reports_and_makes_events_stale() {
         .unwrap();
     assert_eq!(report(reported)["active"], json!(["k1Jt0yqSxv2P"]));
     assert!(ticks.iter().any(|actions| actions.poll.is_some()));
-    let told = answer(&mut gateway, 3_000, &json!({"cursor": "b"})).unwrap();
-    assert!(told.lost && gateway.is_fresh(3_000));
+    let invalidation = answer(&mut gateway, 3_000, &json!({"cursor": "b"})).unwrap();
+    assert!(invalidation.lost && gateway.is_fresh(3_000));
     tick(&mut gateway, 3_050);
     assert!(
         !answer(&mut gateway, 3_100, &json!({"cursor": "c"}))

@@ -164,9 +164,9 @@ mod tests {
 
     #[test]
     fn navigations_differ_from_scripts() {
-        let get = |path, more: &[(&'static str, &'static str)]| {
+        let get = |path, extra_headers: &[(&'static str, &'static str)]| {
             let mut headers = vec![(":method", "GET"), (":path", path)];
-            headers.extend(more);
+            headers.extend(extra_headers);
             client(&headers)
         };
         let page = |path: &str| ClientKind::Navigation(path.to_owned());

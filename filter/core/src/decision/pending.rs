@@ -168,7 +168,7 @@ fn verified_response(
         return Err(service_rejection(status, body));
     }
     let response = validate(body).map_err(|field| {
-        Rejection::from(RejectReason::ServiceAnswerInvalid).with_detail(format!("wrong: {field}"))
+        Rejection::from(RejectReason::ServiceResponseInvalid).with_detail(format!("wrong: {field}"))
     })?;
     let VerifiedClaims { expires_at, .. } = keys.verify(&response.token).map_err(|error| {
         Rejection::from(RejectReason::TokenInvalid).with_detail(error.to_string())
@@ -196,7 +196,7 @@ fn service_rejection(status: u16, body: &[u8]) -> Rejection {
     match status {
         504 => RejectReason::ServiceTimeout.into(),
         503 => RejectReason::ServiceUnreachable.into(),
-        _ => Rejection::from(RejectReason::ServiceAnswerInvalid)
+        _ => Rejection::from(RejectReason::ServiceResponseInvalid)
             .with_detail(format!("status {status}")),
     }
 }

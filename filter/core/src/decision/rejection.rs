@@ -95,7 +95,7 @@ reasons! {
         /// Envoy has no cluster of the configured name.
         ServiceClusterMissing = "service-cluster-missing", 503, Error, "The gateway does not know the placement service";
         /// The response of the placement service is invalid.
-        ServiceAnswerInvalid = "service-answer-invalid", 502, Error, "The placement service's answer is invalid";
+        ServiceResponseInvalid = "service-response-invalid", 502, Error, "The placement service's response is invalid";
         /// The token of the placement service fails verification.
         TokenInvalid = "token-invalid", 502, Error, "The session's token is invalid";
     }
@@ -156,7 +156,7 @@ impl RejectReason {
             Self::ServiceUnreachable
                 | Self::ServiceTimeout
                 | Self::ServiceClusterMissing
-                | Self::ServiceAnswerInvalid
+                | Self::ServiceResponseInvalid
         )
     }
 }
@@ -217,8 +217,8 @@ mod tests {
     #[test]
     fn reasons_are_unique_constants() {
         for reason in RejectReason::ALL {
-            let same = |other: &&RejectReason| other.as_str() == reason.as_str();
-            assert_eq!(RejectReason::ALL.iter().filter(same).count(), 1);
+            let has_same_name = |other: &&RejectReason| other.as_str() == reason.as_str();
+            assert_eq!(RejectReason::ALL.iter().filter(has_same_name).count(), 1);
             let kebab = |b: u8| b.is_ascii_lowercase() || b == b'-';
             assert!(reason.as_str().bytes().all(kebab));
             assert!((400..600).contains(&reason.status()));

@@ -242,11 +242,11 @@ mod tests {
 
     #[test]
     fn a_destination_is_an_address_and_a_port() {
-        for good in ["10.0.0.1:9076", "[::1]:9076"] {
-            assert!(with("destination", json!(good)).is_ok(), "{good}");
+        for valid in ["10.0.0.1:9076", "[::1]:9076"] {
+            assert!(with("destination", json!(valid)).is_ok(), "{valid}");
         }
         assert!(with("destination", Value::Null).is_ok());
-        for bad in [
+        for invalid in [
             "",
             "engine-0:9076",
             "10.0.0.1",
@@ -255,7 +255,11 @@ mod tests {
             "10.0.0.1:1\r\nx:y",
             "::1:9076",
         ] {
-            assert_eq!(with("destination", json!(bad)), Err("destination"), "{bad}");
+            assert_eq!(
+                with("destination", json!(invalid)),
+                Err("destination"),
+                "{invalid}"
+            );
         }
     }
 
@@ -291,26 +295,26 @@ mod tests {
 
     #[test]
     fn every_other_field_is_validated() {
-        for bad in ["", "a\nb", " a"] {
-            assert_eq!(with("cluster", json!(bad)), Err("cluster"));
+        for invalid in ["", "a\nb", " a"] {
+            assert_eq!(with("cluster", json!(invalid)), Err("cluster"));
         }
-        for bad in ["", "app", "/a b", "/a\r\n", "/a#b", "/ä"] {
-            assert_eq!(with("path", json!(bad)), Err("path"));
+        for invalid in ["", "app", "/a b", "/a\r\n", "/a#b", "/ä"] {
+            assert_eq!(with("path", json!(invalid)), Err("path"));
         }
         for field in ["stream", "pool", "engine", "reason"] {
-            for bad in ["a b".to_owned(), "ä".to_owned(), "x".repeat(257)] {
-                assert_eq!(with(field, json!(bad)), Err(field));
+            for invalid in ["a b".to_owned(), "ä".to_owned(), "x".repeat(257)] {
+                assert_eq!(with(field, json!(invalid)), Err(field));
             }
         }
         // Names that a report could not carry are refused here, too.
         for field in ["stream", "session_ref"] {
-            for bad in [
+            for invalid in [
                 "".to_owned(),
                 "a/b".to_owned(),
                 "a b".to_owned(),
                 "x".repeat(65),
             ] {
-                assert_eq!(with(field, json!(bad)), Err(field), "{bad}");
+                assert_eq!(with(field, json!(invalid)), Err(field), "{invalid}");
             }
             assert!(with(field, json!("x".repeat(64))).is_ok());
         }

@@ -32,9 +32,9 @@ pub fn find<'a>(headers: &[&'a [u8]]) -> Result<Option<&'a str>, &'static str> {
 
 /// The text after the scheme `Bearer`, whose case does not matter.
 fn token_of(header: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = header.trim_ascii().split_at_checked(SCHEME.len())?;
-    let ends = rest.first().is_none_or(u8::is_ascii_whitespace);
-    (scheme.eq_ignore_ascii_case(SCHEME) && ends).then(|| rest.trim_ascii())
+    let (scheme, after_scheme) = header.trim_ascii().split_at_checked(SCHEME.len())?;
+    let ends_scheme = after_scheme.first().is_none_or(u8::is_ascii_whitespace);
+    (scheme.eq_ignore_ascii_case(SCHEME) && ends_scheme).then(|| after_scheme.trim_ascii())
 }
 
 /// A byte of base64url, or the dot between the parts.
@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn tokens_have_a_maximum_length() {
-        let longest = format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES));
-        assert!(find_in(&[&longest]).is_ok_and(|token| token.is_some()));
-        let too_long = format!("{longest}a");
+        let longest_header = format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES));
+        assert!(find_in(&[&longest_header]).is_ok_and(|token| token.is_some()));
+        let too_long = format!("{longest_header}a");
         assert_eq!(find_in(&[&too_long]), Err("The token is too long."));
     }
 }

@@ -23,16 +23,16 @@ pub enum CookieError {
 /// # Errors
 /// When it occurs more than once, is too long, or is malformed.
 pub fn find<'a>(headers: &[&'a [u8]], name: &str) -> Result<Option<&'a str>, CookieError> {
-    let mut found = None;
+    let mut cookie_value = None;
     for pair in headers.iter().flat_map(|header| pairs(header)) {
         if let Some(value) = value_of(pair, name) {
-            if found.is_some() {
+            if cookie_value.is_some() {
                 return Err(CookieError::Duplicate);
             }
-            found = Some(value);
+            cookie_value = Some(value);
         }
     }
-    match found {
+    match cookie_value {
         None | Some([]) => Ok(None),
         Some(value) if value.len() > MAX_VALUE_BYTES => Err(CookieError::TooLong),
         Some(value) if !value.iter().copied().all(is_cookie_octet) => Err(CookieError::Malformed),
@@ -59,19 +59,19 @@ pub fn remove(header: &[u8], name: &str) -> CookieRemoval {
     if !pairs(header).any(|pair| value_of(pair, name).is_some()) {
         return CookieRemoval::Unchanged;
     }
-    let mut rest = Vec::with_capacity(header.len());
+    let mut remaining = Vec::with_capacity(header.len());
     for pair in pairs(header).filter(|pair| value_of(pair, name).is_none()) {
-        if rest.is_empty() {
-            rest.extend_from_slice(pair.trim_ascii_start());
+        if remaining.is_empty() {
+            remaining.extend_from_slice(pair.trim_ascii_start());
         } else {
-            rest.push(b';');
-            rest.extend_from_slice(pair);
+            remaining.push(b';');
+            remaining.extend_from_slice(pair);
         }
     }
-    if rest.trim_ascii().is_empty() {
+    if remaining.trim_ascii().is_empty() {
         CookieRemoval::Empty
     } else {
-        CookieRemoval::Remaining(rest)
+        CookieRemoval::Remaining(remaining)
     }
 }
 
@@ -136,13 +136,13 @@ mod tests {
 
     #[test]
     fn values_have_limits_in_length_and_bytes() {
-        let longest = format!("berth={}", "v".repeat(MAX_VALUE_BYTES));
-        assert!(find_in(&[&longest]).is_ok_and(|value| value.is_some()));
-        let too_long = format!("{longest}v");
+        let longest_cookie = format!("berth={}", "v".repeat(MAX_VALUE_BYTES));
+        assert!(find_in(&[&longest_cookie]).is_ok_and(|value| value.is_some()));
+        let too_long = format!("{longest_cookie}v");
         assert_eq!(find_in(&[&too_long]), Err(CookieError::TooLong));
-        for bad in ["a b", "a\"b\"", "a,b", "a\\b", "a\u{7f}b", "é"] {
+        for invalid in ["a b", "a\"b\"", "a,b", "a\\b", "a\u{7f}b", "é"] {
             assert_eq!(
-                find_in(&[&format!("berth={bad}")]),
+                find_in(&[&format!("berth={invalid}")]),
                 Err(CookieError::Malformed)
             );
         }
@@ -150,16 +150,16 @@ mod tests {
 
     #[test]
     fn removal_keeps_the_other_cookies_unchanged() {
-        let rest = |header: &str| remove(header.as_bytes(), "berth");
-        let left = |text: &str| CookieRemoval::Remaining(text.as_bytes().to_vec());
-        assert_eq!(rest("a=1; b=2"), CookieRemoval::Unchanged);
-        assert_eq!(rest("berth=x"), CookieRemoval::Empty);
-        assert_eq!(rest("berth=x;"), CookieRemoval::Empty);
-        assert_eq!(rest("a=1; berth=x; b=2"), left("a=1; b=2"));
-        assert_eq!(rest("berth=x; b=\"2 ,\""), left("b=\"2 ,\""));
-        assert_eq!(rest("a=1;berth=x"), left("a=1"));
-        assert_eq!(rest("a=1;  b=2 ;berth=x;c"), left("a=1;  b=2 ;c"));
-        assert_eq!(rest("berth=x; a=1; berth=y"), left("a=1"));
+        let remaining = |header: &str| remove(header.as_bytes(), "berth");
+        let expected = |text: &str| CookieRemoval::Remaining(text.as_bytes().to_vec());
+        assert_eq!(remaining("a=1; b=2"), CookieRemoval::Unchanged);
+        assert_eq!(remaining("berth=x"), CookieRemoval::Empty);
+        assert_eq!(remaining("berth=x;"), CookieRemoval::Empty);
+        assert_eq!(remaining("a=1; berth=x; b=2"), expected("a=1; b=2"));
+        assert_eq!(remaining("berth=x; b=\"2 ,\""), expected("b=\"2 ,\""));
+        assert_eq!(remaining("a=1;berth=x"), expected("a=1"));
+        assert_eq!(remaining("a=1;  b=2 ;berth=x;c"), expected("a=1;  b=2 ;c"));
+        assert_eq!(remaining("berth=x; a=1; berth=y"), expected("a=1"));
         assert_eq!(
             remove(b"berth=x; a=\xff\xfe", "berth"),
             CookieRemoval::Remaining(b"a=\xff\xfe".to_vec())

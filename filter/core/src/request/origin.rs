@@ -41,25 +41,25 @@ impl Origin {
     }
 }
 
-/// Whether a page with this `Origin` header (`sent`) may open a WebSocket to `own`. A request without the header does
+/// Whether a page with this `Origin` header may open a WebSocket to `own_origin`. A request without the header does
 /// not come from a page, so it is allowed.
 #[must_use]
-pub fn is_allowed(sent: Option<&[u8]>, own: Option<&Origin>, listed: &[Origin]) -> bool {
-    let Some(sent) = sent else { return true };
-    let Some(sent) = str::from_utf8(sent).ok().and_then(Origin::parse) else {
+pub fn is_allowed(origin: Option<&[u8]>, own_origin: Option<&Origin>, listed: &[Origin]) -> bool {
+    let Some(origin) = origin else { return true };
+    let Some(origin) = str::from_utf8(origin).ok().and_then(Origin::parse) else {
         return false;
     };
-    own == Some(&sent) || listed.contains(&sent)
+    own_origin == Some(&origin) || listed.contains(&origin)
 }
 
 /// Host and port digits of an authority; an IPv6 address keeps its brackets.
 fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     let (host, port) = if authority.starts_with('[') {
         let end = authority.find(']')?.checked_add(1)?;
-        let (host, rest) = authority.split_at_checked(end)?;
-        match rest {
+        let (host, port_suffix) = authority.split_at_checked(end)?;
+        match port_suffix {
             "" => (host, None),
-            _ => (host, Some(rest.strip_prefix(':')?)),
+            _ => (host, Some(port_suffix.strip_prefix(':')?)),
         }
     } else {
         match authority.split_once(':') {
@@ -92,9 +92,9 @@ mod tests {
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    fn same(sent: &str, scheme: &str, authority: &str) -> bool {
-        let own = Origin::from_parts(scheme, authority);
-        is_allowed(Some(sent.as_bytes()), own.as_ref(), &[])
+    fn same(origin: &str, scheme: &str, authority: &str) -> bool {
+        let own_origin = Origin::from_parts(scheme, authority);
+        is_allowed(Some(origin.as_bytes()), own_origin.as_ref(), &[])
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn other_origins_are_denied() {
-        for sent in [
+        for origin in [
             "https://app.example.com.evil.net",
             "https://evil.net",
             "https://app.example.com:8443",
@@ -129,18 +129,19 @@ mod tests {
             "https://app.example.com:443x",
             "https://app.example.com:65979",
         ] {
-            assert!(!same(sent, "https", "app.example.com"), "{sent}");
+            assert!(!same(origin, "https", "app.example.com"), "{origin}");
         }
     }
 
     #[test]
     fn a_listed_origin_is_allowed_and_only_that_one() {
         let listed = [Origin::parse("https://portal.example.com").unwrap()];
-        let own = Origin::from_parts("https", "app.example.com");
-        let ask = |sent: &[u8]| is_allowed(Some(sent), own.as_ref(), &listed);
-        assert!(ask(b"https://portal.example.com:443"));
-        assert!(!ask(b"https://portal.example.com.evil.net"));
-        assert!(!ask(b"https://\xff"));
+        let own_origin = Origin::from_parts("https", "app.example.com");
+        let is_allowed_origin =
+            |origin: &[u8]| is_allowed(Some(origin), own_origin.as_ref(), &listed);
+        assert!(is_allowed_origin(b"https://portal.example.com:443"));
+        assert!(!is_allowed_origin(b"https://portal.example.com.evil.net"));
+        assert!(!is_allowed_origin(b"https://\xff"));
     }
 
     #[test]

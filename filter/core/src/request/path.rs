@@ -13,7 +13,7 @@ pub fn without_query(path: &str) -> &str {
 #[must_use]
 pub fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
+        .is_some_and(|suffix| suffix.is_empty() || prefix.ends_with('/') || suffix.starts_with('/'))
 }
 
 /// Whether a path has a segment `.` or `..`. Dots and separators may be percent-encoded, and path parameters (after

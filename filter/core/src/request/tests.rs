@@ -11,18 +11,19 @@ const PLAIN: &[(&str, &str)] = &[
     (":scheme", "http"),
 ];
 
-fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<Header<'a>> {
-    let kept = PLAIN
+fn with<'a>(extra_headers: &[(&'a str, &'a str)]) -> Vec<Header<'a>> {
+    let unchanged = PLAIN
         .iter()
-        .filter(|(n, _)| !more.iter().any(|(m, _)| n == m));
-    kept.chain(more)
+        .filter(|(n, _)| !extra_headers.iter().any(|(m, _)| n == m));
+    unchanged
+        .chain(extra_headers)
         .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
         .collect()
 }
 
-fn read<'a>(more: &[(&'a str, &'a str)]) -> Result<Request<'a>, &'static str> {
+fn read<'a>(extra_headers: &[(&'a str, &'a str)]) -> Result<Request<'a>, &'static str> {
     let strip = ["x-user".to_owned()];
-    Request::read(with(more).into_iter(), &strip)
+    Request::read(with(extra_headers).into_iter(), &strip)
 }
 
 #[test]
@@ -78,7 +79,7 @@ fn spoofed_headers_are_found_in_every_spelling_and_named_once() {
 
 #[test]
 fn malformed_heads_are_refused() {
-    let bad: &[&[(&str, &str)]] = &[
+    let malformed: &[&[(&str, &str)]] = &[
         &[(":method", "CONNECT")],
         &[(":method", "")],
         &[(":path", "")],
@@ -96,7 +97,7 @@ fn malformed_heads_are_refused() {
             ("upgrade", "websocket"),
         ],
     ];
-    for headers in bad {
+    for headers in malformed {
         assert!(read(headers).is_err(), "{headers:?}");
     }
     assert!(Request::read(std::iter::empty(), &[]).is_err());

@@ -34,8 +34,8 @@ impl EndedSessions {
 
     /// Removes sessions whose retention has passed.
     pub fn remove_expired(&mut self, now: u64) {
-        while let Some((at, _)) = self.order.front() {
-            if self.order.len() < MAX_SESSIONS && now < at.saturating_add(RETENTION_MS) {
+        while let Some((ended_at, _)) = self.order.front() {
+            if self.order.len() < MAX_SESSIONS && now < ended_at.saturating_add(RETENTION_MS) {
                 break;
             }
             if let Some((_, session)) = self.order.pop_front() {
@@ -53,17 +53,27 @@ mod tests {
 
     #[test]
     fn retention_is_bounded_in_time_and_number() {
-        let mut ended = EndedSessions::default();
-        ended.insert("a", 0);
-        ended.insert("a", 10);
-        ended.insert("b", RETENTION_MS - 1);
-        assert!(ended.contains("a") && ended.contains("b") && !ended.contains("c"));
-        ended.remove_expired(RETENTION_MS);
-        assert!(!ended.contains("a") && ended.contains("b"));
+        let mut ended_sessions = EndedSessions::default();
+        ended_sessions.insert("a", 0);
+        ended_sessions.insert("a", 10);
+        ended_sessions.insert("b", RETENTION_MS - 1);
+        assert!(
+            ended_sessions.contains("a")
+                && ended_sessions.contains("b")
+                && !ended_sessions.contains("c")
+        );
+        ended_sessions.remove_expired(RETENTION_MS);
+        assert!(!ended_sessions.contains("a") && ended_sessions.contains("b"));
         for n in 0..MAX_SESSIONS * 2 {
-            ended.insert(&n.to_string(), RETENTION_MS);
+            ended_sessions.insert(&n.to_string(), RETENTION_MS);
         }
-        assert!(ended.order.len() <= MAX_SESSIONS && ended.sessions.len() == ended.order.len());
-        assert!(ended.contains(&(MAX_SESSIONS * 2 - 1).to_string()) && !ended.contains("b"));
+        assert!(
+            ended_sessions.order.len() <= MAX_SESSIONS
+                && ended_sessions.sessions.len() == ended_sessions.order.len()
+        );
+        assert!(
+            ended_sessions.contains(&(MAX_SESSIONS * 2 - 1).to_string())
+                && !ended_sessions.contains("b")
+        );
     }
 }

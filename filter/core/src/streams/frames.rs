@@ -66,38 +66,40 @@ impl FrameScanner {
     pub fn scan<B: AsRef<[u8]>>(
         &mut self,
         size: usize,
-        mut read: impl FnMut(usize, usize) -> Option<B>,
+        mut read_bytes: impl FnMut(usize, usize) -> Option<B>,
     ) -> ScanResult {
         let mut result = ScanResult::default();
         let mut offset = 0;
         while offset < size {
-            let rest = size.saturating_sub(offset);
+            let available = size.saturating_sub(offset);
             let consumed = match self.position {
                 Position::Desynchronized => {
                     result.data = true;
                     return result;
                 }
-                Position::Payload(left) => {
-                    let consumed = usize::try_from(left).unwrap_or(usize::MAX).min(rest);
-                    let left = left.saturating_sub(consumed as u64);
-                    self.position = match left {
+                Position::Payload(payload_left) => {
+                    let consumed = usize::try_from(payload_left)
+                        .unwrap_or(usize::MAX)
+                        .min(available);
+                    let payload_left = payload_left.saturating_sub(consumed as u64);
+                    self.position = match payload_left {
                         0 => Position::Header(0),
-                        left => Position::Payload(left),
+                        payload_left => Position::Payload(payload_left),
                     };
                     consumed
                 }
-                Position::Header(known) => {
-                    if known == 0 {
+                Position::Header(header_bytes) => {
+                    if header_bytes == 0 {
                         result.boundary.get_or_insert(offset);
                     }
-                    let wanted = MAX_HEADER_BYTES.saturating_sub(known).min(rest);
-                    let bytes = read(offset, wanted);
-                    match bytes.and_then(|bytes| self.read_header(known, bytes.as_ref())) {
+                    let missing = MAX_HEADER_BYTES.saturating_sub(header_bytes).min(available);
+                    let bytes = read_bytes(offset, missing);
+                    match bytes.and_then(|bytes| self.read_header(header_bytes, bytes.as_ref())) {
                         Some(Header::Complete { consumed, data }) => {
                             result.data |= data;
                             consumed
                         }
-                        Some(Header::Partial) => rest,
+                        Some(Header::Partial) => available,
                         None => {
                             self.position = Position::Desynchronized;
                             continue;
@@ -113,12 +115,12 @@ impl FrameScanner {
         result
     }
 
-    /// Continues a header of which `known` bytes were read. `None` when no client may send it.
-    fn read_header(&mut self, known: usize, more: &[u8]) -> Option<Header> {
-        let rest = self.header.get_mut(known..)?;
-        let more = more.get(..rest.len()).unwrap_or(more);
-        rest.get_mut(..more.len())?.copy_from_slice(more);
-        let available = known.saturating_add(more.len());
+    /// Continues a header of which `header_bytes` bytes were read. `None` when no client may send it.
+    fn read_header(&mut self, header_bytes: usize, input: &[u8]) -> Option<Header> {
+        let header_tail = self.header.get_mut(header_bytes..)?;
+        let input = input.get(..header_tail.len()).unwrap_or(input);
+        header_tail.get_mut(..input.len())?.copy_from_slice(input);
+        let available = header_bytes.saturating_add(input.len());
         let [first, second, ..] = self.header;
         let extended = match second & !MASKED {
             126 => 2,
@@ -131,7 +133,7 @@ impl FrameScanner {
         let header_len = extended.saturating_add(6);
         if available < header_len {
             self.position = Position::Header(available);
-            return (!more.is_empty()).then_some(Header::Partial);
+            return (!input.is_empty()).then_some(Header::Partial);
         }
         let length = match extended {
             0 => u64::from(second & !MASKED),
@@ -154,7 +156,7 @@ impl FrameScanner {
             length => Position::Payload(length),
         };
         Some(Header::Complete {
-            consumed: header_len.saturating_sub(known),
+            consumed: header_len.saturating_sub(header_bytes),
             data: opcode <= 2,
         })
     }
@@ -210,13 +212,13 @@ mod tests {
 
     /// Scans the bytes as one chunk; counts the reads.
     fn scan(scanner: &mut FrameScanner, bytes: &[u8]) -> (ScanResult, usize) {
-        let mut reads = 0;
+        let mut read_count = 0;
         let result = scanner.scan(bytes.len(), |offset, max| {
             assert!(max <= MAX_HEADER_BYTES);
-            reads += 1;
+            read_count += 1;
             bytes.get(offset..(offset + max).min(bytes.len()))
         });
-        (result, reads)
+        (result, read_count)
     }
 
     #[test]
@@ -224,12 +226,12 @@ mod tests {
         for size in [0, 1, 125, 126, 65_535, 65_536, 70_000] {
             let mut scanner = FrameScanner::default();
             let text = frame(0x81, size);
-            let (result, reads) = scan(&mut scanner, &text);
+            let (result, read_count) = scan(&mut scanner, &text);
             let expected = ScanResult {
                 data: true,
                 boundary: Some(0),
             };
-            assert_eq!((result, reads), (expected, 1), "{size}");
+            assert_eq!((result, read_count), (expected, 1), "{size}");
             let (result, _) = scan(&mut scanner, &text[..1]);
             assert_eq!(result.boundary, Some(0));
             let (result, _) = scan(&mut scanner, &text[1..]);
@@ -247,41 +249,47 @@ mod tests {
         assert_eq!(scan(&mut scanner, &text[..20]).1, 1);
         let within = scan(&mut scanner, &text[20..200]);
         assert_eq!(within, (ScanResult::default(), 0));
-        let (last, reads) = scan(&mut scanner, &text[200..]);
-        assert_eq!((last.boundary, last.data, reads), (Some(108), false, 0));
+        let (last, read_count) = scan(&mut scanner, &text[200..]);
+        assert_eq!(
+            (last.boundary, last.data, read_count),
+            (Some(108), false, 0)
+        );
         // A ping may stand between the fragments of a message.
         let bytes = [frame(0x89, 0), frame(0x80, 7)].concat();
-        let (result, reads) = scan(&mut scanner, &bytes);
-        assert_eq!((result.data, result.boundary, reads), (true, Some(0), 2));
+        let (result, read_count) = scan(&mut scanner, &bytes);
+        assert_eq!(
+            (result.data, result.boundary, read_count),
+            (true, Some(0), 2)
+        );
     }
 
     #[test]
     fn an_invalid_frame_desynchronizes_the_scanner() {
-        let long = |digits: u64| {
+        let long_header = |digits: u64| {
             let mut bytes = vec![0x82, 0xff];
             bytes.extend_from_slice(&digits.to_be_bytes());
             bytes.extend_from_slice(&[0; 4]);
             bytes
         };
-        for bad in [
+        for invalid in [
             vec![0x81, 0x05, b'h'],
             vec![0x82, 0xfe, 0, 125, 0, 0, 0, 0],
-            long(0xffff),
-            long(1 << 63),
+            long_header(0xffff),
+            long_header(1 << 63),
             vec![0x89, 0xfe, 0, 126, 0, 0, 0, 0],
         ] {
             let mut scanner = FrameScanner::default();
-            let (result, _) = scan(&mut scanner, &bad);
-            assert!(scanner.is_desynchronized() && result.data, "{bad:?}");
-            let later = scan(&mut scanner, b"anything");
+            let (result, _) = scan(&mut scanner, &invalid);
+            assert!(scanner.is_desynchronized() && result.data, "{invalid:?}");
+            let result = scan(&mut scanner, b"anything");
             let expected = ScanResult {
                 data: true,
                 boundary: None,
             };
-            assert_eq!(later, (expected, 0));
+            assert_eq!(result, (expected, 0));
         }
         let mut scanner = FrameScanner::default();
-        scan(&mut scanner, &long(u64::MAX >> 1));
+        scan(&mut scanner, &long_header(u64::MAX >> 1));
         assert!(!scanner.is_desynchronized());
         let mut scanner = FrameScanner::default();
         scanner.scan(5, |_, _| None::<&[u8]>);
@@ -296,14 +304,14 @@ mod tests {
         let frame = close_frame(4403, "gone", [1, 2, 3, 4]);
         let (head, payload) = frame.split_at(6);
         assert_eq!(head, [0x88, 0x86, 1, 2, 3, 4]);
-        let clear: Vec<u8> = payload
+        let unmasked: Vec<u8> = payload
             .iter()
             .zip([1, 2, 3, 4].into_iter().cycle())
             .map(|(byte, mask)| byte ^ mask)
             .collect();
-        assert_eq!(clear, [&4403_u16.to_be_bytes()[..], b"gone"].concat());
-        for (long, size) in [("x".repeat(300), 131), ("ä".repeat(100), 130)] {
-            let frame = close_frame(4401, &long, [0; 4]);
+        assert_eq!(unmasked, [&4403_u16.to_be_bytes()[..], b"gone"].concat());
+        for (reason, size) in [("x".repeat(300), 131), ("ä".repeat(100), 130)] {
+            let frame = close_frame(4401, &reason, [0; 4]);
             assert_eq!(frame.len(), size);
             assert!(!scan(&mut FrameScanner::default(), &frame).0.data);
         }

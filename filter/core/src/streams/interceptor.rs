@@ -73,7 +73,9 @@ impl FrameInterceptor {
             return (self.close(reason, scan.boundary), None);
         }
         // A time before the last report means that the clock has moved back.
-        let is_due = |at: u64| now < at || now >= at.saturating_add(ACTIVITY_INTERVAL_MS);
+        let is_due = |last_active: u64| {
+            now < last_active || now >= last_active.saturating_add(ACTIVITY_INTERVAL_MS)
+        };
         let active = scan.data && self.reported_at.is_none_or(is_due);
         if active {
             self.reported_at = Some(now);
@@ -87,12 +89,15 @@ impl FrameInterceptor {
             return ChunkAction::Forward;
         };
         match boundary {
-            Some(keep) => {
+            Some(kept_bytes) => {
                 self.closed = true;
                 // Masking stops clients from forging requests to proxies (RFC 6455, section 10.3). This text is ours,
                 // so a zero mask is enough.
                 let frame = frames::close_frame(code, close_text(reason), [0; 4]);
-                ChunkAction::Close { keep, frame }
+                ChunkAction::Close {
+                    keep: kept_bytes,
+                    frame,
+                }
             }
             // The current frame ends first.
             None if !self.scanner.is_desynchronized() => ChunkAction::Forward,

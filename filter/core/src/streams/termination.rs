@@ -12,10 +12,10 @@ impl Streams {
     /// A session has ended: its streams close.
     pub fn end_session(&mut self, session_ref: &str, reason: CloseReason, now: u64) {
         for id in self.by_session.get(session_ref).into_iter().flatten() {
-            if let Some(open) = self.open.get_mut(id) {
+            if let Some(stream) = self.open.get_mut(id) {
                 let timeout = self.close_timeout_ms;
-                let begun = begin_close(&mut self.deadlines, *id, open, reason, now, timeout);
-                self.closing = self.closing.saturating_add(usize::from(begun));
+                let has_begun = begin_close(&mut self.deadlines, *id, stream, reason, now, timeout);
+                self.closing = self.closing.saturating_add(usize::from(has_begun));
             }
         }
     }
@@ -23,92 +23,96 @@ impl Streams {
     /// A drain: the streams that it closes end one after the other within `over_ms`, or earlier where an earlier drain
     /// says so. `random`, in `0.0..1.0`, keeps workers with few streams from closing theirs at the same moment.
     pub fn drain(&mut self, target: DrainTarget<'_>, over_ms: u64, now: u64, random: f64) {
-        let is_drained = |open: &StreamEntry| match target {
+        let is_drained = |stream: &StreamEntry| match target {
             DrainTarget::Engine { pool, engine } => {
-                open.placed.pool == pool && open.placed.engine == engine
+                stream.placed.pool == pool && stream.placed.engine == engine
             }
             DrainTarget::Gateway => true,
         };
         let mut ids: Vec<u32> = self
             .open
             .iter()
-            .filter(|(_, open)| is_drained(open) && open.state.close_reason.get().is_none())
+            .filter(|(_, stream)| is_drained(stream) && stream.state.close_reason.get().is_none())
             .map(|(id, _)| *id)
             .collect();
         ids.sort_unstable();
         let count = ids.len() as u64;
         let offset = fraction_of(over_ms, random);
         for (index, id) in (0_u64..).zip(ids) {
-            let Some(open) = self.open.get_mut(&id) else {
+            let Some(stream) = self.open.get_mut(&id) else {
                 continue;
             };
             // The time is cut into equal slots, one per stream; every stream ends at the same offset in its slot.
-            let share = u128::from(over_ms) * u128::from(index) + u128::from(offset);
-            let wait = u64::try_from(share / u128::from(count.max(1))).unwrap_or(over_ms);
-            let at = now.saturating_add(wait);
-            open.drain_at = Some(open.drain_at.map_or(at, |earlier| earlier.min(at)));
-            schedule(&mut self.deadlines, id, open, None);
+            let delay_share = u128::from(over_ms) * u128::from(index) + u128::from(offset);
+            let wait = u64::try_from(delay_share / u128::from(count.max(1))).unwrap_or(over_ms);
+            let drain_at = now.saturating_add(wait);
+            stream.drain_at = Some(
+                stream
+                    .drain_at
+                    .map_or(drain_at, |current| current.min(drain_at)),
+            );
+            schedule(&mut self.deadlines, id, stream, None);
         }
     }
 
     /// A stream's close frame was sent to the engine: the echo gets a close timeout of its own.
     pub fn close_frame_sent(&mut self, id: u32, now: u64) {
-        if let Some(open) = self.open.get_mut(&id) {
-            let at = now.saturating_add(self.close_timeout_ms);
-            schedule(&mut self.deadlines, id, open, Some(at));
+        if let Some(stream) = self.open.get_mut(&id) {
+            let deadline = now.saturating_add(self.close_timeout_ms);
+            schedule(&mut self.deadlines, id, stream, Some(deadline));
         }
     }
 
     /// Everything that is due. Resets above the limit stay due; streams without a session are reset before relocated
     /// ones.
     pub fn due(&mut self, now: u64) -> DueActions {
-        let mut due = DueActions::default();
+        let mut actions = DueActions::default();
         while let Some(id) = self.take(ClosePriority::None, now) {
-            let Some(open) = self.open.get_mut(&id) else {
+            let Some(stream) = self.open.get_mut(&id) else {
                 continue;
             };
-            let (end, reason) = open.end();
+            let (end, reason) = stream.end();
             if end <= now {
                 let timeout = self.close_timeout_ms;
-                begin_close(&mut self.deadlines, id, open, reason, now, timeout);
+                begin_close(&mut self.deadlines, id, stream, reason, now, timeout);
                 self.closing = self.closing.saturating_add(1);
             } else {
-                open.warned = true;
-                due.warnings = due.warnings.saturating_add(1);
-                schedule(&mut self.deadlines, id, open, None);
+                stream.warned = true;
+                actions.warnings = actions.warnings.saturating_add(1);
+                schedule(&mut self.deadlines, id, stream, None);
             }
         }
         let retry_at = now.saturating_add(RESET_RETRY_MS);
         for priority in [ClosePriority::SessionEnded, ClosePriority::Relocated] {
-            while due.resets.len() < MAX_RESETS
+            while actions.resets.len() < MAX_RESETS
                 && let Some(id) = self.take(priority, now)
             {
-                if let Some(open) = self.open.get_mut(&id) {
-                    due.resets.push(id);
-                    schedule(&mut self.deadlines, id, open, Some(retry_at));
+                if let Some(stream) = self.open.get_mut(&id) {
+                    actions.resets.push(id);
+                    schedule(&mut self.deadlines, id, stream, Some(retry_at));
                 }
             }
         }
-        due
+        actions
     }
 
-    /// The clock has moved back by `by` milliseconds. Expiry times of sessions are times of day and stay; all other
+    /// The clock has moved back by `moved_back_ms`. Expiry times of sessions are times of day and stay; all other
     /// deadlines keep their distance.
-    pub fn clock_moved_back(&mut self, by: u64) {
-        for (id, open) in &mut self.open {
-            let earlier = |at: u64| at.saturating_sub(by);
-            open.max_age_at = open.max_age_at.map(earlier);
-            open.drain_at = open.drain_at.map(earlier);
-            let closing = open.state.close_reason.get().is_some();
-            let at = closing.then(|| earlier(open.next));
-            schedule(&mut self.deadlines, *id, open, at);
+    pub fn clock_moved_back(&mut self, moved_back_ms: u64) {
+        for (id, stream) in &mut self.open {
+            let move_back = |time: u64| time.saturating_sub(moved_back_ms);
+            stream.max_age_at = stream.max_age_at.map(move_back);
+            stream.drain_at = stream.drain_at.map(move_back);
+            let closing = stream.state.close_reason.get().is_some();
+            let deadline = closing.then(|| move_back(stream.next));
+            schedule(&mut self.deadlines, *id, stream, deadline);
         }
     }
 
     /// Removes the first deadline of a priority that is due.
     fn take(&mut self, priority: ClosePriority, now: u64) -> Option<u32> {
-        let due = (priority, 0, 0)..=(priority, now, u32::MAX);
-        let first = self.deadlines.range(due).next().copied()?;
+        let range = (priority, 0, 0)..=(priority, now, u32::MAX);
+        let first = self.deadlines.range(range).next().copied()?;
         self.deadlines.remove(&first);
         Some(first.2)
     }
@@ -118,17 +122,17 @@ impl Streams {
 fn begin_close(
     deadlines: &mut Deadlines,
     id: u32,
-    open: &mut StreamEntry,
+    stream: &mut StreamEntry,
     reason: CloseReason,
     now: u64,
     close_timeout_ms: u64,
 ) -> bool {
-    if open.state.close_reason.get().is_some() {
+    if stream.state.close_reason.get().is_some() {
         return false;
     }
-    open.state.close_reason.set(Some(reason));
-    let silent = now.saturating_sub(open.state.last_active.get()) >= SILENT_MS;
-    let timeout = if silent { 0 } else { close_timeout_ms };
-    schedule(deadlines, id, open, Some(now.saturating_add(timeout)));
+    stream.state.close_reason.set(Some(reason));
+    let is_silent = now.saturating_sub(stream.state.last_active.get()) >= SILENT_MS;
+    let timeout = if is_silent { 0 } else { close_timeout_ms };
+    schedule(deadlines, id, stream, Some(now.saturating_add(timeout)));
     true
 }

@@ -34,8 +34,8 @@ fn streams() -> Streams {
 }
 
 fn send(interceptor: &mut FrameInterceptor, bytes: &[u8], now: u64) -> ChunkAction {
-    let read = |start: usize, max: usize| bytes.get(start..bytes.len().min(start + max));
-    interceptor.on_chunk(bytes.len(), now, read).0
+    let read_chunk = |start: usize, max: usize| bytes.get(start..bytes.len().min(start + max));
+    interceptor.on_chunk(bytes.len(), now, read_chunk).0
 }
 
 fn reason(streams: &mut Streams, id: u32, now: u64) -> CloseReason {
@@ -55,11 +55,15 @@ fn an_active_client_gets_a_close_frame_and_is_reset_after_the_timeout() {
     streams.end_session("a", CloseReason::Revoked, 10_000);
     assert!(streams.is_closing());
     assert_eq!(streams.due(10_499), DueActions::default());
-    let ChunkAction::Close { keep, frame } = send(&mut interceptor, &FRAME, 10_499) else {
+    let ChunkAction::Close {
+        keep: kept_bytes,
+        frame,
+    } = send(&mut interceptor, &FRAME, 10_499)
+    else {
         panic!("no close frame");
     };
     assert_eq!(
-        (keep, &frame[..8]),
+        (kept_bytes, &frame[..8]),
         (0, &[0x88, 0x8f, 0, 0, 0, 0, 0x11, 0x33][..])
     );
     streams.close_frame_sent(1, 10_499);
@@ -109,10 +113,13 @@ fn the_close_frame_follows_the_current_frame() {
         ChunkAction::Forward
     );
     let chunk = [&FRAME[5..], &FRAME[..]].concat();
-    let ChunkAction::Close { keep, .. } = send(&mut interceptor, &chunk, 0) else {
+    let ChunkAction::Close {
+        keep: kept_bytes, ..
+    } = send(&mut interceptor, &chunk, 0)
+    else {
         panic!("no close frame");
     };
-    assert_eq!(keep, 2);
+    assert_eq!(kept_bytes, 2);
     assert_eq!(interceptor.received(), 14);
 }
 
@@ -151,11 +158,11 @@ fn a_maximum_age_warns_and_then_closes() {
     };
     streams.open(1, aging.clone(), 0, 0.0);
     streams.open(2, aging, 0, 1.0);
-    let warned: Vec<u64> = (0..=100)
+    let warning_times: Vec<u64> = (0..=100)
         .map(|second| second * 1_000)
         .filter(|now| streams.due(*now).warnings > 0)
         .collect();
-    assert_eq!(warned, [80_000, 90_000]);
+    assert_eq!(warning_times, [80_000, 90_000]);
     assert_eq!(reason(&mut streams, 2, 90_001), CloseReason::TooOld);
     assert_eq!(reason(&mut streams, 1, 100_000), CloseReason::TooOld);
 }
@@ -215,13 +222,16 @@ fn a_second_drain_moves_ends_only_forward() {
     assert_eq!(streams.due(70_000).resets, [0_u32; 0]);
     streams.drain(QIX_E, 10_000, 70_000, 0.5);
     streams.drain(QIX_E, 3_600_000, 70_000, 0.5);
-    let early = streams.due(75_000).resets;
-    assert!((20..=30).contains(&early.len()), "{early:?}");
-    for id in early {
+    let before_second_end = streams.due(75_000).resets;
+    assert!(
+        (20..=30).contains(&before_second_end.len()),
+        "{before_second_end:?}"
+    );
+    for id in before_second_end {
         assert_eq!(reason(&mut streams, id, 0), CloseReason::Drained);
     }
-    let late = streams.due(80_000).resets;
-    assert_eq!(late.len(), streams.len());
+    let after_second_end = streams.due(80_000).resets;
+    assert_eq!(after_second_end.len(), streams.len());
 }
 
 #[test]
@@ -231,19 +241,19 @@ fn ended_sessions_are_reset_before_drained_streams() {
         streams.open(id, placed("a", "e"), 0, 0.5);
     }
     streams.open(1_000, placed("b", "other"), 0, 0.5);
-    let brief = PlacedStream {
+    let short_session = PlacedStream {
         session_expires_at: 51,
         ..placed("c", "other")
     };
-    streams.open(1_001, brief, 0, 0.5);
+    streams.open(1_001, short_session, 0, 0.5);
     streams.drain(QIX_E, 0, 50_000, 0.5);
     assert_eq!(streams.due(50_000).resets.len(), 100);
     streams.end_session("b", CloseReason::Revoked, 51_000);
     let resets = streams.due(51_000).resets;
     assert_eq!((resets.len(), &resets[..2]), (100, &[1_000, 1_001][..]));
     assert_eq!(reason(&mut streams, 1_001, 0), CloseReason::Expired);
-    let left: usize = (0..9).map(|_| streams.due(51_000).resets.len()).sum();
-    assert_eq!(left, 802);
+    let reset_count: usize = (0..9).map(|_| streams.due(51_000).resets.len()).sum();
+    assert_eq!(reset_count, 802);
 }
 
 #[test]
@@ -275,11 +285,16 @@ fn a_clock_that_moves_back_keeps_time_spans() {
         .flat_map(|half| streams.due(half * 500).resets)
         .collect();
     assert_eq!(reset, [1, 2, 3]);
-    let read = |start: usize, max: usize| FRAME.get(start..FRAME.len().min(start + max));
+    let read_chunk = |start: usize, max: usize| FRAME.get(start..FRAME.len().min(start + max));
     let mut interceptor = streams.open(5, expiring, HOUR, 0.5);
-    assert!(interceptor.on_chunk(FRAME.len(), HOUR, read).1.is_some());
     assert!(
-        interceptor.on_chunk(FRAME.len(), 0, read).1.is_some(),
+        interceptor
+            .on_chunk(FRAME.len(), HOUR, read_chunk)
+            .1
+            .is_some()
+    );
+    assert!(
+        interceptor.on_chunk(FRAME.len(), 0, read_chunk).1.is_some(),
         "active by the new time"
     );
 }
@@ -291,8 +306,8 @@ fn many_resets_are_spread_over_ticks() {
         streams.open(id, placed("a", "e"), 0, 0.5);
     }
     streams.end_session("a", CloseReason::Revoked, 60_000);
-    let parts = [(); 4].map(|()| streams.due(60_000).resets.len());
-    assert_eq!(parts, [100, 100, 50, 0]);
+    let resets_per_tick = [(); 4].map(|()| streams.due(60_000).resets.len());
+    assert_eq!(resets_per_tick, [100, 100, 50, 0]);
 }
 
 #[test]
@@ -327,8 +342,11 @@ fn data_frames_are_activity_and_control_frames_are_not() {
     let mut streams = streams();
     let mut interceptor = streams.open(1, placed("a", "e"), 0, 0.5);
     let mut active = |bytes: &[u8], now| {
-        let read = |start: usize, max: usize| bytes.get(start..bytes.len().min(start + max));
-        interceptor.on_chunk(bytes.len(), now, read).1.is_some()
+        let read_chunk = |start: usize, max: usize| bytes.get(start..bytes.len().min(start + max));
+        interceptor
+            .on_chunk(bytes.len(), now, read_chunk)
+            .1
+            .is_some()
     };
     let ping = [0x89, 0x80, 0, 0, 0, 0];
     assert!(!active(&ping, 0) && active(&FRAME, 0) && !active(&FRAME, 999));

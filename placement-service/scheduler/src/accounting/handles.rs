@@ -31,8 +31,11 @@ impl Reservation {
     /// The session is on the engine; gateways will report its stream under the name `stream`.
     pub fn placed(mut self, stream: &str, now: Instant) {
         // From here on the stream's entry releases it in the ledger.
-        let known = self.stream.take().filter(|known| **known == *stream);
-        let name = known.unwrap_or_else(|| stream.into());
+        let open_stream = self
+            .stream
+            .take()
+            .filter(|open_stream| **open_stream == *stream);
+        let name = open_stream.unwrap_or_else(|| stream.into());
         let mut guard = self.accounting.update();
         let state = &mut *guard;
         // Names are random; a name that comes twice nevertheless counts once.

@@ -31,17 +31,17 @@ impl LedgerEntry {
 impl Reservation {
     /// Reserves in the replicas' ledger, if there is one. `stream` generates the name under which gateways will report
     /// the stream.
-    pub async fn confirm(&mut self, stream: fn() -> String, most: CapacityLimits) -> LedgerReply {
-        let tally = Arc::clone(&self.accounting);
-        let Some(entry) = &tally.ledger else {
+    pub async fn confirm(&mut self, stream: fn() -> String, limits: CapacityLimits) -> LedgerReply {
+        let accounting = Arc::clone(&self.accounting);
+        let Some(entry) = &accounting.ledger else {
             return LedgerReply::Reserved;
         };
         let stream: Arc<str> = stream().into();
         // From here on dropping the reservation releases it in the ledger, too.
         self.stream = Some(Arc::clone(&stream));
-        let confirmed = entry.ledger.reserve(&stream, &entry.engine, most).await;
-        if let LedgerReply::EngineFull { remote: elsewhere } = confirmed {
-            tally.set_remote_sessions(elsewhere, Instant::now());
+        let confirmed = entry.ledger.reserve(&stream, &entry.engine, limits).await;
+        if let LedgerReply::EngineFull { remote } = confirmed {
+            accounting.set_remote_sessions(remote, Instant::now());
         }
         confirmed
     }
@@ -69,11 +69,11 @@ impl EngineAccounting {
     /// Another replica has the stream now, or knows that it is closed.
     pub fn transferred(&self, stream: &str) {
         let mut state = self.update();
-        let Some(known) = state.streams.remove(stream) else {
+        let Some(record) = state.streams.remove(stream) else {
             return;
         };
-        state.unconfirmed.take(known.unconfirmed);
-        if !state.remove_unprobed(known.unprobed) {
+        state.unconfirmed.take(record.unconfirmed);
+        if !state.remove_unprobed(record.unprobed) {
             state.remote.adopt_probed();
         }
     }

@@ -58,7 +58,7 @@ impl PendingCost {
         // The last one resets the sum, so that rounding errors do not add up.
         self.reserved = match count.saturating_sub(1) {
             0 => (0, Cost::default()),
-            left => (left, cost.minus(estimate.cost)),
+            remaining_uses => (remaining_uses, cost.minus(estimate.cost)),
         };
     }
 
@@ -67,9 +67,9 @@ impl PendingCost {
         self.placed = self.placed.plus(estimate.cost);
     }
 
-    /// A probe has seen a placed session, or the session is gone. `last`: there is no other one.
-    pub(super) fn remove(&mut self, estimate: &CostEstimate, last: bool) {
-        self.placed = if last {
+    /// A probe has seen a placed session, or the session is gone. `is_last_use`: there is no other one.
+    pub(super) fn remove(&mut self, estimate: &CostEstimate, is_last_use: bool) {
+        self.placed = if is_last_use {
             Cost::default()
         } else {
             self.placed.minus(estimate.cost)
@@ -91,22 +91,22 @@ impl PendingCost {
         self.last?.smooth_cpu
     }
 
-    /// Takes in the numbers of a probe, which shows the sessions `seen` for the first time. Returns what they cost.
-    pub(super) fn apply_probe(&mut self, seen: &[CostEstimate], load: &Load) -> Vec<Observation> {
-        let seen: Vec<_> = seen.iter().map(|e| (e.key, e.cost)).collect();
+    /// Takes in the numbers of a probe, which shows the sessions `probed` for the first time. Returns what they cost.
+    pub(super) fn apply_probe(&mut self, probed: &[CostEstimate], load: &Load) -> Vec<Observation> {
+        let probed: Vec<_> = probed.iter().map(|e| (e.key, e.cost)).collect();
         let committed_mb = load.memory.map(|memory| memory.committed);
-        let last = self.last;
+        let previous = self.last;
         let mut now = LastProbe {
             sessions: load.sessions,
             committed_mb,
             cpu: load.cpu,
             smooth_cpu: load.cpu,
         };
-        let closed = self.cost_of_closed(&seen, last.and_then(|l| l.sessions), load.sessions);
+        let closed = self.cost_of_closed(&probed, previous.and_then(|l| l.sessions), load.sessions);
         if let Some(cpu) = load.cpu
-            && let Some(before) = last.and_then(|l| l.smooth_cpu)
+            && let Some(before) = previous.and_then(|l| l.smooth_cpu)
         {
-            let added: f64 = seen.iter().map(|(_, cost)| cost.cpu).sum();
+            let added: f64 = probed.iter().map(|(_, cost)| cost.cpu).sum();
             let expected = before + added - closed.cpu;
             let difference = cpu - expected;
             let smooth = if difference.abs() > CPU_JUMP {
@@ -117,20 +117,20 @@ impl PendingCost {
             now.smooth_cpu = Some(smooth.clamp(0.0, 1.0));
         }
         self.last = Some(now);
-        let (Some(last), false) = (last, seen.is_empty()) else {
+        let (Some(previous), false) = (previous, probed.is_empty()) else {
             return Vec::new();
         };
         let grown = |before: Option<f64>, after: Option<f64>| Some(after? - before?);
-        let expected = seen
+        let expected = probed
             .iter()
             .fold(Cost::default(), |sum, (_, c)| sum.plus(*c));
         // A number that the probe does not have teaches nothing: it counts as expected.
         let change = Cost {
-            memory_mb: grown(last.committed_mb, committed_mb)
+            memory_mb: grown(previous.committed_mb, committed_mb)
                 .map_or(expected.memory_mb, |mb| mb + closed.memory_mb),
-            cpu: grown(last.cpu, load.cpu).map_or(expected.cpu, |cpu| cpu + closed.cpu),
+            cpu: grown(previous.cpu, load.cpu).map_or(expected.cpu, |cpu| cpu + closed.cpu),
         };
-        let observations: Vec<Observation> = observations(&seen, change).collect();
+        let observations: Vec<Observation> = observations(&probed, change).collect();
         for observation in &observations {
             self.costs.observe(observation, DOCUMENTS);
         }
@@ -140,19 +140,19 @@ impl PendingCost {
     /// The cost of the sessions that must have closed between two probes.
     fn cost_of_closed(
         &self,
-        seen: &[(CostKey, Cost)],
+        probed: &[(CostKey, Cost)],
         before: Option<u32>,
         after: Option<u32>,
     ) -> Cost {
         let (Some(before), Some(after)) = (before, after) else {
             return Cost::default();
         };
-        let opened = u32::try_from(seen.len()).unwrap_or(u32::MAX);
+        let opened = u32::try_from(probed.len()).unwrap_or(u32::MAX);
         let closed = before.saturating_add(opened).saturating_sub(after);
-        let each = self.costs.estimate_any(true);
+        let cost_per_session = self.costs.estimate_any(true);
         Cost {
-            memory_mb: each.memory_mb * f64::from(closed),
-            cpu: each.cpu * f64::from(closed),
+            memory_mb: cost_per_session.memory_mb * f64::from(closed),
+            cpu: cost_per_session.cpu * f64::from(closed),
         }
     }
 }

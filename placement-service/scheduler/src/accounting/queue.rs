@@ -60,10 +60,10 @@ impl<T> Queue<T> {
 
     /// The position of its row.
     fn position(&self, ticket: Ticket) -> Option<usize> {
-        let place = self
+        let position = self
             .rows
             .binary_search_by_key(&ticket.0, |(ticket, _)| *ticket);
-        place.ok()
+        position.ok()
     }
 
     pub(super) fn get(&self, ticket: Ticket) -> Option<&T> {
@@ -75,8 +75,8 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<T> {
-        let place = self.position(ticket)?;
-        let value = self.rows.get_mut(place)?.1.take()?;
+        let position = self.position(ticket)?;
+        let value = self.rows.get_mut(position)?.1.take()?;
         self.filled -= 1;
         self.close_gaps();
         Some(value)
@@ -86,10 +86,10 @@ impl<T> Queue<T> {
     pub(super) fn take_first(&mut self, max: usize, matches: impl Fn(&T) -> bool) -> Vec<T> {
         let rows = self.rows.iter_mut().map(|(_, row)| row);
         let matching = rows.filter(|row| row.as_ref().is_some_and(&matches));
-        let taken: Vec<T> = matching.take(max).filter_map(Option::take).collect();
-        self.filled -= taken.len();
+        let batch: Vec<T> = matching.take(max).filter_map(Option::take).collect();
+        self.filled -= batch.len();
         self.close_gaps();
-        taken
+        batch
     }
 
     /// Removes the oldest value if `matches` holds for it.
@@ -157,12 +157,12 @@ mod tests {
     #[test]
     fn a_value_that_stays_keeps_no_gaps_after_it() {
         let mut queue = Queue::default();
-        let stays = queue.push(0);
-        let mut late = Ticket::NONE;
-        for thing in 1..100_000 {
-            late = queue.push(thing);
-            if thing < 99_999 {
-                queue.take(late);
+        let kept_ticket = queue.push(0);
+        let mut last_ticket = Ticket::NONE;
+        for value in 1..100_000 {
+            last_ticket = queue.push(value);
+            if value < 99_999 {
+                queue.take(last_ticket);
             }
         }
         assert!(
@@ -170,8 +170,8 @@ mod tests {
             "{}",
             queue.rows.len()
         );
-        assert_eq!(queue.get(late), Some(&99_999));
-        assert_eq!(queue.take(stays), Some(0));
+        assert_eq!(queue.get(last_ticket), Some(&99_999));
+        assert_eq!(queue.take(kept_ticket), Some(0));
         assert_eq!(queue.pop_if(|_| true), Some(99_999));
     }
 }

@@ -57,15 +57,15 @@ impl AccountingRegistry {
 
     /// The session is on the engine; gateways will report its stream under the name `stream`.
     pub fn placed(&self, reservation: Reservation, stream: &str, now: Instant) {
-        let tally = Arc::clone(&reservation.accounting);
-        self.0.placed.insert(stream.to_owned(), tally);
+        let accounting = Arc::clone(&reservation.accounting);
+        self.0.placed.insert(stream.to_owned(), accounting);
         reservation.placed(stream, now);
     }
 
     /// The placement failed after all: it no longer counts.
     pub fn release_placement(&self, stream: &str, now: Instant) {
-        if let Some(tally) = self.0.placed.remove(stream) {
-            tally.closed(stream, Duration::ZERO, now);
+        if let Some(accounting) = self.0.placed.remove(stream) {
+            accounting.closed(stream, Duration::ZERO, now);
         }
         // Another replica may have it.
         self.close_in_ledger(stream);
@@ -91,7 +91,7 @@ impl AccountingRegistry {
         let entry = self.entry(&mut engines, pool, name);
         if entry
             .endpoint
-            .is_some_and(|before| before.api != endpoint.api)
+            .is_some_and(|previous| previous.api != endpoint.api)
         {
             let draining = entry.accounting.lock().draining;
             entry.accounting = self.0.new_accounting(pool, name);
@@ -168,8 +168,8 @@ impl AccountingRegistry {
     /// Another replica has the stream on that engine (`pool/name`) now, or knows that it is closed.
     pub fn transferred(&self, stream: &str, engine: &str) {
         if let Some((pool, name)) = engine.split_once('/') {
-            let tally = self.find_by_stream(stream, &pool.into(), &name.into());
-            tally.transferred(stream);
+            let accounting = self.find_by_stream(stream, &pool.into(), &name.into());
+            accounting.transferred(stream);
         }
         self.0.placed.invalidate(stream);
     }
@@ -212,56 +212,56 @@ mod tests {
 
     #[test]
     fn an_engine_keeps_its_streams_and_another_at_its_name_has_none() {
-        let (tallies, pool) = (AccountingRegistry::new(TTL), Arc::from("p"));
+        let (registry, pool) = (AccountingRegistry::new(TTL), Arc::from("p"));
         let name = EngineName::from("e");
         let now = Instant::now();
-        tallies.get_or_create(&pool, &name).opened("s", "r", now);
-        let first = tallies.register(&pool, &name, endpoint(1));
+        registry.get_or_create(&pool, &name).opened("s", "r", now);
+        let first = registry.register(&pool, &name, endpoint(1));
         assert_eq!(first.snapshot(now).open, 1, "reported before it was found");
         drop(first);
-        tallies.gc(now);
-        let again = tallies.register(&pool, &name, endpoint(1));
-        assert_eq!(again.snapshot(now).open, 1);
-        let other = tallies.register(&pool, &name, endpoint(2));
+        registry.gc(now);
+        let reregistered = registry.register(&pool, &name, endpoint(1));
+        assert_eq!(reregistered.snapshot(now).open, 1);
+        let other = registry.register(&pool, &name, endpoint(2));
         assert_eq!(other.snapshot(now).open, 0);
     }
 
     #[test]
     fn a_drain_belongs_to_the_name() {
-        let (tallies, pool, now) = (AccountingRegistry::new(TTL), Arc::from("p"), Instant::now());
+        let (registry, pool, now) = (AccountingRegistry::new(TTL), Arc::from("p"), Instant::now());
         let name = EngineName::from("e");
-        tallies.get_or_create(&pool, &name).set_draining(true);
-        tallies.gc(now);
+        registry.get_or_create(&pool, &name).set_draining(true);
+        registry.gc(now);
         for port in [1, 2] {
-            let tally = tallies.register(&pool, &name, endpoint(port));
-            assert!(tally.snapshot(now).draining);
+            let accounting = registry.register(&pool, &name, endpoint(port));
+            assert!(accounting.snapshot(now).draining);
         }
-        tallies.get_or_create(&pool, &name).set_draining(false);
-        tallies.gc(now);
-        assert_eq!(tallies.engines().len(), 0);
+        registry.get_or_create(&pool, &name).set_draining(false);
+        registry.gc(now);
+        assert_eq!(registry.engines().len(), 0);
     }
 
     #[test]
     fn a_failed_placement_is_released_by_its_stream() {
-        let (tallies, now) = (AccountingRegistry::new(TTL), Instant::now());
-        let tally = tallies.get_or_create(&Arc::from("p"), &EngineName::from("e"));
-        tallies.placed(tally.reserve(1), "s", now);
-        assert_eq!(tally.snapshot(now).own, 1);
-        tallies.release_placement("other", now);
-        assert_eq!(tally.snapshot(now).own, 1);
-        tallies.release_placement("s", now);
-        assert_eq!(tally.snapshot(now).own, 0);
+        let (registry, now) = (AccountingRegistry::new(TTL), Instant::now());
+        let accounting = registry.get_or_create(&Arc::from("p"), &EngineName::from("e"));
+        registry.placed(accounting.reserve(1), "s", now);
+        assert_eq!(accounting.snapshot(now).own, 1);
+        registry.release_placement("other", now);
+        assert_eq!(accounting.snapshot(now).own, 1);
+        registry.release_placement("s", now);
+        assert_eq!(accounting.snapshot(now).own, 0);
     }
 
     #[test]
     fn a_removed_engine_without_streams_is_forgotten() {
-        let (tallies, pool) = (AccountingRegistry::new(TTL), Arc::from("p"));
+        let (registry, pool) = (AccountingRegistry::new(TTL), Arc::from("p"));
         let name = EngineName::from("e");
-        let tally = tallies.register(&pool, &name, endpoint(1));
-        tallies.gc(Instant::now());
-        assert_eq!(tallies.engines().len(), 1);
-        drop(tally);
-        tallies.gc(Instant::now());
-        assert_eq!(tallies.engines().len(), 0);
+        let accounting = registry.register(&pool, &name, endpoint(1));
+        registry.gc(Instant::now());
+        assert_eq!(registry.engines().len(), 1);
+        drop(accounting);
+        registry.gc(Instant::now());
+        assert_eq!(registry.engines().len(), 0);
     }
 }

@@ -31,22 +31,22 @@ impl RemoteSessions {
         while self
             .history
             .get(1)
-            .is_some_and(|(at, _)| *at + SETTLE + MAX_PROBE <= now)
+            .is_some_and(|(set_at, _)| *set_at + SETTLE + MAX_PROBE <= now)
         {
             self.history.pop_front();
         }
     }
 
-    /// Takes in a probe that began at `began`. Returns how many more (or fewer) it saw than the one before.
-    pub(super) fn apply_probe(&mut self, began: Instant) -> i64 {
-        let before = self.probed;
-        while let Some((since, count)) = self.history.front().copied()
-            && since + SETTLE <= began
+    /// Takes in a probe that began at `probe_start`. Returns how many more (or fewer) it saw than the one before.
+    pub(super) fn apply_probe(&mut self, probe_start: Instant) -> i64 {
+        let probed_before = self.probed;
+        while let Some((changed_at, count)) = self.history.front().copied()
+            && changed_at + SETTLE <= probe_start
         {
             self.probed = count;
             self.history.pop_front();
         }
-        i64::from(self.probed) - i64::from(before)
+        i64::from(self.probed) - i64::from(probed_before)
     }
 
     /// A stream of this replica that the last probe has seen belongs to another replica now.

@@ -41,11 +41,11 @@ pub struct LoadSnapshot {
 
 impl LoadSnapshot {
     /// Sessions on the engine now: those that the last probe saw, with the changes since; or only Berth's own count when
-    /// `probed`, the sessions of the engine's published load, is absent or was dropped because it is too old.
+    /// `probed_sessions`, the sessions of the engine's published load, is absent or was dropped because it is too old.
     #[must_use]
-    pub fn sessions(&self, probed: Option<u32>) -> u32 {
+    pub fn sessions(&self, probed_sessions: Option<u32>) -> u32 {
         // The accounting may know a later probe than the fleet's snapshot.
-        match probed.map(|sessions| self.probed.unwrap_or(sessions)) {
+        match probed_sessions.map(|sessions| self.probed.unwrap_or(sessions)) {
             Some(probed) => probed
                 .saturating_sub(self.closed)
                 .saturating_add(self.reserved)

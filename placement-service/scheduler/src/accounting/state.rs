@@ -70,7 +70,10 @@ impl AccountingState {
     /// When the next placement expires or the circuit breaker becomes half-open, after `now`.
     pub(super) fn valid_until(&self, ttl: Duration, now: Instant) -> Option<Instant> {
         let expiry = self.unconfirmed.first().map(|(since, _)| *since + ttl);
-        let trial = self.circuit_breaker.trial_at().filter(|at| *at > now);
+        let trial = self
+            .circuit_breaker
+            .trial_at()
+            .filter(|trial_at| *trial_at > now);
         expiry.into_iter().chain(trial).min()
     }
 
@@ -90,18 +93,21 @@ impl AccountingState {
         true
     }
 
-    /// A probe has seen the first `max` unprobed streams whose time `is_seen`. Returns their estimated costs.
+    /// A probe has seen the first `max` unprobed streams whose time `is_before_probe`. Returns their estimated costs.
     pub(super) fn take_probed(
         &mut self,
-        is_seen: impl Fn(Instant) -> bool,
+        is_before_probe: impl Fn(Instant) -> bool,
         max: usize,
     ) -> Vec<CostEstimate> {
-        let seen = self.unprobed.take_first(max, |(since, _)| is_seen(*since));
-        let seen: Vec<CostEstimate> = seen.into_iter().map(|(_, estimate)| estimate).collect();
-        for estimate in &seen {
+        let probed = self
+            .unprobed
+            .take_first(max, |(since, _)| is_before_probe(*since));
+        let estimates: Vec<CostEstimate> =
+            probed.into_iter().map(|(_, estimate)| estimate).collect();
+        for estimate in &estimates {
             self.pending_cost.remove(estimate, self.unprobed.is_empty());
         }
-        seen
+        estimates
     }
 
     /// Removes placements that no gateway has reported open within `ttl`.

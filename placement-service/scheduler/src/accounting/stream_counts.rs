@@ -64,10 +64,10 @@ impl StreamCounts {
         let mut changed = Vec::new();
         for (pool, streams) in self.pools().iter() {
             let counts = streams.take_changed().into_iter();
-            changed.extend(counts.map(|(holder, own)| ChangedCount {
+            changed.extend(counts.map(|(holder, own_count)| ChangedCount {
                 pool: Arc::clone(pool),
                 holder,
-                own,
+                own: own_count,
             }));
         }
         changed
@@ -76,9 +76,9 @@ impl StreamCounts {
     /// Sets the streams of these holders through other replicas.
     pub fn set_remote(&self, counts: impl IntoIterator<Item = (ChangedCount, u32)>) {
         let pools = self.pools();
-        for (count, elsewhere) in counts {
+        for (count, remote) in counts {
             if let Some(streams) = pools.get(&count.pool) {
-                streams.set_remote(&count.holder, elsewhere);
+                streams.set_remote(&count.holder, remote);
             }
         }
     }

@@ -13,14 +13,14 @@ fn holders(slots: usize) -> Holders {
 
 fn holders_of(holders: &Holders, document: &str) -> BTreeSet<EngineIndex> {
     let mut random = StdRng::seed_from_u64(1);
-    let holding = holders.get(holders.key(document));
-    holding.sample(&mut random).collect()
+    let current_holders = holders.get(holders.key(document));
+    current_holders.sample(&mut random).collect()
 }
 
 fn place(holders: &mut Holders, document: &str, slot: EngineIndex, now: Instant) {
     let key = holders.key(document);
-    let held = holders.holds(key, slot);
-    holders.record_placement(key, slot, held, now);
+    let was_held = holders.holds(key, slot);
+    holders.record_placement(key, slot, was_held, now);
 }
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -43,15 +43,15 @@ fn a_list_replaces_the_one_before() {
 fn a_placement_counts_until_its_time_to_live() {
     let mut holders = holders(2);
     let now = Instant::now();
-    let a = holders.key("a");
+    let document = holders.key("a");
     place(&mut holders, "a", 1, now);
     holders.set_list(1, &[]);
-    assert!(holders.holds(a, 1), "it may still be loading");
+    assert!(holders.holds(document, 1), "it may still be loading");
     place(&mut holders, "a", 1, now + PLACEMENT_TTL / 2);
     holders.expire(now + PLACEMENT_TTL);
-    assert!(holders.holds(a, 1), "placed again since");
+    assert!(holders.holds(document, 1), "placed again since");
     holders.expire(now + PLACEMENT_TTL * 3 / 2);
-    assert!(!holders.holds(a, 1));
+    assert!(!holders.holds(document, 1));
 }
 
 #[test]
@@ -78,15 +78,20 @@ fn of_many_holders_a_sample_is_considered() {
         holders.set_list(slot, &names(&["a"]));
     }
     let mut random = StdRng::seed_from_u64(1);
-    let holding = holders.get(holders.key("a"));
-    let mut looks = [0; 100];
+    let current_holders = holders.get(holders.key("a"));
+    let mut sample_counts = [0; 100];
     for _ in 0..1000 {
-        let seen: BTreeSet<EngineIndex> = holding.sample(&mut random).collect();
-        assert_eq!(seen.len(), SAMPLE_SIZE, "{seen:?}");
-        seen.into_iter().for_each(|slot| looks[slot as usize] += 1);
+        let sampled: BTreeSet<EngineIndex> = current_holders.sample(&mut random).collect();
+        assert_eq!(sampled.len(), SAMPLE_SIZE, "{sampled:?}");
+        sampled
+            .into_iter()
+            .for_each(|slot| sample_counts[slot as usize] += 1);
     }
     // 160 on average, with a deviation of 12.
-    assert!(looks.iter().all(|n| (100..220).contains(n)), "{looks:?}");
+    assert!(
+        sample_counts.iter().all(|n| (100..220).contains(n)),
+        "{sample_counts:?}"
+    );
 }
 
 #[test]

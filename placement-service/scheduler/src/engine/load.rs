@@ -25,7 +25,7 @@ impl Load {
     #[must_use]
     pub fn holds(&self, document: &str) -> bool {
         self.documents
-            .binary_search_by(|held| held.as_str().cmp(document))
+            .binary_search_by(|open_document| open_document.as_str().cmp(document))
             .is_ok()
     }
 }
@@ -43,9 +43,9 @@ impl Memory {
     /// The free share of the memory that the engine can use, 0 to 1.
     #[must_use]
     pub fn headroom(self) -> f64 {
-        let all = self.committed + self.free;
-        if all > 0.0 {
-            (self.free / all).clamp(0.0, 1.0)
+        let total = self.committed + self.free;
+        if total > 0.0 {
+            (self.free / total).clamp(0.0, 1.0)
         } else {
             0.0
         }

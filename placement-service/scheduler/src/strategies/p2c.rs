@@ -6,6 +6,6 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 
 pub(crate) fn pick(scored: &[Scored], random: &mut dyn Rng) -> Option<Scored> {
-    let two = scored.sample(random, 2);
-    two.copied().max_by(|a, b| a.total.total_cmp(&b.total))
+    let pair = scored.sample(random, 2);
+    pair.copied().max_by(|a, b| a.total.total_cmp(&b.total))
 }

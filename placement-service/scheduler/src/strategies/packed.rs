@@ -11,9 +11,9 @@ const SHORT: f64 = 0.15;
 
 pub(crate) fn scores(candidate: &Candidate, baseline: &PoolBaseline) -> Scores {
     let memory = candidate.memory.unwrap_or(1.0);
-    let free = memory.min(candidate.cpu.unwrap_or(1.0));
-    let value = if free < SHORT {
-        0.5 * free
+    let free_share = memory.min(candidate.cpu.unwrap_or(1.0));
+    let value = if free_share < SHORT {
+        0.5 * free_share
     } else {
         // Excluded engines have ranks too, so a rank may be higher than the number of eligible engines.
         let rank = f64::from(candidate.rank);
@@ -24,21 +24,27 @@ pub(crate) fn scores(candidate: &Candidate, baseline: &PoolBaseline) -> Scores {
 }
 
 /// Orders names with their numbers as numbers: `engine-9` before `engine-10`.
-pub(crate) fn compare_naturally(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a, b);
+pub(crate) fn compare_naturally(left: &str, right: &str) -> Ordering {
+    let (mut left_rest, mut right_rest) = (left, right);
     loop {
-        let (text_a, text_b) = (split_run(&mut a, false), split_run(&mut b, false));
-        let (number_a, number_b) = (split_run(&mut a, true), split_run(&mut b, true));
-        let (short_a, short_b) = (
+        let (text_a, text_b) = (
+            split_run(&mut left_rest, false),
+            split_run(&mut right_rest, false),
+        );
+        let (number_a, number_b) = (
+            split_run(&mut left_rest, true),
+            split_run(&mut right_rest, true),
+        );
+        let (significant_a, significant_b) = (
             number_a.trim_start_matches('0'),
             number_b.trim_start_matches('0'),
         );
         let order = text_a
             .cmp(text_b)
-            .then(short_a.len().cmp(&short_b.len()))
-            .then(short_a.cmp(short_b))
+            .then(significant_a.len().cmp(&significant_b.len()))
+            .then(significant_a.cmp(significant_b))
             .then(number_a.len().cmp(&number_b.len()));
-        if order != Ordering::Equal || (a.is_empty() && b.is_empty()) {
+        if order != Ordering::Equal || (left_rest.is_empty() && right_rest.is_empty()) {
             return order;
         }
     }
@@ -49,8 +55,8 @@ fn split_run<'a>(text: &mut &'a str, digits: bool) -> &'a str {
     let end = text
         .find(|c: char| c.is_ascii_digit() != digits)
         .unwrap_or(text.len());
-    let (front, rest) = text.split_at(end);
-    *text = rest;
+    let (front, remaining) = text.split_at(end);
+    *text = remaining;
     front
 }
 

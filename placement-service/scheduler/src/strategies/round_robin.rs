@@ -8,6 +8,6 @@ use crate::score::Scores;
 #[allow(clippy::cast_precision_loss, reason = "turns below 2^53")]
 pub(crate) fn scores(candidate: &Candidate, baseline: &PoolBaseline) -> Scores {
     let ago = baseline.turn.saturating_sub(candidate.turn) as f64;
-    let round = f64::from(baseline.engines.max(1));
-    Scores::single("turn", ago / (ago + round))
+    let round_len = f64::from(baseline.engines.max(1));
+    Scores::single("turn", ago / (ago + round_len))
 }

@@ -10,10 +10,10 @@ use rand::seq::IndexedRandom;
 /// `threshold`: the maximum number of sessions per engine. The configuration is checked to have one; without it, all
 /// engines have the same probability.
 pub(crate) fn scores(candidate: &Candidate, threshold: Option<u32>) -> Scores {
-    let room = threshold.map_or(1.0, |max| {
+    let free_share = threshold.map_or(1.0, |max| {
         f64::from(max.saturating_sub(candidate.sessions)) / f64::from(max.max(1))
     });
-    Scores::single("room", room)
+    Scores::single("capacity", free_share)
 }
 
 pub(crate) fn pick(scored: &[Scored], random: &mut dyn Rng) -> Option<Scored> {

@@ -82,10 +82,10 @@ impl Dns {
             .resolver()
             .map_err(|e| DiscoveryFault::new(format!("no DNS resolver: {e}")))?;
         let mut ttl = u32::MAX;
-        let mut at = BTreeSet::new();
+        let mut addresses = BTreeSet::new();
         if let (Some(host), Some(port)) = (&config.host, config.port) {
             let ips = lookup_addresses(resolver, host, config.addresses, &mut ttl).await?;
-            at.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, port)));
+            addresses.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, port)));
         }
         if let Some(service) = &config.srv {
             let mut targets = BTreeSet::new();
@@ -100,14 +100,14 @@ impl Dns {
             }
             for (target, port) in targets.iter().take(MAX_TARGETS) {
                 let ips = lookup_addresses(resolver, target, config.addresses, &mut ttl).await?;
-                at.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, *port)));
+                addresses.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, *port)));
             }
         }
-        if at.is_empty() {
+        if addresses.is_empty() {
             let name = config.host.or(config.srv).unwrap_or_default();
             return Err(DiscoveryFault::new(format!("{name} has no records")));
         }
-        let found = at.into_iter().map(|api| DiscoveredEngine {
+        let engines = addresses.into_iter().map(|api| DiscoveredEngine {
             name: address_name(api),
             endpoint: Endpoint {
                 api,
@@ -117,7 +117,7 @@ impl Dns {
             },
             desired_state: DesiredState::Active,
         });
-        Ok((found.collect(), ttl))
+        Ok((engines.collect(), ttl))
     }
 }
 
@@ -127,20 +127,20 @@ impl Discovery for Dns {
         loop {
             self.poller.wait_until_due().await;
             let answer = self.resolve_engines().await;
-            let mut again = self.config.min_ttl;
-            let found = match answer {
-                Ok((found, ttl)) => {
+            let mut poll_after = self.config.min_ttl;
+            let engines = match answer {
+                Ok((engines, ttl)) => {
                     let ttl = Duration::from_secs(u64::from(ttl));
-                    again = ttl.clamp(self.config.min_ttl, self.config.max_ttl);
-                    Ok(found)
+                    poll_after = ttl.clamp(self.config.min_ttl, self.config.max_ttl);
+                    Ok(engines)
                 }
                 Err(fault) => {
                     self.resolver = None;
                     Err(fault)
                 }
             };
-            if let Some(news) = self.poller.report_change(found, again) {
-                return news;
+            if let Some(event) = self.poller.report_change(engines, poll_after) {
+                return event;
             }
         }
     }
@@ -176,7 +176,7 @@ async fn lookup_addresses(
         // The TTL of an alias (CNAME) counts, too.
         *ttl = (*ttl).min(record.ttl);
         let ip = match record.data {
-            RData::A(a) => IpAddr::V4(a.0),
+            RData::A(address) => IpAddr::V4(address.0),
             RData::AAAA(aaaa) => IpAddr::V6(aaaa.0),
             _ => continue,
         };
@@ -189,11 +189,13 @@ async fn lookup_addresses(
 async fn lookup_records(
     resolver: &TokioResolver,
     name: &str,
-    of: RecordType,
+    record_type: RecordType,
 ) -> Result<Vec<Record>, DiscoveryFault> {
-    match resolver.lookup(name, of).await {
+    match resolver.lookup(name, record_type).await {
         Ok(lookup) => Ok(lookup.answers().to_vec()),
         Err(e) if e.is_no_records_found() => Ok(Vec::new()),
-        Err(e) => Err(DiscoveryFault::new(format!("{of} records of {name}: {e}"))),
+        Err(e) => Err(DiscoveryFault::new(format!(
+            "{record_type} records of {name}: {e}"
+        ))),
     }
 }

@@ -77,19 +77,19 @@ impl Docker {
             Some(_) => "http://docker",
             None => self.config.host.trim_end_matches('/'),
         };
-        let wanted = EngineFilter::new(&self.config);
+        let filter = EngineFilter::new(&self.config);
         let engines = match self.config.mode {
             DockerMode::Local => {
-                let filters = serde_json::json!({"label": [wanted.label], "status": ["running"]});
+                let filters = serde_json::json!({"label": [filter.label], "status": ["running"]});
                 let body = get(client, base, "/containers/json", &filters).await?;
-                parse_containers(&body, wanted)
+                parse_containers(&body, filter)
             }
             DockerMode::Swarm => {
                 let states = ["running", "shutdown", "remove"];
                 let filters = serde_json::json!({"desired-state": states});
                 let services = get(client, base, "/services", &serde_json::json!({})).await?;
                 let running = get(client, base, "/tasks", &filters).await?;
-                parse_tasks(&services, &running, wanted)
+                parse_tasks(&services, &running, filter)
             }
         };
         let engines =
@@ -116,8 +116,8 @@ impl Discovery for Docker {
         loop {
             self.poller.wait_until_due().await;
             let answer = self.fetch_engines().await;
-            if let Some(news) = self.poller.report_change(answer, self.config.poll) {
-                return news;
+            if let Some(event) = self.poller.report_change(answer, self.config.poll) {
+                return event;
             }
         }
     }

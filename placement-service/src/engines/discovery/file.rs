@@ -121,10 +121,10 @@ mod tests {
     fn reads_yaml_and_json() {
         let yaml = b"engines:\n  - { name: a, ip: 10.0.0.1, port: 9076, metrics_port: 9090 }\n  \
             - { name: b, ip: \"fd00::1\", port: 9076, draining: true }\n";
-        let found = parse(yaml).unwrap();
-        assert_eq!(found[0].endpoint.metrics.unwrap().port(), 9090);
-        assert_eq!(found[1].desired_state, DesiredState::Draining);
-        assert!(found[1].endpoint.metrics.is_none());
+        let engines = parse(yaml).unwrap();
+        assert_eq!(engines[0].endpoint.metrics.unwrap().port(), 9090);
+        assert_eq!(engines[1].desired_state, DesiredState::Draining);
+        assert!(engines[1].endpoint.metrics.is_none());
         let json = br#"{"engines":[{"name":"a","ip":"10.0.0.1","port":9076}]}"#;
         assert_eq!(parse(json).unwrap().len(), 1);
         assert_eq!(parse(b"engines: []").unwrap(), []);

@@ -97,8 +97,8 @@ impl Kubernetes {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::default_namespaced(client),
         };
-        let which = watcher::Config::default().labels(&self.config.selector);
-        self.events = Some(watcher::watcher(pods, which).boxed());
+        let watcher_config = watcher::Config::default().labels(&self.config.selector);
+        self.events = Some(watcher::watcher(pods, watcher_config).boxed());
         self.listing = Some(BTreeMap::new());
         Ok(())
     }
@@ -109,9 +109,9 @@ impl Kubernetes {
             return Err(DiscoveryFault::new("no watch"));
         };
         let event = if listing {
-            let silent = "the Kubernetes API does not answer";
+            let timeout_message = "the Kubernetes API does not answer";
             let event = timeout(RESPONSE_TIMEOUT, events.next()).await;
-            event.map_err(|_| DiscoveryFault::new(silent))?
+            event.map_err(|_| DiscoveryFault::new(timeout_message))?
         } else {
             events.next().await
         };
@@ -130,11 +130,11 @@ impl Kubernetes {
                 false
             }
             Event::InitApply(pod) => {
-                let known = parse_pod(&pod, &self.config);
-                if let (Some(listing), Some(known)) = (&mut self.listing, known)
+                let entry = parse_pod(&pod, &self.config);
+                if let (Some(listing), Some(entry)) = (&mut self.listing, entry)
                     && listing.len() < MAX_ENGINES
                 {
-                    listing.insert(pod_key(&pod), known);
+                    listing.insert(pod_key(&pod), entry);
                 }
                 false
             }
@@ -151,7 +151,7 @@ impl Kubernetes {
                     Some(_) if self.pods.len() >= MAX_ENGINES && !self.pods.contains_key(&key) => {
                         return false;
                     }
-                    Some(known) => drop(self.pods.insert(key, known)),
+                    Some(entry) => drop(self.pods.insert(key, entry)),
                     None => drop(self.pods.remove(&key)),
                 }
                 true
@@ -178,8 +178,8 @@ impl Kubernetes {
 fn pod_key(pod: &Pod) -> String {
     let meta = &pod.metadata;
     meta.uid.clone().unwrap_or_else(|| {
-        let part = |part: &Option<String>| part.clone().unwrap_or_default();
-        format!("{}/{}", part(&meta.namespace), part(&meta.name))
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        format!("{}/{}", text(&meta.namespace), text(&meta.name))
     })
 }
 
@@ -200,19 +200,19 @@ fn parse_pod(pod: &Pod, config: &KubernetesSource) -> Option<PodEntry> {
         metrics: config.metrics_port,
     };
     let mark = |key: &str| {
-        let from = |all: &'_ Option<BTreeMap<String, String>>| all.as_ref()?.get(key).cloned();
-        from(&meta.labels).or_else(|| from(&meta.annotations))
+        let value_of = |map: &'_ Option<BTreeMap<String, String>>| map.as_ref()?.get(key).cloned();
+        value_of(&meta.labels).or_else(|| value_of(&meta.annotations))
     };
     let endpoint = match ports.endpoint(ip, mark) {
         Ok(endpoint) => endpoint,
-        Err(why) => return Some(PodEntry::Skipped(format!("{name}: {why}"))),
+        Err(reason) => return Some(PodEntry::Skipped(format!("{name}: {reason}"))),
     };
     let conditions = status.conditions.as_deref().unwrap_or_default();
     let mut conditions = conditions.iter();
-    let ready = conditions.any(|c| c.type_ == "Ready" && c.status == "True");
-    let wish = if meta.deletion_timestamp.is_some() {
+    let is_ready = conditions.any(|c| c.type_ == "Ready" && c.status == "True");
+    let desired_state = if meta.deletion_timestamp.is_some() {
         DesiredState::Draining
-    } else if ready {
+    } else if is_ready {
         DesiredState::Active
     } else {
         DesiredState::Cordoned
@@ -220,7 +220,7 @@ fn parse_pod(pod: &Pod, config: &KubernetesSource) -> Option<PodEntry> {
     Some(PodEntry::Engine(DiscoveredEngine {
         name: EngineName::from(name.as_str()),
         endpoint,
-        desired_state: wish,
+        desired_state,
     }))
 }
 

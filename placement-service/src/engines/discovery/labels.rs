@@ -59,13 +59,13 @@ impl SkippedEngines {
     /// Takes the reasons for all skipped engines of a complete list, and logs the new ones.
     pub(super) fn update(&mut self, now: Vec<String>) {
         let now: BTreeSet<String> = now.into_iter().collect();
-        let mut new = now.difference(&self.0);
-        for why in new.by_ref().take(MAX_LOGGED) {
-            warn!("an engine is left out: {}", Excerpt(why));
+        let mut new_messages = now.difference(&self.0);
+        for message in new_messages.by_ref().take(MAX_LOGGED) {
+            warn!("an engine is left out: {}", Excerpt(message));
         }
-        let more = new.count();
-        if more > 0 {
-            warn!("{more} more engines are left out");
+        let remaining = new_messages.count();
+        if remaining > 0 {
+            warn!("{remaining} more engines are left out");
         }
         self.0 = now;
     }
@@ -89,8 +89,8 @@ mod tests {
         );
         let other = ports.endpoint(ip, |name| (name == API_PORT).then_some("19076"));
         assert_eq!(other.unwrap().api.port(), 19076);
-        for nonsense in ["", "0", "70000", "http"] {
-            let fault = ports.endpoint(ip, |name| (name == METRICS_PORT).then_some(nonsense));
+        for invalid in ["", "0", "70000", "http"] {
+            let fault = ports.endpoint(ip, |name| (name == METRICS_PORT).then_some(invalid));
             assert!(fault.unwrap_err().contains(METRICS_PORT));
         }
     }

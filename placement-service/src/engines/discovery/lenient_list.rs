@@ -7,24 +7,24 @@ use serde_json::Value;
 /// The well-formed entries with their indices, and one message for each malformed entry.
 type LenientList<T> = (Vec<(usize, T)>, Vec<String>);
 
-/// Parses a list. `whose` is the name of the list in messages.
+/// Parses a list. `owner` is the name of the list in messages.
 ///
 /// # Errors
 /// When it is not a list, or when all entries are malformed.
 pub(super) fn parse_lenient_list<T: DeserializeOwned>(
     body: &[u8],
-    whose: &str,
+    owner: &str,
 ) -> Result<LenientList<T>, serde_json::Error> {
-    let all: Vec<Value> = serde_json::from_slice(body)?;
-    let (mut read, mut malformed) = (Vec::new(), Vec::new());
-    for (place, entry) in all.iter().enumerate() {
+    let values: Vec<Value> = serde_json::from_slice(body)?;
+    let (mut entries, mut malformed) = (Vec::new(), Vec::new());
+    for (index, entry) in values.iter().enumerate() {
         match serde_path_to_error::deserialize(entry) {
-            Ok(entry) => read.push((place, entry)),
-            Err(fault) => malformed.push(format!("{whose}[{place}]: {fault}")),
+            Ok(entry) => entries.push((index, entry)),
+            Err(fault) => malformed.push(format!("{owner}[{index}]: {fault}")),
         }
     }
     match malformed.first() {
-        Some(fault) if read.is_empty() => Err(serde_json::Error::custom(fault)),
-        _ => Ok((read, malformed)),
+        Some(fault) if entries.is_empty() => Err(serde_json::Error::custom(fault)),
+        _ => Ok((entries, malformed)),
     }
 }

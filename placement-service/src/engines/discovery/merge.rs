@@ -6,39 +6,41 @@ use berth_scheduler::engine::EngineName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-/// Merges `sources`, which are in the order of precedence. `known` has the current name of each address.
+/// Merges `sources`, which are in the order of precedence. `names` has the current name of each address.
 #[must_use]
 pub fn merge<'a>(
     sources: impl Iterator<Item = &'a [DiscoveredEngine]> + Clone,
-    known: &BTreeMap<SocketAddr, &EngineName>,
+    names: &BTreeMap<SocketAddr, &EngineName>,
 ) -> Vec<DiscoveredEngine> {
-    let named = |found: &DiscoveredEngine| known.get(&found.endpoint.api).copied();
+    let name_at = |engine: &DiscoveredEngine| names.get(&engine.endpoint.api).copied();
     // Names that are in use, with the address of the engine that holds them, if a source still lists it.
-    let holders = sources.clone().flatten().filter_map(|found| {
-        let name = named(found)?;
-        (*name == found.name).then_some((&found.name, found.endpoint.api))
+    let holders = sources.clone().flatten().filter_map(|engine| {
+        let name = name_at(engine)?;
+        (*name == engine.name).then_some((&engine.name, engine.endpoint.api))
     });
     let holders: BTreeMap<_, _> = holders.collect();
     let (mut addresses, mut names) = (BTreeSet::new(), BTreeSet::new());
-    let mut all = Vec::new();
-    for found in sources.flatten() {
-        let address = found.endpoint.api;
+    let mut merged = Vec::new();
+    for engine in sources.flatten() {
+        let address = engine.endpoint.api;
         if !addresses.insert(address) {
             continue;
         }
-        let mut found = found.clone();
-        let longer = format!("{}-{}", found.name, super::address_name(address).as_str());
-        let longer = EngineName::from(longer.as_str());
-        let anothers = holders.get(&found.name).is_some_and(|at| *at != address);
+        let mut engine = engine.clone();
+        let long_name = format!("{}-{}", engine.name, super::address_name(address).as_str());
+        let long_name = EngineName::from(long_name.as_str());
+        let is_taken = holders
+            .get(&engine.name)
+            .is_some_and(|holder| *holder != address);
         // Another engine holds the name, but the address is unique: append it.
-        if anothers || names.contains(&found.name) || named(&found) == Some(&longer) {
-            found.name = longer;
+        if is_taken || names.contains(&engine.name) || name_at(&engine) == Some(&long_name) {
+            engine.name = long_name;
         }
-        if names.insert(found.name.clone()) {
-            all.push(found);
+        if names.insert(engine.name.clone()) {
+            merged.push(engine);
         }
     }
-    all
+    merged
 }
 
 #[cfg(test)]
@@ -69,14 +71,14 @@ mod tests {
             found("a", "10.0.0.3:1", false),
             found("c", "10.0.0.4:1", false),
         ];
-        let nobody = BTreeMap::new();
-        let all = merge([&first[..], &second[..]].into_iter(), &nobody);
-        let named: Vec<_> = all
+        let no_names = BTreeMap::new();
+        let merged = merge([&first[..], &second[..]].into_iter(), &no_names);
+        let names: Vec<_> = merged
             .iter()
             .map(|f| (f.name.as_str(), f.desired_state == DesiredState::Draining))
             .collect();
         assert_eq!(
-            named,
+            names,
             [
                 ("a", false),
                 ("b", true),
@@ -84,7 +86,7 @@ mod tests {
                 ("c", false)
             ]
         );
-        assert_eq!(merge([].into_iter(), &nobody), []);
+        assert_eq!(merge([].into_iter(), &no_names), []);
     }
 
     #[test]
@@ -93,24 +95,24 @@ mod tests {
             [found("e", "10.0.0.1:1", false)],
             [found("e", "10.0.0.2:1", false)],
         );
-        let mut known: Vec<DiscoveredEngine> = Vec::new();
+        let mut engines: Vec<DiscoveredEngine> = Vec::new();
         let mut merged = |sources: &[&[DiscoveredEngine]]| {
-            let names = known.iter().map(|f| (f.endpoint.api, &f.name)).collect();
-            known = merge(sources.iter().copied(), &names);
-            let named = known
+            let names = engines.iter().map(|f| (f.endpoint.api, &f.name)).collect();
+            engines = merge(sources.iter().copied(), &names);
+            let addresses_and_names = engines
                 .iter()
                 .map(|f| (f.endpoint.api.ip().to_string(), f.name.to_string()));
-            named.collect::<BTreeMap<_, _>>()
+            addresses_and_names.collect::<BTreeMap<_, _>>()
         };
-        let both = |one: &str, two: &str| {
-            let named = [("10.0.0.1", one), ("10.0.0.2", two)];
-            BTreeMap::from(named.map(|(ip, name)| (ip.to_owned(), name.to_owned())))
+        let expected = |first_name: &str, second_name: &str| {
+            let pairs = [("10.0.0.1", first_name), ("10.0.0.2", second_name)];
+            BTreeMap::from(pairs.map(|(ip, name)| (ip.to_owned(), name.to_owned())))
         };
-        assert_eq!(merged(&[&first, &second]), both("e", "e-10.0.0.2-1"));
+        assert_eq!(merged(&[&first, &second]), expected("e", "e-10.0.0.2-1"));
         assert_eq!(merged(&[&[], &second])["10.0.0.2"], "e-10.0.0.2-1");
-        assert_eq!(merged(&[&first, &second]), both("e", "e-10.0.0.2-1"));
+        assert_eq!(merged(&[&first, &second]), expected("e", "e-10.0.0.2-1"));
         assert!(merged(&[]).is_empty());
         assert_eq!(merged(&[&[], &second])["10.0.0.2"], "e");
-        assert_eq!(merged(&[&first, &second]), both("e-10.0.0.1-1", "e"));
+        assert_eq!(merged(&[&first, &second]), expected("e-10.0.0.1-1", "e"));
     }
 }

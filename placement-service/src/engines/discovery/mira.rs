@@ -58,8 +58,8 @@ impl Discovery for Mira {
         loop {
             self.poller.wait_until_due().await;
             let answer = self.fetch_engines().await;
-            if let Some(news) = self.poller.report_change(answer, self.config.poll) {
-                return news;
+            if let Some(event) = self.poller.report_change(answer, self.config.poll) {
+                return event;
             }
         }
     }
@@ -109,15 +109,15 @@ pub fn parse(body: &[u8], network: Option<&str>) -> Result<EngineList, serde_jso
         } = entry.engine;
         let mut fitting = networks
             .iter()
-            .filter(|n| network.is_none_or(|wanted| n.name.as_deref() == Some(wanted)));
+            .filter(|n| network.is_none_or(|name| n.name.as_deref() == Some(name)));
         let ip = fitting.find_map(|n| n.ip.as_deref()?.parse::<IpAddr>().ok());
         let Some(ip) = ip.filter(|_| port > 0) else {
-            let why = match network {
+            let reason = match network {
                 _ if port == 0 => "port is 0".to_owned(),
                 Some(network) => format!("no address in network {network}"),
                 None => "no address".to_owned(),
             };
-            engines.skipped.push(format!("engines[{index}]: {why}"));
+            engines.skipped.push(format!("engines[{index}]: {reason}"));
             continue;
         };
         let api = SocketAddr::new(ip, port);
@@ -159,11 +159,14 @@ mod tests {
           {"engine":{"networks":[],"port":9076},"swarm":{}}]"#;
         let engines = parse(body, None).unwrap();
         assert_eq!(engines.usable.len(), 2);
-        let wishes = [
+        let desired_states = [
             engines.usable[0].desired_state,
             engines.usable[1].desired_state,
         ];
-        assert_eq!(wishes, [DesiredState::Draining, DesiredState::Active]);
+        assert_eq!(
+            desired_states,
+            [DesiredState::Draining, DesiredState::Active]
+        );
         assert_eq!(
             engines.usable[0].endpoint.metrics.unwrap().to_string(),
             "10.0.1.5:9090"
@@ -183,8 +186,11 @@ mod tests {
             r#"[{"engine":{"port":"x"}},{"engine":{"networks":[{"ip":"10.0.1.6"}],"port":9076}}]"#;
         let engines = parse(text.as_bytes(), None).unwrap();
         assert_eq!(engines.usable.len(), 1);
-        let told = &engines.skipped[0];
-        assert!(told.starts_with("engines[0]: engine.port: "), "{told}");
+        let skipped = &engines.skipped[0];
+        assert!(
+            skipped.starts_with("engines[0]: engine.port: "),
+            "{skipped}"
+        );
         assert_eq!(parse(b"[]", None).unwrap(), EngineList::default());
     }
 }

@@ -20,8 +20,8 @@ pub(super) struct Poller {
 impl Poller {
     /// Waits until the next request is due.
     pub(super) async fn wait_until_due(&self) {
-        if let Some(due) = self.due {
-            sleep_until(due).await;
+        if let Some(due_at) = self.due {
+            sleep_until(due_at).await;
         }
     }
 
@@ -34,18 +34,19 @@ impl Poller {
         next: Duration,
     ) -> Option<Result<Vec<DiscoveredEngine>, DiscoveryFault>> {
         match answer {
-            Ok(mut found) => {
+            Ok(mut engines) => {
                 // The order has no meaning.
-                found.sort_by(|a, b| a.name.cmp(&b.name));
+                engines.sort_by(|a, b| a.name.cmp(&b.name));
                 self.due = Some(Instant::now() + next);
-                let lost = found.is_empty() && self.last.as_ref().is_some_and(|l| !l.is_empty());
-                self.empty_once = lost && !self.empty_once;
-                if self.empty_once || (!self.failed && self.last.as_ref() == Some(&found)) {
+                let all_gone =
+                    engines.is_empty() && self.last.as_ref().is_some_and(|l| !l.is_empty());
+                self.empty_once = all_gone && !self.empty_once;
+                if self.empty_once || (!self.failed && self.last.as_ref() == Some(&engines)) {
                     return None;
                 }
                 self.failed = false;
-                self.last = Some(found.clone());
-                Some(Ok(found))
+                self.last = Some(engines.clone());
+                Some(Ok(engines))
             }
             Err(fault) => {
                 // No delay here: the caller waits after a fault.
@@ -62,27 +63,27 @@ impl Poller {
 /// # Errors
 /// When it cannot be built.
 pub(super) fn client(
-    made: &mut Option<reqwest::Client>,
+    slot: &mut Option<reqwest::Client>,
     builder: impl FnOnce() -> reqwest::ClientBuilder,
 ) -> Result<&reqwest::Client, DiscoveryFault> {
-    match made {
+    match slot {
         Some(client) => Ok(client),
         None => {
             let client = builder().build();
             let client = client.map_err(|e| DiscoveryFault::new(http_client::root_cause(&e)))?;
-            Ok(made.insert(client))
+            Ok(slot.insert(client))
         }
     }
 }
 
-/// The body of a `GET`, at most `most` bytes.
+/// The body of a `GET`, at most `max_bytes`.
 ///
 /// # Errors
 /// When there is no response, a status other than 200, or a longer body.
 pub(super) async fn get(
     client: &reqwest::Client,
     url: &str,
-    most: usize,
+    max_bytes: usize,
 ) -> Result<Vec<u8>, DiscoveryFault> {
     let fault = |e: reqwest::Error| {
         let cause = http_client::root_cause(&e);
@@ -93,8 +94,8 @@ pub(super) async fn get(
     if status != reqwest::StatusCode::OK {
         return Err(DiscoveryFault::new(format!("{url}: status {status}")));
     }
-    let body = http_client::read_body(response, most)
+    let body = http_client::read_body(response, max_bytes)
         .await
         .map_err(fault)?;
-    body.ok_or_else(|| DiscoveryFault::new(format!("{url}: more than {most} bytes")))
+    body.ok_or_else(|| DiscoveryFault::new(format!("{url}: more than {max_bytes} bytes")))
 }

@@ -50,19 +50,19 @@ impl RetryingDiscovery {
     /// The sources of one pool, in the order of the configuration.
     #[must_use]
     pub fn for_pool(pool: &str, sources: &Sources, metrics: &DiscoveryMetrics) -> Vec<Self> {
-        let mut all: Vec<Self> = Vec::new();
+        let mut discoveries: Vec<Self> = Vec::new();
         for (index, source) in sources.0.iter().enumerate() {
             let kind = source.as_str();
-            let before = sources.0.iter().take(index);
-            let same = before.filter(|other| other.as_str() == kind).count();
-            let name = match same {
+            let earlier_kinds = sources.0.iter().take(index);
+            let same_kind = earlier_kinds.filter(|other| other.as_str() == kind).count();
+            let name = match same_kind {
                 0 => kind.to_owned(),
-                _ => format!("{kind}-{}", same + 1),
+                _ => format!("{kind}-{}", same_kind + 1),
             };
             let discovery = super::from_config(source);
-            all.push(Self::new(pool, &name, discovery, metrics.clone()));
+            discoveries.push(Self::new(pool, &name, discovery, metrics.clone()));
         }
-        all
+        discoveries
     }
 
     /// Retries `discovery`, whose name in logs and metrics is `source`.
@@ -93,22 +93,22 @@ impl RetryingDiscovery {
                 tokio::time::sleep(delay).await;
             }
             match next_catching_panics(self.discovery.as_mut()).await {
-                Ok(mut found) => {
-                    if found.len() > MAX_ENGINES {
-                        let engines = found.len();
+                Ok(mut listed) => {
+                    if listed.len() > MAX_ENGINES {
+                        let engines = listed.len();
                         warn!(%pool, %source, engines, "too many engines: only the first {MAX_ENGINES} are used");
-                        found.truncate(MAX_ENGINES);
+                        listed.truncate(MAX_ENGINES);
                     }
                     if self.last_logged.take().is_some() {
-                        info!(%pool, %source, engines = found.len(), "discovery works again");
+                        info!(%pool, %source, engines = listed.len(), "discovery works again");
                     }
                     self.metrics.record_success(pool, source);
-                    return DiscoveryEvent::List(found);
+                    return DiscoveryEvent::List(listed);
                 }
                 Err(fault) => {
                     self.metrics.record_failure(pool, source);
-                    let before = self.failed_at.replace(Instant::now());
-                    if before.is_none_or(|at| at.elapsed() >= RESET_AFTER) {
+                    let last_failure = self.failed_at.replace(Instant::now());
+                    if last_failure.is_none_or(|at| at.elapsed() >= RESET_AFTER) {
                         self.faults = 0;
                     }
                     self.faults = self.faults.saturating_add(1);
@@ -163,8 +163,8 @@ mod tests {
     async fn a_failure_is_reported_once_and_retried_after_growing_delays() {
         let mut registry = Registry::default();
         let metrics = DiscoveryMetrics::register(&mut registry);
-        let down = || Err(DiscoveryFault::new("down"));
-        let script = [Ok(vec![]), down(), down(), down(), Ok(vec![])];
+        let failure = || Err(DiscoveryFault::new("down"));
+        let script = [Ok(vec![]), failure(), failure(), failure(), Ok(vec![])];
         let script = Box::new(Script(script.into()));
         let mut following = RetryingDiscovery::new("main", "dns", script, metrics);
         let text = |registry: &Registry| {
@@ -208,18 +208,18 @@ mod tests {
     async fn a_source_that_fails_after_each_list_is_retried_less_and_less_often() {
         let mut registry = Registry::default();
         let metrics = DiscoveryMetrics::register(&mut registry);
-        let down = || Err(DiscoveryFault::new("no watch"));
-        let script = (0..40).map(|n| if n % 2 == 0 { Ok(vec![]) } else { down() });
+        let failure = || Err(DiscoveryFault::new("no watch"));
+        let script = (0..40).map(|n| if n % 2 == 0 { Ok(vec![]) } else { failure() });
         let script = Box::new(Script(script.collect()));
         let mut following = RetryingDiscovery::new("main", "kubernetes", script, metrics);
-        let began = Instant::now();
+        let started_at = Instant::now();
         for _ in 0..40 {
             following.next().await;
         }
         assert!(
-            began.elapsed() > Duration::from_secs(90),
+            started_at.elapsed() > Duration::from_secs(90),
             "{:?}",
-            began.elapsed()
+            started_at.elapsed()
         );
     }
 }

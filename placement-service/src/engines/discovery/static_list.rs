@@ -20,7 +20,7 @@ impl StaticList {
 
 /// Converts configured engines. Also used for the entries of a file.
 pub(super) fn discovered_engines(engines: &[StaticEngine]) -> Vec<DiscoveredEngine> {
-    let found = |engine: &StaticEngine| DiscoveredEngine {
+    let discovered = |engine: &StaticEngine| DiscoveredEngine {
         name: EngineName::from(engine.name.as_str()),
         endpoint: Endpoint {
             api: SocketAddr::new(engine.ip, engine.port),
@@ -30,14 +30,14 @@ pub(super) fn discovered_engines(engines: &[StaticEngine]) -> Vec<DiscoveredEngi
         },
         desired_state: DesiredState::from_draining(engine.draining),
     };
-    engines.iter().map(found).collect()
+    engines.iter().map(discovered).collect()
 }
 
 #[async_trait]
 impl Discovery for StaticList {
     async fn next(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
         match self.0.take() {
-            Some(found) => Ok(found),
+            Some(engines) => Ok(engines),
             None => std::future::pending().await,
         }
     }
@@ -57,9 +57,9 @@ mod tests {
             metrics_port: Some(2),
             draining: false,
         }]);
-        let found = fixed.next().await.unwrap();
-        assert_eq!(found[0].endpoint.metrics.unwrap().port(), 2);
-        let again = tokio::time::timeout(Duration::from_secs(3600), fixed.next()).await;
-        assert!(again.is_err());
+        let list = fixed.next().await.unwrap();
+        assert_eq!(list[0].endpoint.metrics.unwrap().port(), 2);
+        let second_list = tokio::time::timeout(Duration::from_secs(3600), fixed.next()).await;
+        assert!(second_list.is_err());
     }
 }

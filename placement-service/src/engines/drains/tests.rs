@@ -28,7 +28,7 @@ impl Testbed {
     }
 
     async fn replica(&self) -> Replica {
-        let (tallies, pool) = (
+        let (registry, pool) = (
             AccountingRegistry::new(Duration::from_secs(30)),
             Arc::from("p"),
         );
@@ -37,33 +37,33 @@ impl Testbed {
                 api: ([127, 0, 0, 1], 1).into(),
                 metrics: None,
             };
-            let tally = tallies.get_or_create(&pool, &name.into());
+            let accounting = registry.get_or_create(&pool, &name.into());
             Arc::new(Engine {
                 state: State::Ok,
-                ..Engine::new(name.into(), endpoint, tally)
+                ..Engine::new(name.into(), endpoint, accounting)
             })
         };
         let engines: Arc<[Arc<Engine>]> = Arc::new([engine("a"), engine("b/c")]);
         let (sender, fleet) = FleetReader::channel();
         sender.send_replace(fleet_of(&engines));
         let events = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&events);
-        let tell: SendEvent = Box::new(move |event| {
+        let sent_events = Arc::clone(&events);
+        let send_event: SendEvent = Box::new(move |event| {
             let GatewayEvent::EngineDrained {
                 engine, over_ms, ..
             } = event
             else {
                 return;
             };
-            told.lock().push((engine, over_ms));
+            sent_events.lock().push((engine, over_ms));
         });
         let drains = Drains::start(
             fleet,
-            tallies.clone(),
+            registry.clone(),
             self.store.clone(),
             self.clock.clone(),
             [("p".to_owned(), Duration::from_secs(20))].into(),
-            tell,
+            send_event,
         );
         Replica {
             drains: drains.await.unwrap(),
@@ -109,140 +109,157 @@ impl Replica {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_reaches_every_replica_and_a_restart() {
-    let world = Testbed::new();
-    let (one, two) = (world.replica().await, world.replica().await);
-    assert_eq!(one.drained(), [false, false]);
-    one.drains
+    let testbed = Testbed::new();
+    let (first, second) = (testbed.replica().await, testbed.replica().await);
+    assert_eq!(first.drained(), [false, false]);
+    first
+        .drains
         .drain("p", "b/c", Duration::from_secs(60))
         .await
         .unwrap();
-    assert_eq!(one.drained(), [false, true]);
-    assert_eq!(one.events(), [("b/c".to_owned(), 60_000)]);
-    world.clock.advance_ms(20_000);
+    assert_eq!(first.drained(), [false, true]);
+    assert_eq!(first.events(), [("b/c".to_owned(), 60_000)]);
+    testbed.clock.advance_ms(20_000);
     tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(
-        (two.drained(), two.events()),
+        (second.drained(), second.events()),
         (vec![false, true], vec![("b/c".to_owned(), 40_000)])
     );
-    assert_eq!(one.events(), []);
-    drop(two);
-    let again = world.replica().await;
-    assert_eq!(again.drained(), [false, true]);
-    assert_eq!(again.events(), [("b/c".to_owned(), 40_000)]);
-    assert_eq!(again.drains.get("p", "b/c").unwrap().over_ms, 60_000);
-    again.drains.undrain("p", "b/c").await.unwrap();
+    assert_eq!(first.events(), []);
+    drop(second);
+    let restarted = testbed.replica().await;
+    assert_eq!(restarted.drained(), [false, true]);
+    assert_eq!(restarted.events(), [("b/c".to_owned(), 40_000)]);
+    assert_eq!(restarted.drains.get("p", "b/c").unwrap().over_ms, 60_000);
+    restarted.drains.undrain("p", "b/c").await.unwrap();
     tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(
-        (one.drained(), again.drained()),
+        (first.drained(), restarted.drained()),
         (vec![false, false], vec![false, false])
     );
-    assert_eq!(one.drains.get("p", "b/c"), None);
+    assert_eq!(first.drains.get("p", "b/c"), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_event_for_stragglers_is_sent_once_at_the_end() {
-    let world = Testbed::new();
-    let one = world.replica().await;
-    one.drains
+    let testbed = Testbed::new();
+    let first = testbed.replica().await;
+    first
+        .drains
         .drain("p", "a", Duration::from_secs(10))
         .await
         .unwrap();
-    assert_eq!(one.events(), [("a".to_owned(), 10_000)]);
-    world.clock.advance_ms(9_999);
+    assert_eq!(first.events(), [("a".to_owned(), 10_000)]);
+    testbed.clock.advance_ms(9_999);
     tokio::time::sleep(READ_INTERVAL * 2).await;
-    assert_eq!(one.events(), []);
-    world.clock.advance_ms(1);
+    assert_eq!(first.events(), []);
+    testbed.clock.advance_ms(1);
     tokio::time::sleep(READ_INTERVAL * 5).await;
-    assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
-    assert_eq!(one.drained(), [true, false], "until it is undrained");
+    assert_eq!(first.events(), [("a".to_owned(), STRAGGLERS_MS)]);
+    assert_eq!(first.drained(), [true, false], "until it is undrained");
     // The first event of a drain with a period of zero has a period of zero, too.
-    one.drains.drain("p", "a", Duration::ZERO).await.unwrap();
-    assert_eq!(one.events(), [("a".to_owned(), 0)]);
+    first.drains.drain("p", "a", Duration::ZERO).await.unwrap();
+    assert_eq!(first.events(), [("a".to_owned(), 0)]);
     tokio::time::sleep(READ_INTERVAL * 2).await;
-    assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
+    assert_eq!(first.events(), [("a".to_owned(), STRAGGLERS_MS)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_event_for_stragglers_is_sent_again_while_sockets_stay_open() {
-    let world = Testbed::new();
-    let one = world.replica().await;
-    let tally = &one.engines[0].accounting;
-    tally.opened("s", "r", Instant::now());
-    one.drains.drain("p", "a", Duration::ZERO).await.unwrap();
+    let testbed = Testbed::new();
+    let first = testbed.replica().await;
+    let accounting = &first.engines[0].accounting;
+    accounting.opened("s", "r", Instant::now());
+    first.drains.drain("p", "a", Duration::ZERO).await.unwrap();
     tokio::time::sleep(READ_INTERVAL * 2).await;
-    assert_eq!(one.events().len(), 2);
-    world.clock.advance_ms(RESEND_AFTER_MS - 1);
+    assert_eq!(first.events().len(), 2);
+    testbed.clock.advance_ms(RESEND_AFTER_MS - 1);
     tokio::time::sleep(READ_INTERVAL * 2).await;
-    assert_eq!(one.events(), []);
-    world.clock.advance_ms(1);
+    assert_eq!(first.events(), []);
+    testbed.clock.advance_ms(1);
     tokio::time::sleep(READ_INTERVAL * 2).await;
-    assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
-    tally.closed("s", Duration::ZERO, Instant::now());
-    world.clock.advance_ms(RESEND_AFTER_MS);
+    assert_eq!(first.events(), [("a".to_owned(), STRAGGLERS_MS)]);
+    accounting.closed("s", Duration::ZERO, Instant::now());
+    testbed.clock.advance_ms(RESEND_AFTER_MS);
     tokio::time::sleep(READ_INTERVAL * 2).await;
-    assert_eq!(one.events(), []);
+    assert_eq!(first.events(), []);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_record_of_an_engine_is_deleted_after_the_retention() {
-    let world = Testbed::new();
-    let one = world.replica().await;
+    let testbed = Testbed::new();
+    let first = testbed.replica().await;
     for engine in ["a", "gone"] {
-        one.drains.drain("p", engine, Duration::ZERO).await.unwrap();
+        first
+            .drains
+            .drain("p", engine, Duration::ZERO)
+            .await
+            .unwrap();
     }
-    one.drains.drain("q", "gone", Duration::ZERO).await.unwrap();
-    let noted = async || {
-        let notes = world.store.list_values(KEY_PREFIX).await.unwrap();
-        notes.into_keys().collect::<Vec<_>>()
+    first
+        .drains
+        .drain("q", "gone", Duration::ZERO)
+        .await
+        .unwrap();
+    let has_record = async || {
+        let records = testbed.store.list_values(KEY_PREFIX).await.unwrap();
+        records.into_keys().collect::<Vec<_>>()
     };
-    world.clock.advance_ms(RETENTION_MS);
+    testbed.clock.advance_ms(RETENTION_MS);
     tokio::time::sleep(READ_INTERVAL * 2).await;
-    assert_eq!(noted().await.len(), 3);
-    world.clock.advance_ms(1);
+    assert_eq!(has_record().await.len(), 3);
+    testbed.clock.advance_ms(1);
     tokio::time::sleep(READ_INTERVAL * 2).await;
     // The record of a pool that is not configured stays: its engines are unknown.
-    assert_eq!(noted().await, ["drain/p/a", "drain/q/gone"]);
-    assert_eq!(one.drains.get("p", "gone"), None);
+    assert_eq!(has_record().await, ["drain/p/a", "drain/q/gone"]);
+    assert_eq!(first.drains.get("p", "gone"), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn foreign_records_are_ignored() {
-    let world = Testbed::new();
+    let testbed = Testbed::new();
     for (name, text) in [("drain/p/a", "x"), ("drain/p", "{}"), ("other/p/a", "{}")] {
-        world.store.put_value(name, Some(text)).await.unwrap();
+        testbed.store.put_value(name, Some(text)).await.unwrap();
     }
-    let one = world.replica().await;
-    assert_eq!((one.drained(), one.events()), (vec![false, false], vec![]));
+    let first = testbed.replica().await;
+    assert_eq!(
+        (first.drained(), first.events()),
+        (vec![false, false], vec![])
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_terminating_engine_drains_until_it_is_active_again() {
-    let world = Testbed::new();
-    let one = world.replica().await;
-    one.set_terminating([true, false]);
+    let testbed = Testbed::new();
+    let first = testbed.replica().await;
+    first.set_terminating([true, false]);
     tokio::time::sleep(READ_INTERVAL * 2).await;
-    assert_eq!(one.drained(), [true, false]);
-    assert_eq!(one.events(), [("a".to_owned(), 20_000)]);
+    assert_eq!(first.drained(), [true, false]);
+    assert_eq!(first.events(), [("a".to_owned(), 20_000)]);
     // The drain starts when the engine is first seen terminating, and does not restart with each refresh.
-    world.clock.advance_ms(19_999);
+    testbed.clock.advance_ms(19_999);
     tokio::time::sleep(READ_INTERVAL * 2).await;
-    assert_eq!(one.events(), []);
-    world.clock.advance_ms(1);
+    assert_eq!(first.events(), []);
+    testbed.clock.advance_ms(1);
     tokio::time::sleep(READ_INTERVAL * 2).await;
-    assert_eq!(one.events(), [("a".to_owned(), STRAGGLERS_MS)]);
-    one.set_terminating([false, false]);
+    assert_eq!(first.events(), [("a".to_owned(), STRAGGLERS_MS)]);
+    first.set_terminating([false, false]);
     tokio::time::sleep(READ_INTERVAL * 2).await;
-    assert_eq!(one.drained(), [false, false]);
+    assert_eq!(first.drained(), [false, false]);
     // The period that an operator has set takes precedence.
-    one.set_terminating([false, true]);
-    let over = Duration::from_secs(90);
-    one.drains.drain("p", "b/c", over).await.unwrap();
+    first.set_terminating([false, true]);
+    let drain_duration = Duration::from_secs(90);
+    first
+        .drains
+        .drain("p", "b/c", drain_duration)
+        .await
+        .unwrap();
     tokio::time::sleep(READ_INTERVAL * 2).await;
-    assert_eq!(one.events(), [("b/c".to_owned(), 90_000)]);
-    one.set_terminating([false, false]);
+    assert_eq!(first.events(), [("b/c".to_owned(), 90_000)]);
+    first.set_terminating([false, false]);
     tokio::time::sleep(READ_INTERVAL * 2).await;
     assert_eq!(
-        one.drained(),
+        first.drained(),
         [false, true],
         "the operator's drain continues"
     );

@@ -29,12 +29,12 @@ pub fn without_query_parameter(path_and_query: &str, name: &str) -> String {
     let Some((path, query)) = path_and_query.split_once('?') else {
         return path_and_query.to_owned();
     };
-    let is_named = |part: &&str| part.split_once('=').map_or(*part, |(key, _)| key) != name;
-    let kept: Vec<_> = query.split('&').filter(is_named).collect();
-    if kept.is_empty() {
+    let is_named = |pair: &&str| pair.split_once('=').map_or(*pair, |(key, _)| key) != name;
+    let remaining: Vec<_> = query.split('&').filter(is_named).collect();
+    if remaining.is_empty() {
         path.to_owned()
     } else {
-        format!("{path}?{}", kept.join("&"))
+        format!("{path}?{}", remaining.join("&"))
     }
 }
 
@@ -44,14 +44,14 @@ mod tests {
 
     #[test]
     fn removes_one_query_parameter() {
-        for (path, want) in [
+        for (path, expected) in [
             ("/chat", "/chat"),
             ("/chat?berth_tab=1", "/chat"),
             ("/chat?a=1&berth_tab=2&b", "/chat?a=1&b"),
             ("/chat?berth_tabs=1", "/chat?berth_tabs=1"),
             ("/chat?", "/chat?"),
         ] {
-            assert_eq!(without_query_parameter(path, "berth_tab"), want);
+            assert_eq!(without_query_parameter(path, "berth_tab"), expected);
         }
     }
 }

@@ -90,8 +90,8 @@ impl EngineDriver for Qix {
         let mut connection =
             with_deadline(job.first_response_by, connect, DriverFault::NoResponse).await?;
         drop(job.connect_permit);
-        let open = advance(&mut handshake, &mut connection, Progress::Done);
-        with_deadline(job.deadline, open, DriverFault::OpenTimeout).await?;
+        let opening = advance(&mut handshake, &mut connection, Progress::Done);
+        with_deadline(job.deadline, opening, DriverFault::OpenTimeout).await?;
         self.close(connection).await;
         Ok(self.request_mutation(session))
     }
@@ -107,32 +107,34 @@ impl EngineDriver for Qix {
             return Ok(None);
         };
         // The latest TTL applies, so that this one must not be shorter than the client's.
-        let ask = self.attach(&job, session, self.client_ttl_s);
-        if with_deadline(job.first_response_by, ask, DriverFault::NoResponse).await? {
+        let attach = self.attach(&job, session, self.client_ttl_s);
+        if with_deadline(job.first_response_by, attach, DriverFault::NoResponse).await? {
             return Ok(Some(self.request_mutation(session.clone())));
         }
         // Attaching has created a new session: close it (TTL 0). If that fails, the session expires after its TTL.
-        let clear = self.attach(&job, session, 0);
-        let _ = with_deadline(job.first_response_by, clear, DriverFault::NoResponse).await;
+        let detach = self.attach(&job, session, 0);
+        let _ = with_deadline(job.first_response_by, detach, DriverFault::NoResponse).await;
         Ok(None)
     }
 }
 
 async fn with_deadline<T>(
     deadline: Instant,
-    work: impl Future<Output = Result<T, DriverFault>>,
-    late: DriverFault,
+    operation: impl Future<Output = Result<T, DriverFault>>,
+    timeout_fault: DriverFault,
 ) -> Result<T, DriverFault> {
-    timeout_at(deadline, work).await.unwrap_or(Err(late))
+    timeout_at(deadline, operation)
+        .await
+        .unwrap_or(Err(timeout_fault))
 }
 
-/// Reads messages until the handshake has reached `wanted`.
+/// Reads messages until the handshake has reached `goal`.
 async fn advance(
     handshake: &mut Handshake,
     connection: &mut Connection,
-    wanted: Progress,
+    goal: Progress,
 ) -> Result<(), DriverFault> {
-    while handshake.progress() < wanted {
+    while handshake.progress() < goal {
         let message = connection.receive().await?;
         handshake.apply_message(message.as_str())?;
     }
@@ -140,8 +142,8 @@ async fn advance(
 }
 
 /// Whether the driver sends a request to open something, and so waits for a reply.
-const fn expects_reply(opening: &OpenTarget) -> bool {
-    !matches!(opening, OpenTarget::Nothing)
+const fn expects_reply(open_target: &OpenTarget) -> bool {
+    !matches!(open_target, OpenTarget::Nothing)
 }
 
 #[cfg(test)]

@@ -72,13 +72,13 @@ impl FleetController {
     pub(super) fn new(
         pools: &[config::Pool],
         probe: &config::Probe,
-        tallies: AccountingRegistry,
+        accounting_registry: AccountingRegistry,
         metrics: ProbeMetrics,
-        shared: Option<SharedProbeResults>,
+        shared_probes: Option<SharedProbeResults>,
     ) -> Result<(Self, watch::Receiver<Arc<Fleet>>), reqwest::Error> {
         let (reporter, reports) = mpsc::channel(BATCH);
         let mut tasks = JoinSet::new();
-        let mut watched = Vec::new();
+        let mut pool_states = Vec::new();
         for (index, pool) in pools.iter().enumerate() {
             let following =
                 RetryingDiscovery::for_pool(&pool.name, &pool.discovery, &metrics.discovery);
@@ -98,7 +98,7 @@ impl FleetController {
                     }
                 });
             }
-            watched.push(PoolState {
+            pool_states.push(PoolState {
                 name: pool.name.as_str().into(),
                 prober: Prober::new(pool, probe.timeout)?,
                 sources,
@@ -107,8 +107,8 @@ impl FleetController {
             });
         }
         let publish = watch::Sender::default();
-        let mut watcher = Self {
-            pools: watched,
+        let mut controller = Self {
+            pools: pool_states,
             interval: probe.interval,
             timeout: probe.timeout,
             // A probe may take longer than the interval; the next probe starts at its end then.
@@ -117,17 +117,17 @@ impl FleetController {
                 failures: probe.failures,
                 successes: probe.successes,
             },
-            tallies,
+            tallies: accounting_registry,
             metrics,
             tasks,
             reports,
             reporter,
             snapshots: publish,
-            shared,
+            shared: shared_probes,
         };
-        watcher.publish();
-        let reader = watcher.snapshots.subscribe();
-        Ok((watcher, reader))
+        controller.publish();
+        let reader = controller.snapshots.subscribe();
+        Ok((controller, reader))
     }
 
     /// Processes reports until the task is aborted.
@@ -148,23 +148,23 @@ impl FleetController {
                     Report::Discovered {
                         pool,
                         source,
-                        event: news,
+                        event,
                     } => {
-                        self.on_discovery(pool, source, news);
+                        self.on_discovery(pool, source, event);
                     }
                     Report::Probed {
                         pool,
                         name,
                         endpoint,
-                        began,
+                        began: started_at,
                         result,
-                    } => self.on_probe(pool, &name, endpoint, began, result),
+                    } => self.on_probe(pool, &name, endpoint, started_at, result),
                 }
             }
             self.publish();
             // Collects the ended tasks. Only the probe loops of removed engines end without a panic.
-            while let Some(ended) = self.tasks.try_join_next() {
-                if let Err(fault) = ended
+            while let Some(result) = self.tasks.try_join_next() {
+                if let Err(fault) = result
                     && fault.is_panic()
                 {
                     error!("a discovery or a probe loop panicked: {fault}");
@@ -175,68 +175,69 @@ impl FleetController {
 
     /// Removes loads that are too old. Returns true when there were any.
     fn expire_loads(&mut self, now: Instant) -> bool {
-        let mut any = false;
-        for watched in self.pools.iter_mut().flat_map(|p| p.engines.values_mut()) {
-            let probed_at = watched.engine.probed_at;
-            let old = probed_at.is_some_and(|at| now.duration_since(at) > self.stale_after);
-            if old && watched.engine.load.is_some() {
-                watched.update_engine(None, probed_at);
-                any = true;
+        let mut any_expired = false;
+        for engine_state in self.pools.iter_mut().flat_map(|p| p.engines.values_mut()) {
+            let probed_at = engine_state.engine.probed_at;
+            let is_stale =
+                probed_at.is_some_and(|probed_at| now.duration_since(probed_at) > self.stale_after);
+            if is_stale && engine_state.engine.load.is_some() {
+                engine_state.update_engine(None, probed_at);
+                any_expired = true;
             }
         }
-        any
+        any_expired
     }
 
-    fn on_discovery(&mut self, index: usize, source: usize, news: DiscoveryEvent) {
+    fn on_discovery(&mut self, index: usize, source: usize, event: DiscoveryEvent) {
         let Some(pool) = self.pools.get_mut(index) else {
             return;
         };
         // The engines of the first lists are not new: they were there before this service started.
-        let newcomers = pool.sources.iter().all(|source| source.reported);
+        let accepts_new = pool.sources.iter().all(|source| source.reported);
         let Some(source) = pool.sources.get_mut(source) else {
             return;
         };
         source.reported = true;
-        source.failing = news == DiscoveryEvent::Failed;
-        match news {
+        source.failing = event == DiscoveryEvent::Failed;
+        match event {
             DiscoveryEvent::List(list) => source.list = list,
             DiscoveryEvent::Failed => return,
         }
         let names = pool.engines.iter().map(|(n, w)| (w.engine.endpoint.api, n));
         let names = names.collect();
-        let found = merge(pool.sources.iter().map(|source| &source.list[..]), &names);
-        let names: HashSet<&EngineName> = found.iter().map(|found| &found.name).collect();
-        pool.engines.retain(|name, watched| {
-            let stays = names.contains(name);
-            if !stays {
-                let before = watched.engine.state.as_str();
-                info!(pool = %pool.name, engine = %name, before, state = "gone", "engine is gone");
+        let engines = merge(pool.sources.iter().map(|source| &source.list[..]), &names);
+        let names: HashSet<&EngineName> = engines.iter().map(|engine| &engine.name).collect();
+        pool.engines.retain(|name, engine_state| {
+            let remains = names.contains(name);
+            if !remains {
+                let previous_state = engine_state.engine.state.as_str();
+                info!(pool = %pool.name, engine = %name, previous_state, state = "gone", "engine is gone");
                 self.metrics.remove_engine(&pool.name, name);
             }
-            stays
+            remains
         });
-        for found in found {
+        for engine in engines {
             let DiscoveredEngine {
                 name,
                 endpoint,
-                desired_state: wish,
-            } = found;
-            if let Some(watched) = pool.engines.get_mut(&name)
-                && watched.engine.endpoint == endpoint
+                desired_state,
+            } = engine;
+            if let Some(engine_state) = pool.engines.get_mut(&name)
+                && engine_state.engine.endpoint == endpoint
             {
-                if watched.desired_state != wish {
-                    watched.desired_state = wish;
-                    if wish == DesiredState::Active {
-                        watched.engine.accounting.mark_ready(Instant::now());
+                if engine_state.desired_state != desired_state {
+                    engine_state.desired_state = desired_state;
+                    if desired_state == DesiredState::Active {
+                        engine_state.engine.accounting.mark_ready(Instant::now());
                     }
-                    let load = watched.engine.load.clone();
-                    watched.update_engine(load, watched.engine.probed_at);
-                    let state = watched.engine.state.as_str();
-                    info!(pool = %pool.name, engine = %name, ?wish, state, "the desired state has changed");
+                    let load = engine_state.engine.load.clone();
+                    engine_state.update_engine(load, engine_state.engine.probed_at);
+                    let state = engine_state.engine.state.as_str();
+                    info!(pool = %pool.name, engine = %name, ?desired_state, state, "the desired state has changed");
                 }
                 continue;
             }
-            info!(pool = %pool.name, engine = %name, api = %endpoint.api, ?wish, "engine discovered");
+            info!(pool = %pool.name, engine = %name, api = %endpoint.api, ?desired_state, "engine discovered");
             let probing = ProbeLoop {
                 prober: pool.prober.clone(),
                 interval: self.interval,
@@ -244,35 +245,35 @@ impl FleetController {
                 shared: self.shared.clone(),
                 engine: (Arc::clone(&pool.name), name.clone(), endpoint),
             };
-            let (reporter, probed) = (self.reporter.clone(), name.clone());
-            let probing = self.tasks.spawn(probing.run(move |began, result| {
-                let (reporter, name) = (reporter.clone(), probed.clone());
+            let (reporter, engine_name) = (self.reporter.clone(), name.clone());
+            let probing = self.tasks.spawn(probing.run(move |started_at, result| {
+                let (reporter, name) = (reporter.clone(), engine_name.clone());
                 async move {
                     let report = Report::Probed {
                         pool: index,
                         name,
                         endpoint,
-                        began,
+                        began: started_at,
                         result,
                     };
                     reporter.send(report).await.is_ok()
                 }
             }));
-            let tally = self.tallies.register(&pool.name, &name, endpoint);
+            let accounting = self.tallies.register(&pool.name, &name, endpoint);
             let engine = Engine {
-                terminating: wish == DesiredState::Draining,
-                ..Engine::new(name.clone(), endpoint, tally)
+                terminating: desired_state == DesiredState::Draining,
+                ..Engine::new(name.clone(), endpoint, accounting)
             };
-            if newcomers {
+            if accepts_new {
                 engine.accounting.mark_ready(Instant::now());
             }
-            let watched = EngineState {
+            let engine_state = EngineState {
                 engine: Arc::new(engine),
                 health: HealthState::new(self.thresholds),
-                desired_state: wish,
+                desired_state,
                 probe_task: probing,
             };
-            pool.engines.insert(name, watched);
+            pool.engines.insert(name, engine_state);
         }
     }
 
@@ -281,57 +282,63 @@ impl FleetController {
         pool: usize,
         name: &EngineName,
         endpoint: Endpoint,
-        began: Instant,
+        started_at: Instant,
         result: Result<Reading, ProbeFault>,
     ) {
         let Some(pool) = self.pools.get_mut(pool) else {
             return;
         };
-        let Some(watched) = pool.engines.get_mut(name) else {
+        let Some(engine_state) = pool.engines.get_mut(name) else {
             return;
         };
-        if watched.engine.endpoint != endpoint {
+        if engine_state.engine.endpoint != endpoint {
             return;
         }
         if let Err(fault) = &result {
             self.metrics.record_failure(&pool.name, name, fault);
         }
-        let change = watched.health.apply(result);
+        let change = engine_state.health.apply(result);
         if let Some(fault) = change.new_fault {
             warn!(pool = %pool.name, engine = %name, fault = fault.as_str(), "probe failed: {fault}");
         }
-        if let Some((before, after)) = change.state {
-            let (before, after) = (before.as_str(), after.as_str());
-            info!(pool = %pool.name, engine = %name, before, state = after, "engine is {after}");
+        if let Some((previous_state, state)) = change.state {
+            let (previous_state, state) = (previous_state.as_str(), state.as_str());
+            info!(pool = %pool.name, engine = %name, previous_state, state, "engine is {state}");
         }
         if let Some((State::Unhealthy, _)) = change.state {
-            watched.engine.accounting.mark_ready(Instant::now());
+            engine_state.engine.accounting.mark_ready(Instant::now());
         }
-        let mut shown = (watched.engine.load.clone(), watched.engine.probed_at);
+        let mut published_load = (
+            engine_state.engine.load.clone(),
+            engine_state.engine.probed_at,
+        );
         if let Some(load) = change.load {
-            watched.engine.accounting.apply_probe(began, &load);
-            shown = (Some(Arc::new(load)), Some(began));
+            engine_state
+                .engine
+                .accounting
+                .apply_probe(started_at, &load);
+            published_load = (Some(Arc::new(load)), Some(started_at));
         }
-        watched.update_engine(shown.0, shown.1);
+        engine_state.update_engine(published_load.0, published_load.1);
     }
 
     fn publish(&mut self) {
         let mut pools = Vec::with_capacity(self.pools.len());
-        for watched in &mut self.pools {
-            let engines = watched.engines.values();
+        for pool_state in &mut self.pools {
+            let engines = pool_state.engines.values();
             let pool = PoolFleet {
-                name: Arc::clone(&watched.name),
-                discovered: watched.sources.iter().all(|source| source.reported),
-                current: watched.sources.iter().all(|s| s.reported && !s.failing),
+                name: Arc::clone(&pool_state.name),
+                discovered: pool_state.sources.iter().all(|source| source.reported),
+                current: pool_state.sources.iter().all(|s| s.reported && !s.failing),
                 engines: engines.map(|w| Arc::clone(&w.engine)).collect(),
             };
-            let blind = pool.metrics_stale();
-            if blind && !watched.metrics_stale {
+            let metrics_stale = pool.metrics_stale();
+            if metrics_stale && !pool_state.metrics_stale {
                 warn!(pool = %pool.name, "the load of no engine is known: the pool uses the counts of Berth alone");
-            } else if watched.metrics_stale && !blind {
+            } else if pool_state.metrics_stale && !metrics_stale {
                 info!(pool = %pool.name, "the load of an engine is known again, or no engine is in use");
             }
-            watched.metrics_stale = blind;
+            pool_state.metrics_stale = metrics_stale;
             pools.push(pool);
         }
         let fleet = Fleet { pools };

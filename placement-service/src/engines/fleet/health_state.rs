@@ -57,14 +57,17 @@ impl HealthState {
 
     /// Applies the result of one probe.
     pub fn apply(&mut self, result: Result<Reading, ProbeFault>) -> HealthChange {
-        let before = self.state;
+        let state_before = self.state;
         let mut change = HealthChange::default();
         let fault = match result {
             Ok(reading) => {
                 self.failures = 0;
                 self.successes = self.successes.saturating_add(1);
-                let saturated = reading.load.as_ref().is_some_and(|load| load.saturated);
-                if before != State::Unhealthy || self.successes >= self.thresholds.successes {
+                let saturated = reading
+                    .load
+                    .as_ref()
+                    .is_some_and(|reading| reading.saturated);
+                if state_before != State::Unhealthy || self.successes >= self.thresholds.successes {
                     self.state = match (&reading.metrics_fault, saturated) {
                         (_, true) => State::Saturated,
                         (Some(_), false) => State::NoMetrics,
@@ -78,18 +81,18 @@ impl HealthState {
                 self.successes = 0;
                 self.failures = self.failures.saturating_add(1);
                 // The threshold does not apply to an engine that has never succeeded.
-                if before == State::Starting || self.failures >= self.thresholds.failures {
+                if state_before == State::Starting || self.failures >= self.thresholds.failures {
                     self.state = State::Unhealthy;
                 }
                 Some(fault)
             }
         };
-        if self.state != before {
-            change.state = Some((before, self.state));
+        if self.state != state_before {
+            change.state = Some((state_before, self.state));
         }
-        let complaint = fault.as_ref().map(ProbeFault::as_str);
-        if complaint != self.logged_fault {
-            self.logged_fault = complaint;
+        let fault_name = fault.as_ref().map(ProbeFault::as_str);
+        if fault_name != self.logged_fault {
+            self.logged_fault = fault_name;
             change.new_fault = fault;
         }
         change
@@ -160,7 +163,7 @@ mod tests {
         let mut health = healthy();
         assert!(health.apply(bad()).new_fault.is_some());
         assert!(health.apply(bad()).new_fault.is_none());
-        let other = Err(ProbeFault::Garbage("<html>".into()));
+        let other = Err(ProbeFault::Malformed("<html>".into()));
         assert!(health.apply(other).new_fault.is_some());
         assert!(health.apply(good()).new_fault.is_none());
         assert!(health.apply(bad()).new_fault.is_some());

@@ -30,34 +30,34 @@ impl ProbeLoop {
     {
         let (pool, name, endpoint) = &self.engine;
         let key = format!("{pool}/{name}@{}", endpoint.api);
-        let mut last = None;
+        let mut last_start = None;
         loop {
-            let heard = match &self.shared {
+            let shared_result = match &self.shared {
                 Some(shared) => {
                     // The next result may be late by one interval, one probe, and the time of its exchange.
-                    let until = Instant::now() + self.interval * 2 + self.timeout;
-                    shared.next_after(&key, last, until).await
+                    let wait_until = Instant::now() + self.interval * 2 + self.timeout;
+                    shared.next_after(&key, last_start, wait_until).await
                 }
                 None => None,
             };
-            if let Some((began, result)) = heard {
-                last = Some(began);
-                if !report(began, result).await {
+            if let Some((started_at, result)) = shared_result {
+                last_start = Some(started_at);
+                if !report(started_at, result).await {
                     return;
                 }
                 continue;
             }
-            let began = Instant::now();
+            let started_at = Instant::now();
             let result = self.prober.probe(endpoint).await;
-            last = Some(began);
+            last_start = Some(started_at);
             if let Some(shared) = &self.shared {
-                shared.publish(&key, began, &result);
+                shared.publish(&key, started_at, &result);
             }
-            if !report(began, result).await {
+            if !report(started_at, result).await {
                 return;
             }
             let jitter = rand::rng().random_range(0.9..1.1);
-            tokio::time::sleep_until(began + self.interval.mul_f64(jitter)).await;
+            tokio::time::sleep_until(started_at + self.interval.mul_f64(jitter)).await;
         }
     }
 }

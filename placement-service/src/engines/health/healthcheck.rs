@@ -73,22 +73,22 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
 }
 
 impl<T> Field<T> {
-    /// The value of the field as read by `read`. Adds `name` to `malformed` if the value is invalid.
+    /// The value of the field as read by `validate`. Adds `name` to `malformed` if the value is invalid.
     fn validate<R>(
         self,
         name: &'static str,
         malformed: &mut Vec<&'static str>,
-        read: impl FnOnce(T) -> Option<R>,
+        validate: impl FnOnce(T) -> Option<R>,
     ) -> Option<R> {
-        let read = match self {
+        let value = match self {
             Self::Absent => return None,
             Self::Malformed => None,
-            Self::Present(value) => read(value),
+            Self::Present(value) => validate(value),
         };
-        if read.is_none() {
+        if value.is_none() {
             malformed.push(name);
         }
-        read
+        value
     }
 
     const fn is_present(&self) -> bool {
@@ -106,16 +106,16 @@ pub fn parse(body: &[u8]) -> Result<(Load, Vec<&'static str>), HealthcheckError>
         return Err(HealthcheckError::NotAnEngine);
     }
     let mut malformed = Vec::new();
-    let memory = body.mem.validate("mem", &mut malformed, |m| {
-        let sane = m.committed >= 0.0 && m.free >= 0.0;
-        sane.then_some(Memory {
-            committed: m.committed,
-            free: m.free,
+    let memory = body.mem.validate("mem", &mut malformed, |raw| {
+        let is_plausible = raw.committed >= 0.0 && raw.free >= 0.0;
+        is_plausible.then_some(Memory {
+            committed: raw.committed,
+            free: raw.free,
         })
     });
     let cpu = body.cpu.validate("cpu", &mut malformed, |cpu| {
-        let sane = cpu.total.is_finite();
-        sane.then(|| cpu.total.clamp(0.0, 1.0))
+        let is_plausible = cpu.total.is_finite();
+        is_plausible.then(|| cpu.total.clamp(0.0, 1.0))
     });
     let session = body.session;
     let sessions = session.validate("session", &mut malformed, |s| Some(s.active));

@@ -22,7 +22,7 @@ pub(super) fn client(limit: Duration) -> Result<reqwest::Client, reqwest::Error>
 /// The body of `http://{at}{path}`.
 pub(super) async fn get(
     client: &reqwest::Client,
-    at: SocketAddr,
+    address: SocketAddr,
     path: &str,
     limit: Duration,
 ) -> Result<Vec<u8>, ProbeFault> {
@@ -34,7 +34,7 @@ pub(super) async fn get(
         }
     };
     let response = client
-        .get(format!("http://{at}{path}"))
+        .get(format!("http://{address}{path}"))
         .send()
         .await
         .map_err(fault)?;

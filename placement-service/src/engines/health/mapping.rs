@@ -41,7 +41,7 @@ pub fn read_load(mapping: &MetricsMapping, text: &[u8]) -> Reading {
     let missing: Vec<&str> = missing.map(|(name, _)| name).collect();
     let fault = format!("no value for probe.metrics.{}", missing.join(", "));
     Reading {
-        metrics_fault: (!missing.is_empty()).then_some(ProbeFault::Garbage(fault)),
+        metrics_fault: (!missing.is_empty()).then_some(ProbeFault::Malformed(fault)),
         load: (load != Load::default()).then_some(load),
     }
 }
@@ -80,8 +80,11 @@ mod tests {
     fn numbers_that_are_missing_or_out_of_range_are_reported() {
         let text = b"app_cpu 17\napp_used_bytes -1\napp_free_bytes 1\n";
         let reading = read_load(&mapping(), text);
-        let told = reading.metrics_fault.unwrap().to_string();
-        assert!(told.ends_with("probe.metrics.sessions, memory"), "{told}");
+        let fault_text = reading.metrics_fault.unwrap().to_string();
+        assert!(
+            fault_text.ends_with("probe.metrics.sessions, memory"),
+            "{fault_text}"
+        );
         let load = reading.load.unwrap();
         assert_eq!(
             (load.sessions, load.memory, load.cpu),
@@ -89,6 +92,6 @@ mod tests {
         );
         let reading = read_load(&mapping(), b"other 1\n");
         assert_eq!(reading.load, None);
-        assert_eq!(reading.metrics_fault.unwrap().as_str(), "garbage");
+        assert_eq!(reading.metrics_fault.unwrap().as_str(), "malformed");
     }
 }

@@ -15,13 +15,13 @@ pub fn sum_gauge(text: &[u8], family: &str) -> Option<f64> {
 
 /// Parses `name value [timestamp]` or `name{labels} value [timestamp]`.
 fn parse_sample(line: &[u8], family: &str) -> Option<f64> {
-    let rest = line.trim_ascii().strip_prefix(family.as_bytes())?;
-    let rest = match rest.first()? {
-        b'{' => skip_labels(rest)?,
-        b' ' | b'\t' => rest,
+    let after_name = line.trim_ascii().strip_prefix(family.as_bytes())?;
+    let after_labels = match after_name.first()? {
+        b'{' => skip_labels(after_name)?,
+        b' ' | b'\t' => after_name,
         _ => return None, // The name of another metric that begins with this name.
     };
-    let value = rest
+    let value = after_labels
         .split(u8::is_ascii_whitespace)
         .find(|part| !part.is_empty())?;
     let value: f64 = std::str::from_utf8(value).ok()?.parse().ok()?;
@@ -30,14 +30,14 @@ fn parse_sample(line: &[u8], family: &str) -> Option<f64> {
 
 /// The text after the closing brace of the labels. A brace in a quoted label value does not close them.
 fn skip_labels(text: &[u8]) -> Option<&[u8]> {
-    let mut quoted = false;
+    let mut in_quotes = false;
     let mut escaped = false;
     for (i, byte) in text.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'}' if !quoted => return text.get(i + 1..),
+            b'\\' if in_quotes => escaped = true,
+            b'"' => in_quotes = !in_quotes,
+            b'}' if !in_quotes => return text.get(i + 1..),
             _ => {}
         }
     }

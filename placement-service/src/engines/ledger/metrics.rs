@@ -54,9 +54,9 @@ impl LedgerMetrics {
         self.failures.inc();
     }
 
-    pub(super) fn set_status(&self, up: bool, replicas: u32, prober: bool) {
-        self.up.set(up.into());
+    pub(super) fn set_status(&self, is_up: bool, replicas: u32, is_prober: bool) {
+        self.up.set(is_up.into());
         self.replicas.set(replicas.into());
-        self.prober.set(prober.into());
+        self.prober.set(is_prober.into());
     }
 }

@@ -48,75 +48,85 @@ impl Default for SharedProbeResults {
 }
 
 impl SharedProbeResults {
-    /// Waits for a result of an engine from another replica, of a probe that began after `last`. `None` when this
-    /// replica has to probe: at once if it is the prober, otherwise at `until`.
+    /// Waits for a result of an engine from another replica, of a probe that began after `last_start`. `None` when this
+    /// replica has to probe: at once if it is the prober, otherwise at `deadline`.
     pub async fn next_after(
         &self,
         engine: &str,
-        last: Option<Instant>,
-        until: Instant,
+        last_start: Option<Instant>,
+        deadline: Instant,
     ) -> Option<(Instant, ProbeResult)> {
-        let mut rounds = self.0.updates.subscribe();
+        let mut updates = self.0.updates.subscribe();
         loop {
-            rounds.mark_unchanged();
+            updates.mark_unchanged();
             {
                 let state = self.state();
                 if !state.remote_prober {
                     return None;
                 }
-                let news = state.results.get(engine);
-                if let Some(news) = news.filter(|(began, _)| last.is_none_or(|last| *began > last))
-                {
-                    return Some(news.clone());
+                let result = state.results.get(engine);
+                if let Some(result) = result.filter(|(started_at, _)| {
+                    last_start.is_none_or(|last_start| *started_at > last_start)
+                }) {
+                    return Some(result.clone());
                 }
             }
-            timeout_at(until, rounds.changed()).await.ok()?.ok()?;
+            timeout_at(deadline, updates.changed()).await.ok()?.ok()?;
         }
     }
 
     /// Queues the result of a probe by this replica for the other replicas.
-    pub fn publish(&self, engine: &str, began: Instant, outcome: &ProbeResult) {
+    pub fn publish(&self, engine: &str, started_at: Instant, outcome: &ProbeResult) {
         // Never fails: a reading consists of numbers and texts.
         let Ok(text) = serde_json::to_string(outcome) else {
             return;
         };
-        self.state().unsent.push((engine.to_owned(), began, text));
+        self.state()
+            .unsent
+            .push((engine.to_owned(), started_at, text));
     }
 
     /// Takes the results that are not sent yet.
     pub(super) fn take_unsent(&self, now: Instant) -> Vec<SharedProbe> {
-        let told = std::mem::take(&mut self.state().unsent).into_iter();
-        told.map(|(engine, began, text)| SharedProbe {
-            engine,
-            text,
-            age: now.saturating_duration_since(began),
-        })
-        .collect()
+        let unsent = std::mem::take(&mut self.state().unsent).into_iter();
+        unsent
+            .map(|(engine, started_at, text)| SharedProbe {
+                engine,
+                text,
+                age: now.saturating_duration_since(started_at),
+            })
+            .collect()
     }
 
     /// Takes the response to a heartbeat: whether this replica is the prober, and the results of other replicas.
     /// Returns true when this replica has become the prober or is no longer the prober.
-    pub(super) fn on_heartbeat(&self, probes: bool, heard: Vec<SharedProbe>, now: Instant) -> bool {
+    pub(super) fn on_heartbeat(
+        &self,
+        probes: bool,
+        received: Vec<SharedProbe>,
+        now: Instant,
+    ) -> bool {
         let mut state = self.state();
-        let turned = state.remote_prober == probes;
+        let role_changed = state.remote_prober == probes;
         state.remote_prober = !probes;
-        if !turned && heard.is_empty() {
+        if !role_changed && received.is_empty() {
             return false;
         }
-        for SharedProbe { engine, text, age } in heard {
-            if let (Ok(outcome), Some(began)) = (serde_json::from_str(&text), now.checked_sub(age))
+        for SharedProbe { engine, text, age } in received {
+            if let (Ok(outcome), Some(started_at)) =
+                (serde_json::from_str(&text), now.checked_sub(age))
             {
-                state.results.insert(engine, (began, outcome));
+                state.results.insert(engine, (started_at, outcome));
             }
         }
         state
             .results
-            .retain(|_, (began, _)| now.saturating_duration_since(*began) < RETENTION);
+            .retain(|_, (started_at, _)| now.saturating_duration_since(*started_at) < RETENTION);
         drop(state);
         self.0
             .updates
-            .send_modify(|round| *round = round.wrapping_add(1));
-        turned
+            .send_modify(|version| *version = version.wrapping_add(1));
+        role_changed
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

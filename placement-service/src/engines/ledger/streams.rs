@@ -18,8 +18,8 @@ impl LedgerSync {
         }
         let counts: Vec<_> = changed.iter().map(|c| (c.name(), c.own)).collect();
         let redis = &self.ledger.0.redis;
-        let elsewhere = redis.exchange_streams(&counts, restart).await?;
-        streams.set_remote(changed.into_iter().zip(elsewhere));
+        let remote_counts = redis.exchange_streams(&counts, restart).await?;
+        streams.set_remote(changed.into_iter().zip(remote_counts));
         self.exchanges_streams = true;
         Ok(())
     }

@@ -27,10 +27,10 @@ pub(super) struct LedgerSync {
 }
 
 impl LedgerSync {
-    pub(super) fn new(ledger: Ledger, tallies: AccountingRegistry) -> Self {
+    pub(super) fn new(ledger: Ledger, accounting_registry: AccountingRegistry) -> Self {
         Self {
             ledger,
-            tallies,
+            tallies: accounting_registry,
             exchanges_streams: false,
             probe_cursor: String::new(),
             heartbeats: 0,
@@ -42,11 +42,11 @@ impl LedgerSync {
         let mut signs = ticker(self.ledger.0.settings.sync);
         loop {
             let ledger = self.ledger.clone();
-            let kept = tokio::select! {
+            let result = tokio::select! {
                 _ = signs.tick() => self.heartbeat().await,
                 () = ledger.0.notify.notified() => self.send_changes().await,
             };
-            match kept {
+            match result {
                 Err(error) => self.on_loss(&error),
                 Ok(()) if self.lost && self.ledger.state().up => {
                     self.lost = false;
@@ -89,25 +89,25 @@ impl LedgerSync {
         if !synced.settling && ledger.state().up {
             ledger.state().synced_once = true;
         }
-        let heard = if synced.is_prober {
+        let probe_results = if synced.is_prober {
             Vec::new()
         } else {
-            let (heard, place) = ledger.0.redis.read_probes(&self.probe_cursor).await?;
-            self.probe_cursor = place;
-            heard
+            let (probe_results, cursor) = ledger.0.redis.read_probes(&self.probe_cursor).await?;
+            self.probe_cursor = cursor;
+            probe_results
         };
         if ledger
             .0
             .probes
-            .on_heartbeat(synced.is_prober, heard, Instant::now())
+            .on_heartbeat(synced.is_prober, probe_results, Instant::now())
         {
             info!(prober = synced.is_prober, "the prober has changed");
         }
-        let up = ledger.state().up;
+        let is_up = ledger.state().up;
         ledger
             .0
             .metrics
-            .set_status(up, synced.replicas, synced.is_prober);
+            .set_status(is_up, synced.replicas, synced.is_prober);
         Ok(())
     }
 
@@ -119,9 +119,12 @@ impl LedgerSync {
                 let mut state = self.ledger.state();
                 let mut changes = state.changes.iter();
                 // The stream has returned to this replica since.
-                let is_untold = |held: &StreamEntry| held.unacknowledged;
-                if state.streams.get(stream.as_str()).is_some_and(is_untold)
-                    || changes.any(|(_, back, _)| **back == **stream)
+                let is_unacknowledged = |entry: &StreamEntry| entry.unacknowledged;
+                if state
+                    .streams
+                    .get(stream.as_str())
+                    .is_some_and(is_unacknowledged)
+                    || changes.any(|(_, changed_stream, _)| **changed_stream == **stream)
                 {
                     continue;
                 }
@@ -136,14 +139,14 @@ impl LedgerSync {
     async fn send_changes(&self) -> Result<(), StoreError> {
         let ledger = &self.ledger;
         let changes = std::mem::take(&mut ledger.state().changes);
-        let words: Vec<_> = changes.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
-        if ledger.0.redis.apply(&words).await? {
+        let entries: Vec<_> = changes.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
+        if ledger.0.redis.apply(&entries).await? {
             ledger.state().acknowledge(&changes);
         } else {
             ledger.state().mark_stale();
         }
-        let told = ledger.0.probes.take_unsent(Instant::now());
-        ledger.0.redis.publish_probes(&told).await
+        let probe_results = ledger.0.probes.take_unsent(Instant::now());
+        ledger.0.redis.publish_probes(&probe_results).await
     }
 
     /// Makes the ledger contain exactly the streams of this replica.
@@ -151,12 +154,12 @@ impl LedgerSync {
         let ledger = &self.ledger;
         // Changes are queued from here on, and so are sent after the streams that are sent now.
         ledger.state().queueing = true;
-        let entered = ledger.0.redis.own_streams().await?;
-        let changes = differences(&entered, &ledger.state().streams);
-        let words: Vec<_> = changes.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
-        let entered = ledger.0.redis.apply(&words).await?;
+        let ledger_streams = ledger.0.redis.own_streams().await?;
+        let changes = differences(&ledger_streams, &ledger.state().streams);
+        let entries: Vec<_> = changes.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
+        let applied = ledger.0.redis.apply(&entries).await?;
         let mut state = ledger.state();
-        if entered {
+        if applied {
             state.acknowledge(&changes);
             state.up = state.queueing;
         } else {
@@ -166,33 +169,33 @@ impl LedgerSync {
     }
 }
 
-/// The changes that turn `entered`, the streams in the ledger, into `held`, those of this replica.
+/// The changes that turn `ledger_streams` into `own_streams`, those of this replica.
 fn differences(
-    entered: &[String],
-    held: &HashMap<Arc<str>, StreamEntry>,
+    ledger_streams: &[String],
+    own_streams: &HashMap<Arc<str>, StreamEntry>,
 ) -> Vec<(StreamChange, Arc<str>, Arc<str>)> {
-    let none: Arc<str> = Arc::default();
-    let surplus = entered
+    let no_engine: Arc<str> = Arc::default();
+    let removals = ledger_streams
         .iter()
-        .filter(|stream| !held.contains_key(stream.as_str()));
-    let surplus = surplus.map(|stream| {
+        .filter(|stream| !own_streams.contains_key(stream.as_str()));
+    let removals = removals.map(|stream| {
         (
             StreamChange::Release,
             Arc::from(stream.as_str()),
-            Arc::clone(&none),
+            Arc::clone(&no_engine),
         )
     });
-    let sure = held.iter().filter(|(_, held)| held.counted);
+    let counted = own_streams.iter().filter(|(_, entry)| entry.counted);
     // All counted streams, because the ledger ignores those that it has.
-    let claims = sure.map(|(stream, held)| {
-        let change = if held.unacknowledged {
+    let claims = counted.map(|(stream, entry)| {
+        let change = if entry.unacknowledged {
             StreamChange::Opened
         } else {
             StreamChange::Claim
         };
-        (change, Arc::clone(stream), Arc::clone(&held.engine))
+        (change, Arc::clone(stream), Arc::clone(&entry.engine))
     });
-    surplus.chain(claims).collect()
+    removals.chain(claims).collect()
 }
 
 #[cfg(test)]
@@ -202,20 +205,20 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_being_reserved_is_neither_claimed_nor_released() {
-        let held = |sure, untold| StreamEntry {
+        let new_entry = |counted, unacknowledged| StreamEntry {
             engine: "p/e".into(),
-            counted: sure,
-            unacknowledged: untold,
+            counted,
+            unacknowledged,
         };
-        let held = HashMap::from([
-            (Arc::from("a"), held(true, false)),
-            (Arc::from("b"), held(false, false)),
+        let streams = HashMap::from([
+            (Arc::from("a"), new_entry(true, false)),
+            (Arc::from("b"), new_entry(false, false)),
         ]);
-        let entered = ["b".to_owned(), "c".to_owned()];
-        let told = differences(&entered, &held);
-        let told: Vec<_> = told.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
+        let ledger_streams = ["b".to_owned(), "c".to_owned()];
+        let changes = differences(&ledger_streams, &streams);
+        let changes: Vec<_> = changes.iter().map(|(c, s, e)| (*c, &**s, &**e)).collect();
         assert_eq!(
-            told,
+            changes,
             [
                 (StreamChange::Release, "c", ""),
                 (StreamChange::Claim, "a", "p/e")
@@ -231,17 +234,17 @@ mod tests {
         state.streams.get_mut(&stream).unwrap().unacknowledged = true;
         // The loss of the ledger drops the queued changes.
         state.mark_stale();
-        let told = differences(&["s".to_owned()], &state.streams);
+        let changes = differences(&["s".to_owned()], &state.streams);
         assert_eq!(
-            told,
+            changes,
             [(
                 StreamChange::Opened,
                 Arc::clone(&stream),
                 Arc::clone(&engine)
             )]
         );
-        state.acknowledge(&told);
-        let told = differences(&["s".to_owned()], &state.streams);
-        assert_eq!(told, [(StreamChange::Claim, stream, engine)]);
+        state.acknowledge(&changes);
+        let changes = differences(&["s".to_owned()], &state.streams);
+        assert_eq!(changes, [(StreamChange::Claim, stream, engine)]);
     }
 }

@@ -50,20 +50,20 @@ impl EndedSessions {
 
     /// Records an entry of the log. Only the end of a session is kept, but every entry advances the position.
     pub(super) fn append(&self, sequence: u64, event: &Event) {
-        let mut kept = self.lock();
-        if sequence > kept.last_sequence.saturating_add(1) {
+        let mut state = self.lock();
+        if sequence > state.last_sequence.saturating_add(1) {
             // Entries are missing: a reader before the gap may have missed an end.
-            kept.ended.clear();
-            kept.complete_after = sequence.saturating_sub(1);
+            state.ended.clear();
+            state.complete_after = sequence.saturating_sub(1);
         }
-        kept.last_sequence = sequence;
+        state.last_sequence = sequence;
         let Some(cause) = event.cause else { return };
-        if kept.ended.len() >= MAX_ENDED
-            && let Some(oldest) = kept.ended.pop_front()
+        if state.ended.len() >= MAX_ENDED
+            && let Some(oldest) = state.ended.pop_front()
         {
-            kept.complete_after = oldest.sequence;
+            state.complete_after = oldest.sequence;
         }
-        kept.ended.push_back(EndedSession {
+        state.ended.push_back(EndedSession {
             sequence,
             session_ref: event.session_ref.as_str().into(),
             cause,
@@ -71,10 +71,10 @@ impl EndedSessions {
     }
 
     /// Continues from an earlier position, because the log was rolled back. All positions of readers become invalid.
-    pub(super) fn rewind(&self, newest: u64) {
-        let mut kept = self.lock();
-        kept.ended.clear();
-        (kept.complete_after, kept.last_sequence) = (newest, newest);
+    pub(super) fn rewind(&self, newest_sequence: u64) {
+        let mut state = self.lock();
+        state.ended.clear();
+        (state.complete_after, state.last_sequence) = (newest_sequence, newest_sequence);
     }
 
     /// The position after the last entry that this process has processed.
@@ -86,18 +86,26 @@ impl EndedSessions {
     /// The sessions that ended after a position, at most `limit`; `None` when the position is not covered.
     #[must_use]
     pub fn read_after(&self, sequence: u64, limit: usize) -> Option<EndedSince> {
-        let kept = self.lock();
-        if !(kept.complete_after..=kept.last_sequence).contains(&sequence) {
+        let state = self.lock();
+        if !(state.complete_after..=state.last_sequence).contains(&sequence) {
             return None;
         }
-        let first = kept.ended.partition_point(|e| e.sequence <= sequence);
-        let rest = kept.ended.len() - first;
-        let ended: Vec<_> = kept.ended.iter().skip(first).take(limit).cloned().collect();
-        let last = ended.last().map(|e| e.sequence);
-        let all = ended.len() == rest;
+        let first = state.ended.partition_point(|e| e.sequence <= sequence);
+        let remaining = state.ended.len() - first;
+        let entries: Vec<_> = state
+            .ended
+            .iter()
+            .skip(first)
+            .take(limit)
+            .cloned()
+            .collect();
+        let last_sequence = entries.last().map(|e| e.sequence);
+        let is_complete = entries.len() == remaining;
         Some(EndedSince {
-            sequence: last.filter(|_| !all).unwrap_or(kept.last_sequence),
-            ended,
+            sequence: last_sequence
+                .filter(|_| !is_complete)
+                .unwrap_or(state.last_sequence),
+            ended: entries,
         })
     }
 
@@ -111,47 +119,57 @@ mod tests {
     use super::*;
     use berth_store::conformance::{event, session_row};
 
-    fn append_event(ends: &EndedSessions, sequence: u64, cause: Option<EndCause>) {
+    fn append_event(ended_sessions: &EndedSessions, sequence: u64, cause: Option<EndCause>) {
         let row = session_row(u8::try_from(sequence % 200).unwrap());
-        ends.append(sequence, &event(&row, cause));
+        ended_sessions.append(sequence, &event(&row, cause));
     }
 
     fn sequences(since: Option<EndedSince>) -> (Vec<u64>, u64) {
-        let news = since.unwrap();
-        let ended = news.ended.iter().map(|e| e.sequence).collect();
-        (ended, news.sequence)
+        let ended_since = since.unwrap();
+        let entries = ended_since.ended.iter().map(|e| e.sequence).collect();
+        (entries, ended_since.sequence)
     }
 
     #[test]
     fn ended_sessions_are_read_after_a_position_page_by_page() {
-        let ends = EndedSessions::starting_after(10);
+        let ended_sessions = EndedSessions::starting_after(10);
         for sequence in 11..=15 {
             let cause = (sequence % 2 == 1).then_some(EndCause::Logout);
-            append_event(&ends, sequence, cause);
+            append_event(&ended_sessions, sequence, cause);
         }
-        append_event(&ends, 16, None);
-        assert_eq!(ends.position(), 16);
-        assert_eq!(sequences(ends.read_after(10, 9)), (vec![11, 13, 15], 16));
-        assert_eq!(sequences(ends.read_after(10, 2)), (vec![11, 13], 13));
-        assert_eq!(sequences(ends.read_after(13, 2)), (vec![15], 16));
-        assert_eq!(sequences(ends.read_after(16, 2)), (vec![], 16));
-        assert_eq!(ends.read_after(9, 9), None, "from before this process");
-        assert_eq!(ends.read_after(17, 9), None, "from the future");
+        append_event(&ended_sessions, 16, None);
+        assert_eq!(ended_sessions.position(), 16);
+        assert_eq!(
+            sequences(ended_sessions.read_after(10, 9)),
+            (vec![11, 13, 15], 16)
+        );
+        assert_eq!(
+            sequences(ended_sessions.read_after(10, 2)),
+            (vec![11, 13], 13)
+        );
+        assert_eq!(sequences(ended_sessions.read_after(13, 2)), (vec![15], 16));
+        assert_eq!(sequences(ended_sessions.read_after(16, 2)), (vec![], 16));
+        assert_eq!(
+            ended_sessions.read_after(9, 9),
+            None,
+            "from before this process"
+        );
+        assert_eq!(ended_sessions.read_after(17, 9), None, "from the future");
     }
 
     #[test]
     fn a_gap_and_an_overflow_invalidate_older_positions() {
-        let ends = EndedSessions::starting_after(0);
-        append_event(&ends, 1, Some(EndCause::Logout));
-        append_event(&ends, 5, Some(EndCause::Logout));
-        assert_eq!(ends.read_after(1, 9), None);
-        assert_eq!(sequences(ends.read_after(4, 9)), (vec![5], 5));
+        let ended_sessions = EndedSessions::starting_after(0);
+        append_event(&ended_sessions, 1, Some(EndCause::Logout));
+        append_event(&ended_sessions, 5, Some(EndCause::Logout));
+        assert_eq!(ended_sessions.read_after(1, 9), None);
+        assert_eq!(sequences(ended_sessions.read_after(4, 9)), (vec![5], 5));
         for sequence in 6..=5 + MAX_ENDED as u64 {
-            append_event(&ends, sequence, Some(EndCause::Logout));
+            append_event(&ended_sessions, sequence, Some(EndCause::Logout));
         }
-        assert_eq!(ends.read_after(4, 9), None);
+        assert_eq!(ended_sessions.read_after(4, 9), None);
         assert_eq!(
-            ends.read_after(5, MAX_ENDED).unwrap().ended.len(),
+            ended_sessions.read_after(5, MAX_ENDED).unwrap().ended.len(),
             MAX_ENDED
         );
     }

@@ -28,10 +28,10 @@ async fn testbed() -> Testbed {
     let config = config::load::from_text("").unwrap().config.session;
     let metrics = Arc::new(Metrics::default());
     let sessions = Sessions::start(stores.clone(), Arc::new(SystemClock), metrics, &config);
-    let (newest, news) = watch::channel(0);
+    let (newest, appended) = watch::channel(0);
     let sessions = Arc::new(sessions.await.unwrap());
     Testbed {
-        events: EventLogReader::open(&stores, sessions.clone(), news)
+        events: EventLogReader::open(&stores, sessions.clone(), appended)
             .await
             .unwrap(),
         _dir: dir,
@@ -41,8 +41,8 @@ async fn testbed() -> Testbed {
     }
 }
 
-fn query(w: &Testbed, reader: Reader, wait: Duration) -> Query {
-    let log = w.events.id();
+fn query(testbed: &Testbed, reader: Reader, wait: Duration) -> Query {
+    let log = testbed.events.id();
     Query {
         reader,
         cursor: Some(Cursor { log, sequence: 0 }),
@@ -68,70 +68,76 @@ fn event(name: &str, runtime: &str, parent: Option<&str>) -> Event {
 
 #[tokio::test]
 async fn a_runtime_reads_events_of_its_sessions_and_of_their_child_sessions() {
-    let w = testbed().await;
+    let testbed = testbed().await;
     let mut parent = session_row(1);
     parent.runtime = "flows".to_owned();
     let created = event(&parent.session_ref, "flows", None);
-    w.store.insert(&parent, None, &created).await.unwrap();
+    testbed.store.insert(&parent, None, &created).await.unwrap();
     let of_child = event("child", "forms", Some(&parent.session_ref));
     let of_unknown_parent = event("other", "forms", Some("gone"));
     let all = [of_child, of_unknown_parent, event("own", "forms", None)];
-    w.store.append(&all).await.unwrap();
+    testbed.store.append(&all).await.unwrap();
     for (runtime, expected) in [
         ("flows", vec![parent.session_ref.as_str(), "child"]),
         ("forms", vec!["child", "other", "own"]),
         ("others", vec![]),
     ] {
         let reader = Reader::Runtime(runtime.to_owned());
-        let query = query(&w, reader, Duration::ZERO);
-        let page = w.events.read(&query).await.unwrap();
-        let read: Vec<_> = page.events.iter().map(|t| &t.event.session_ref).collect();
-        assert_eq!(read, expected, "{runtime}");
+        let query = query(&testbed, reader, Duration::ZERO);
+        let page = testbed.events.read(&query).await.unwrap();
+        let session_refs: Vec<_> = page.events.iter().map(|t| &t.event.session_ref).collect();
+        assert_eq!(session_refs, expected, "{runtime}");
         assert!(page.cursor.ends_with("-4"));
     }
     let family = Query {
         session: Some(parent.session_ref.clone()),
-        ..query(&w, Reader::Operator, Duration::ZERO)
+        ..query(&testbed, Reader::Operator, Duration::ZERO)
     };
-    assert_eq!(w.events.read(&family).await.unwrap().events.len(), 2);
+    assert_eq!(testbed.events.read(&family).await.unwrap().events.len(), 2);
 }
 
 #[tokio::test]
 async fn a_runtime_reads_the_end_of_a_child_session_after_the_end_of_its_parent() {
-    let here = testbed().await;
-    let (_, parent) = here.sessions.create(NewSession::default()).await.unwrap();
+    let ending_replica = testbed().await;
+    let (_, parent) = ending_replica
+        .sessions
+        .create(NewSession::default())
+        .await
+        .unwrap();
     let child = NewChildSession {
         runtime: "flows".to_owned(),
         idle_timeout: None,
         claims: serde_json::Map::new(),
     };
-    let child = here.sessions.start_child(&parent.session_ref, None, child);
+    let child = ending_replica
+        .sessions
+        .start_child(&parent.session_ref, None, child);
     let (_, child) = child.await.unwrap();
-    let end = here
+    let end = ending_replica
         .sessions
         .end_by_ref(&parent.session_ref, EndCause::Operator);
     assert!(end.await.unwrap());
     let reader = Reader::Runtime("berth".to_owned());
-    let page = here
+    let page = ending_replica
         .events
-        .read(&query(&here, reader, Duration::ZERO))
+        .read(&query(&ending_replica, reader, Duration::ZERO))
         .await;
     let page = page.unwrap();
-    let ends = page.events.iter().filter_map(|told| {
-        let event = &told.event;
+    let end_events = page.events.iter().filter_map(|entry| {
+        let event = &entry.event;
         event.cause.map(|cause| (event.session_ref.as_str(), cause))
     });
-    let ends: Vec<_> = ends.collect();
+    let end_events: Vec<_> = end_events.collect();
     assert_eq!(
-        ends,
+        end_events,
         [
             (parent.session_ref.as_str(), EndCause::Operator),
             (child.session_ref.as_str(), EndCause::ParentEnded),
         ]
     );
     // Another replica that has read only the end of the parent still knows the parent's runtime.
-    let there = testbed().await;
-    let sessions = &there.sessions;
+    let other_replica = testbed().await;
+    let sessions = &other_replica.sessions;
     sessions.on_session_ended(&parent.session_ref, "berth", EndCause::Operator);
     let runtime = sessions.runtime_of(&parent.session_ref).await.unwrap();
     assert_eq!(runtime.as_deref(), Some("berth"));
@@ -139,25 +145,27 @@ async fn a_runtime_reads_the_end_of_a_child_session_after_the_end_of_its_parent(
 
 #[tokio::test]
 async fn events_of_other_runtimes_do_not_end_the_wait() {
-    let w = testbed().await;
+    let testbed = testbed().await;
     let reader = Reader::Runtime("flows".to_owned());
-    let query = query(&w, reader, MINUTE);
+    let query = query(&testbed, reader, MINUTE);
     let append = async {
         for name in ["one", "two"] {
-            w.store
+            testbed
+                .store
                 .append(&[event(name, "others", None)])
                 .await
                 .unwrap();
-            w.newest.send_modify(|newest| *newest += 1);
+            testbed.newest.send_modify(|newest| *newest += 1);
             tokio::task::yield_now().await;
         }
-        w.store
+        testbed
+            .store
             .append(&[event("mine", "flows", None)])
             .await
             .unwrap();
-        w.newest.send_modify(|newest| *newest += 1);
+        testbed.newest.send_modify(|newest| *newest += 1);
     };
-    let (page, ()) = tokio::join!(w.events.read(&query), append);
+    let (page, ()) = tokio::join!(testbed.events.read(&query), append);
     let page = page.unwrap();
     assert_eq!(page.events.len(), 1);
     assert_eq!(page.events[0].event.session_ref, "mine");
@@ -166,13 +174,13 @@ async fn events_of_other_runtimes_do_not_end_the_wait() {
 
 #[tokio::test]
 async fn a_shutdown_ends_the_wait() {
-    let w = testbed().await;
-    let query = query(&w, Reader::Operator, MINUTE);
+    let testbed = testbed().await;
+    let query = query(&testbed, Reader::Operator, MINUTE);
     let end = async {
         tokio::task::yield_now().await;
-        w.events.shut_down();
+        testbed.events.shut_down();
     };
-    let page = async { tokio::join!(w.events.read(&query), end) };
+    let page = async { tokio::join!(testbed.events.read(&query), end) };
     let (page, ()) = tokio::time::timeout(MINUTE / 6, page).await.unwrap();
     assert_eq!(page.unwrap().events, []);
 }

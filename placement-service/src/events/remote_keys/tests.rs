@@ -51,17 +51,20 @@ fn keys_that_are_not_public_signature_keys_are_left_out() {
     let secret = json!({"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "a"});
     let encryption = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "b", "use": "enc"});
     let signing = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "c", "key_ops": ["sign"]});
-    let strange = json!({"kty": "moon", "kid": "d"});
+    let unknown_type = json!({"kty": "moon", "kid": "d"});
     let curve = json!({"kty": "EC", "crv": "secp256k1", "x": X, "y": Y, "kid": "e"});
-    let all = [secret, encryption, signing, strange, curve, json!(7)];
+    let all = [secret, encryption, signing, unknown_type, curve, json!(7)];
     assert_eq!(PublicKeys::parse(&set(&all)), Err(KeySetError::NoUsableKey));
-    let mut more = all.to_vec();
-    more.push(ed("f"));
-    assert_eq!(PublicKeys::parse(&set(&more)).unwrap().0.len(), 1);
+    let mut with_extra_key = all.to_vec();
+    with_extra_key.push(ed("f"));
+    assert_eq!(PublicKeys::parse(&set(&with_extra_key)).unwrap().0.len(), 1);
     assert_eq!(PublicKeys::parse(b"{}"), Err(KeySetError::Malformed));
     assert_eq!(PublicKeys::parse(b"<html>"), Err(KeySetError::Malformed));
-    let many = vec![ed("f"); MAX_KEYS + 1];
-    assert_eq!(PublicKeys::parse(&set(&many)), Err(KeySetError::TooMany));
+    let too_many = vec![ed("f"); MAX_KEYS + 1];
+    assert_eq!(
+        PublicKeys::parse(&set(&too_many)),
+        Err(KeySetError::TooMany)
+    );
 }
 
 #[test]
@@ -99,9 +102,9 @@ impl Publisher {
             response: BlockingMutex::new((StatusCode::OK, set(&[ed("one")]))),
             requests: BlockingMutex::default(),
         });
-        let answer = async |State(own): State<Arc<Self>>| {
-            *own.requests.lock() += 1;
-            own.response.lock().clone()
+        let answer = async |State(server): State<Arc<Self>>| {
+            *server.requests.lock() += 1;
+            server.response.lock().clone()
         };
         let router = Router::new().route("/jwks", get(answer));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -126,9 +129,9 @@ async fn has_key(keys: &RemoteKeys, kid: &str) -> Result<bool, KeysUnavailable> 
     Ok(key.is_some())
 }
 
-async fn advance(time: Duration) {
+async fn advance(duration: Duration) {
     tokio::time::pause();
-    tokio::time::advance(time).await;
+    tokio::time::advance(duration).await;
     tokio::time::resume();
 }
 
@@ -146,7 +149,7 @@ async fn an_unknown_kid_causes_one_fetch_per_interval() {
     assert_eq!(publisher.request_count(), 1, "not yet");
     advance(MIN_FETCH_INTERVAL).await;
     let all = futures_util::future::join_all((0..20).map(|_| has_key(&keys, "two")));
-    assert!(all.await.iter().all(|known| *known == Ok(true)));
+    assert!(all.await.iter().all(|is_verified| *is_verified == Ok(true)));
     assert_eq!(publisher.request_count(), 2, "once for all");
     advance(MIN_FETCH_INTERVAL).await;
     assert_eq!(has_key(&keys, "one").await, Ok(false), "rotated out");
@@ -180,6 +183,6 @@ async fn an_invalid_set_makes_keys_unavailable() {
         assert_eq!(has_key(&keys, "one").await, Err(KeysUnavailable));
         assert_eq!(publisher.request_count(), 1);
     }
-    let nowhere = RemoteKeys::from_url("http://127.0.0.1:1/jwks".to_owned()).unwrap();
-    assert_eq!(has_key(&nowhere, "one").await, Err(KeysUnavailable));
+    let unreachable = RemoteKeys::from_url("http://127.0.0.1:1/jwks".to_owned()).unwrap();
+    assert_eq!(has_key(&unreachable, "one").await, Err(KeysUnavailable));
 }

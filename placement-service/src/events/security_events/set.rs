@@ -175,14 +175,14 @@ fn parse_numeric_date(date: f64) -> Result<u64, SetError> {
     // At most the year 9999.
     let is_date = (0.0..253_402_300_800.0).contains(&date);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let whole = date as u64;
+    let seconds = date as u64;
     is_date
-        .then_some(whole)
+        .then_some(seconds)
         .ok_or(SetError::invalid_request("iat or exp is not a date"))
 }
 
-fn decode_base64url(part: &str) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(part).ok()
+fn decode_base64url(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl Subject {
             None => map.contains_key("user") || map.contains_key("session"),
         };
         if !complex {
-            return Ok(parse_identifier(map)?.map(|named| match named {
+            return Ok(parse_identifier(map)?.map(|identifier| match identifier {
                 Identifier::User(user) => Self::User(user),
                 Identifier::Opaque(session) => Self::Session(session),
             }));
@@ -82,7 +82,9 @@ fn parse_identifier(map: &Map<String, Value>) -> Result<Option<Identifier>, SetE
         }),
         "account" => {
             let uri = text("uri")?;
-            let account = uri.strip_prefix("acct:").filter(|rest| rest.contains('@'));
+            let account = uri
+                .strip_prefix("acct:")
+                .filter(|address| address.contains('@'));
             Identifier::User(User::Account(account.ok_or(MALFORMED)?.to_owned()))
         }
         _ => return Ok(None),
@@ -106,36 +108,39 @@ mod tests {
             subject: "s".to_owned(),
         };
         let session = || json!({"format": "opaque", "id": "x"});
-        let named = |user| Ok(Some(Subject::User(user)));
-        assert_eq!(parse(user()), named(issued()));
+        let some_user = |user| Ok(Some(Subject::User(user)));
+        assert_eq!(parse(user()), some_user(issued()));
         let email = json!({"format": "email", "email": "a@b"});
-        assert_eq!(parse(email), named(User::Email("a@b".to_owned())));
+        assert_eq!(parse(email), some_user(User::Email("a@b".to_owned())));
         let account = json!({"format": "account", "uri": "acct:a@b"});
-        assert_eq!(parse(account), named(User::Account("a@b".to_owned())));
+        assert_eq!(parse(account), some_user(User::Account("a@b".to_owned())));
         let of_session = Ok(Some(Subject::Session("x".to_owned())));
         assert_eq!(parse(session()), of_session);
-        let complex = |more: Value| {
+        let complex = |parts: Value| {
             let mut complex = json!({"format": "complex", "tenant": session()});
             complex
                 .as_object_mut()
                 .unwrap()
-                .extend(more.as_object().unwrap().clone());
+                .extend(parts.as_object().unwrap().clone());
             parse(complex)
         };
-        assert_eq!(complex(json!({"user": user()})), named(issued()));
+        assert_eq!(complex(json!({"user": user()})), some_user(issued()));
         assert_eq!(complex(json!({"session": session()})), of_session);
-        let both = Ok(Some(Subject::SessionOfUser {
+        let expected = Ok(Some(Subject::SessionOfUser {
             session: "x".to_owned(),
             user: issued(),
         }));
-        assert_eq!(complex(json!({"user": user(), "session": session()})), both);
-        let old = json!({"user": user(), "session": session()});
-        assert_eq!(parse(old), both, "without a format, as in drafts");
+        assert_eq!(
+            complex(json!({"user": user(), "session": session()})),
+            expected
+        );
+        let legacy = json!({"user": user(), "session": session()});
+        assert_eq!(parse(legacy), expected, "without a format, as in drafts");
     }
 
     #[test]
     fn an_unknown_format_matches_nobody_and_a_malformed_subject_is_an_error() {
-        for nobody in [
+        for unmatched in [
             json!({"format": "phone_number", "phone_number": "+1"}),
             json!({"format": "complex", "device": {"format": "opaque", "id": "x"}}),
             json!({"format": "complex", "user": {"format": "did", "url": "x"},
@@ -143,7 +148,7 @@ mod tests {
             json!({"format": "complex", "user": {"format": "email", "email": "a@b"},
                    "session": {"format": "jwt_id", "iss": "i", "jti": "j"}}),
         ] {
-            assert_eq!(parse(nobody), Ok(None));
+            assert_eq!(parse(unmatched), Ok(None));
         }
         for malformed in [
             json!("a@b"),

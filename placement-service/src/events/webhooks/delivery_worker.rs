@@ -47,9 +47,9 @@ struct CurrentEvent {
 impl FailureCount {
     /// Counts one more failure of the event; returns the count.
     fn add(&self, sequence: u64) -> u32 {
-        let mut at_hand = self.lock_for(sequence);
-        at_hand.failures = at_hand.failures.saturating_add(1);
-        at_hand.failures
+        let mut current = self.lock_for(sequence);
+        current.failures = current.failures.saturating_add(1);
+        current.failures
     }
 
     /// Resets the count of a completed event; returns the count before.
@@ -58,14 +58,14 @@ impl FailureCount {
     }
 
     fn lock_for(&self, sequence: u64) -> MutexGuard<'_, CurrentEvent> {
-        let mut at_hand = self.0.lock();
-        if at_hand.sequence != sequence {
-            *at_hand = CurrentEvent {
+        let mut current = self.0.lock();
+        if current.sequence != sequence {
+            *current = CurrentEvent {
                 sequence,
                 failures: 0,
             };
         }
-        at_hand
+        current
     }
 }
 
@@ -79,8 +79,8 @@ impl DeliveryWorker {
     pub(super) async fn init_position(&self) -> Result<(), StoreError> {
         let log = &self.stores.events;
         if log.position(&self.reader()).await?.is_none() {
-            let newest = log.bounds().await?.newest;
-            log.set_position(&self.reader(), newest).await?;
+            let newest_sequence = log.bounds().await?.newest;
+            log.set_position(&self.reader(), newest_sequence).await?;
         }
         Ok(())
     }
@@ -128,9 +128,9 @@ impl DeliveryWorker {
     }
 
     async fn acquire_lease(&self) -> Result<bool, StoreError> {
-        let shared = &self.stores.coordination;
+        let coordination = &self.stores.coordination;
         let (reader, holder) = (self.reader(), &self.holder);
-        shared.lease(&reader, holder, self.lease).await
+        coordination.lease(&reader, holder, self.lease).await
     }
 
     async fn renew_lease(&self) -> Result<(), StoreError> {
@@ -145,46 +145,48 @@ impl DeliveryWorker {
     /// Delivers events until the store fails or the service shuts down.
     async fn deliver(&self) -> Result<(), StoreError> {
         let (log, name) = (&self.stores.events, &self.endpoint.config.name);
-        let mut newest = self.newest.clone();
-        let mut at = log.position(&self.reader()).await?.unwrap_or_default();
+        let mut newest_sequence = self.newest.clone();
+        let mut position = log.position(&self.reader()).await?.unwrap_or_default();
         loop {
             // Mark before reading, so that an entry appended during the read ends the wait below.
-            newest.mark_unchanged();
+            newest_sequence.mark_unchanged();
             let bounds = log.bounds().await?;
-            if at < bounds.removed {
-                let missed = bounds.removed - at;
+            if position < bounds.removed {
+                let missed = bounds.removed - position;
                 self.metrics.count_missed(name, missed);
                 tracing::warn!(
                     name,
                     missed,
                     "events were trimmed from the log before they were delivered"
                 );
-                at = bounds.removed;
+                position = bounds.removed;
             }
-            if at > bounds.newest {
+            if position > bounds.newest {
                 tracing::warn!(
                     name,
                     newest = bounds.newest,
-                    at,
+                    position,
                     "the event log has lost entries that were already delivered"
                 );
-                at = bounds.newest;
-                log.set_position(&self.reader(), at).await?;
+                position = bounds.newest;
+                log.set_position(&self.reader(), position).await?;
             }
-            let entries = log.events_after(at, BATCH).await?;
-            let none = entries.is_empty();
-            self.metrics.set_lag(name, bounds.newest.saturating_sub(at));
+            let entries = log.events_after(position, BATCH).await?;
+            let is_empty = entries.is_empty();
+            self.metrics
+                .set_lag(name, bounds.newest.saturating_sub(position));
             for (sequence, event) in entries {
-                at = sequence;
+                position = sequence;
                 if self.endpoint.is_subscribed_to(&event) {
                     self.deliver_with_retries(sequence, event).await?;
-                    log.set_position(&self.reader(), at).await?;
-                    self.metrics.set_lag(name, bounds.newest.saturating_sub(at));
+                    log.set_position(&self.reader(), position).await?;
+                    self.metrics
+                        .set_lag(name, bounds.newest.saturating_sub(position));
                 }
             }
-            if !none {
-                log.set_position(&self.reader(), at).await?;
-            } else if newest.changed().await.is_err() {
+            if !is_empty {
+                log.set_position(&self.reader(), position).await?;
+            } else if newest_sequence.changed().await.is_err() {
                 // The follower of the log is gone: the service shuts down.
                 return Ok(());
             }
@@ -197,9 +199,13 @@ impl DeliveryWorker {
         loop {
             let Err(failure) = self.endpoint.attempt(sequence, &event).await else {
                 self.metrics.count_delivery(&config.name, "ok");
-                let before = self.failures.reset(sequence);
-                if before > 0 {
-                    tracing::info!(name = config.name, before, "delivered after failures");
+                let failures_before = self.failures.reset(sequence);
+                if failures_before > 0 {
+                    tracing::info!(
+                        name = config.name,
+                        failures_before,
+                        "delivered after failures"
+                    );
                 }
                 return Ok(());
             };
@@ -212,10 +218,10 @@ impl DeliveryWorker {
                     failure = failure.message,
                     "an event became a dead letter"
                 );
-                let letter =
+                let letter_row =
                     dead_letter(&config.name, sequence, event, failure, self.clock.now_ms());
                 let log = &self.stores.events;
-                log.add_dead_letter(&letter, MAX_DEAD_LETTERS).await?;
+                log.add_dead_letter(&letter_row, MAX_DEAD_LETTERS).await?;
                 self.failures.reset(sequence);
                 return Ok(());
             }

@@ -83,8 +83,8 @@ impl Endpoint {
     /// Whether the webhook receives this event: its `events` include the kind. CAEP covers only session ends.
     pub(super) fn is_subscribed_to(&self, event: &Event) -> bool {
         let kinds = &self.config.events;
-        let told = self.config.format == WebhookFormat::Json || event.cause.is_some();
-        told && (kinds.is_empty() || kinds.contains(&event.kind))
+        let is_deliverable = self.config.format == WebhookFormat::Json || event.cause.is_some();
+        is_deliverable && (kinds.is_empty() || kinds.contains(&event.kind))
     }
 
     /// Attempts one delivery.
@@ -125,11 +125,11 @@ impl Endpoint {
         id: String,
         event: &Event,
     ) -> Result<RequestBuilder, Failure> {
-        let told = EventRecord {
+        let record = EventRecord {
             cursor: id.clone(),
             event: event.clone(),
         };
-        let body = serde_json::to_vec(&told);
+        let body = serde_json::to_vec(&record);
         let body = body.map_err(|e| Failure::permanent(e.to_string()))?;
         let request = request.header(header::CONTENT_TYPE, "application/json");
         let request = match &self.signing_key {

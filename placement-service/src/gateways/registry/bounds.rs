@@ -28,20 +28,22 @@ impl Registry {
             None if self.gateways.len() >= MAX_GATEWAYS => return Err(Full::Gateways),
             None => (Arc::from(name), None),
         };
-        let (here, all) = (streams.map_or(0, HashSet::len), self.streams.len());
-        let fits =
-            |new_here, new| here + new_here <= MAX_STREAMS_PER_GATEWAY && all + new <= MAX_STREAMS;
+        let (gateway_streams, all_streams) = (streams.map_or(0, HashSet::len), self.streams.len());
+        let fits = |added_here, added| {
+            gateway_streams + added_here <= MAX_STREAMS_PER_GATEWAY
+                && all_streams + added <= MAX_STREAMS
+        };
         let opened = report.opened.len();
         // Far below the limits, no stream needs to be looked up.
         if fits(opened, opened) {
             return Ok(key);
         }
         let names = report.opened.iter().map(|stream| stream.stream.as_str());
-        let mut new: HashSet<&str> = names.collect();
-        new.retain(|name| !streams.is_some_and(|streams| streams.contains(*name)));
-        let new_here = new.len();
-        new.retain(|name| !self.streams.contains_key(*name));
-        if fits(new_here, new.len()) {
+        let mut new_names: HashSet<&str> = names.collect();
+        new_names.retain(|name| !streams.is_some_and(|streams| streams.contains(*name)));
+        let new_streams = new_names.len();
+        new_names.retain(|name| !self.streams.contains_key(*name));
+        if fits(new_streams, new_names.len()) {
             Ok(key)
         } else {
             Err(Full::Streams)

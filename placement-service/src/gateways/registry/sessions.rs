@@ -23,8 +23,8 @@ struct Session {
 impl BySession {
     /// Adds an open stream of the session. Returns the session's name, shared.
     pub(super) fn opened(&mut self, session: &str, stream: Arc<str>, now_ms: u64) -> Arc<str> {
-        let known = self.sessions.get_key_value(session);
-        let name = known.map_or_else(|| Arc::from(session), |(name, _)| Arc::clone(name));
+        let entry = self.sessions.get_key_value(session);
+        let name = entry.map_or_else(|| Arc::from(session), |(name, _)| Arc::clone(name));
         let entry = self.sessions.entry(Arc::clone(&name)).or_default();
         entry.streams.insert(stream);
         self.look_at(&name, now_ms);
@@ -33,13 +33,13 @@ impl BySession {
 
     /// Removes a stream of the session.
     pub(super) fn closed(&mut self, session: &str, stream: &str) {
-        let Some(known) = self.sessions.get_mut(session) else {
+        let Some(entry) = self.sessions.get_mut(session) else {
             return;
         };
-        known.streams.remove(stream);
-        if known.streams.is_empty()
-            && let Some((name, gone)) = self.sessions.remove_entry(session)
-            && let Some(due_ms) = gone.due_ms
+        entry.streams.remove(stream);
+        if entry.streams.is_empty()
+            && let Some((name, removed)) = self.sessions.remove_entry(session)
+            && let Some(due_ms) = removed.due_ms
         {
             self.due.remove(&(due_ms, name));
         }
@@ -57,32 +57,32 @@ impl BySession {
             return;
         };
         let name = Arc::clone(name);
-        let Some(known) = self.sessions.get_mut(session) else {
+        let Some(entry) = self.sessions.get_mut(session) else {
             return;
         };
-        if let Some(due_ms) = known.due_ms {
+        if let Some(due_ms) = entry.due_ms {
             if due_ms <= at_ms {
                 return;
             }
             self.due.remove(&(due_ms, Arc::clone(&name)));
         }
-        known.due_ms = Some(at_ms);
+        entry.due_ms = Some(at_ms);
         self.due.insert((at_ms, name));
     }
 
     /// Sessions whose check is due, at most `limit`. The caller schedules their next check.
     pub(in crate::gateways) fn take_due(&mut self, now_ms: u64, limit: usize) -> Vec<Arc<str>> {
-        let mut taken = Vec::new();
-        while taken.len() < limit
+        let mut due_sessions = Vec::new();
+        while due_sessions.len() < limit
             && self.due.first().is_some_and(|(at_ms, _)| *at_ms <= now_ms)
             && let Some((_, name)) = self.due.pop_first()
         {
-            if let Some(known) = self.sessions.get_mut(&name) {
-                known.due_ms = None;
+            if let Some(entry) = self.sessions.get_mut(&name) {
+                entry.due_ms = None;
             }
-            taken.push(name);
+            due_sessions.push(name);
         }
-        taken
+        due_sessions
     }
 
     /// The number of sessions, and of scheduled checks.

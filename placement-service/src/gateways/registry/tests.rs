@@ -58,264 +58,301 @@ struct Testbed {
 }
 
 fn testbed() -> Testbed {
-    let tallies = AccountingRegistry::new(TTL);
+    let registry = AccountingRegistry::new(TTL);
     Testbed {
-        registry: Registry::new(tallies.clone()),
-        tallies,
+        registry: Registry::new(registry.clone()),
+        tallies: registry,
         now: Instant::now() + TTL,
     }
 }
 
 impl Testbed {
     fn take(&mut self, gateway: &str, report: &GatewayReport) -> Outcome {
-        let taken = self.registry.take(gateway, report, START_MS, self.now);
-        taken.unwrap()
+        let outcome = self.registry.take(gateway, report, START_MS, self.now);
+        outcome.unwrap()
     }
 
     /// Streams of an engine, according to the registry and to the accounting.
     fn stream_counts(&self, engine: &str) -> (usize, u32) {
-        let of_it = self.registry.engines().find(|(_, e, _)| *e == engine);
-        let tally = self
+        let counts = self.registry.engines().find(|(_, e, _)| *e == engine);
+        let accounting = self
             .tallies
             .get_or_create(&Arc::from("p"), &EngineName::from(engine));
-        let open = tally.snapshot(self.now).open;
-        (of_it.map_or(0, |(_, _, n)| n), open)
+        let open = accounting.snapshot(self.now).open;
+        (counts.map_or(0, |(_, _, n)| n), open)
     }
 }
 
 #[test]
 fn a_stream_that_returns_from_another_replica_counts_again() {
-    let mut w = testbed();
-    w.take("g", &opened(1, &[("a", "s", "e")]));
-    w.tallies.transferred("a", "p/e");
-    assert_eq!(w.stream_counts("e"), (1, 0));
-    w.take(
+    let mut testbed = testbed();
+    testbed.take("g", &opened(1, &[("a", "s", "e")]));
+    testbed.tallies.transferred("a", "p/e");
+    assert_eq!(testbed.stream_counts("e"), (1, 0));
+    testbed.take(
         "g",
         &full(FullSyncPart::Whole, opened(2, &[("a", "s", "e")])),
     );
-    assert_eq!(w.stream_counts("e"), (1, 1));
-    w.take("g", &closed(3, &["a"]));
-    assert_eq!(w.stream_counts("e"), (0, 0));
+    assert_eq!(testbed.stream_counts("e"), (1, 1));
+    testbed.take("g", &closed(3, &["a"]));
+    assert_eq!(testbed.stream_counts("e"), (0, 0));
 }
 
 #[test]
 fn streams_open_and_close() {
-    let mut w = testbed();
-    let outcome = w.take(
+    let mut testbed = testbed();
+    let outcome = testbed.take(
         "g",
         &opened(1, &[("a", "s", "e"), ("b", "s", "e"), ("c", "t", "f")]),
     );
     assert_eq!((outcome.resync, outcome.look), (false, true));
     assert_eq!(
-        (w.stream_counts("e"), w.stream_counts("f")),
+        (testbed.stream_counts("e"), testbed.stream_counts("f")),
         ((2, 2), (1, 1))
     );
-    assert_eq!(w.registry.sessions.streams("s").count(), 2);
-    let outcome = w.take("g", &closed(2, &["a", "c", "nobody's"]));
+    assert_eq!(testbed.registry.sessions.streams("s").count(), 2);
+    let outcome = testbed.take("g", &closed(2, &["a", "c", "nobody's"]));
     assert_eq!(outcome.closed, [CloseReason::Ended, CloseReason::Ended]);
     assert_eq!(
-        (w.stream_counts("e"), w.stream_counts("f")),
+        (testbed.stream_counts("e"), testbed.stream_counts("f")),
         ((1, 1), (0, 0))
     );
-    assert_eq!(w.registry.sessions.streams("t").count(), 0);
+    assert_eq!(testbed.registry.sessions.streams("t").count(), 0);
     // A gateway cannot close a stream of another one.
-    w.take("h", &closed(1, &["b"]));
-    assert_eq!(w.stream_counts("e"), (1, 1));
+    testbed.take("h", &closed(1, &["b"]));
+    assert_eq!(testbed.stream_counts("e"), (1, 1));
 }
 
 #[test]
 fn a_refused_upgrade_releases_its_reservation() {
-    let mut w = testbed();
-    let tally = w
+    let mut testbed = testbed();
+    let accounting = testbed
         .tallies
         .get_or_create(&Arc::from("p"), &EngineName::from("e"));
-    w.tallies.placed(tally.reserve(1), "a", w.now);
-    assert_eq!(tally.snapshot(w.now).own, 1);
-    let outcome = w.take("g", &closed(1, &["a"]));
-    assert_eq!((tally.snapshot(w.now).own, outcome.closed.len()), (0, 0));
+    testbed
+        .tallies
+        .placed(accounting.reserve(1), "a", testbed.now);
+    assert_eq!(accounting.snapshot(testbed.now).own, 1);
+    let outcome = testbed.take("g", &closed(1, &["a"]));
+    assert_eq!(
+        (accounting.snapshot(testbed.now).own, outcome.closed.len()),
+        (0, 0)
+    );
 }
 
 #[test]
 fn a_placement_becomes_a_stream() {
-    let mut w = testbed();
-    let tally = w
+    let mut testbed = testbed();
+    let accounting = testbed
         .tallies
         .get_or_create(&Arc::from("p"), &EngineName::from("e"));
-    w.tallies.placed(tally.reserve(1), "a", w.now);
-    w.take("g", &opened(1, &[("a", "s", "e")]));
-    let standing = tally.snapshot(w.now + 2 * TTL);
-    assert_eq!((standing.own, standing.open), (1, 1));
+    testbed
+        .tallies
+        .placed(accounting.reserve(1), "a", testbed.now);
+    testbed.take("g", &opened(1, &[("a", "s", "e")]));
+    let snapshot = accounting.snapshot(testbed.now + 2 * TTL);
+    assert_eq!((snapshot.own, snapshot.open), (1, 1));
 }
 
 #[test]
 fn a_lost_report_requires_the_full_list() {
-    let mut w = testbed();
-    w.take("g", &opened(1, &[("a", "s", "e")]));
-    assert_eq!(w.registry.turn("g", 3), Turn::Early);
-    let outcome = w.take("g", &opened(3, &[("c", "s", "e")]));
+    let mut testbed = testbed();
+    testbed.take("g", &opened(1, &[("a", "s", "e")]));
+    assert_eq!(testbed.registry.turn("g", 3), Turn::Early);
+    let outcome = testbed.take("g", &opened(3, &[("c", "s", "e")]));
     assert!(outcome.resync && outcome.resync_is_news);
     assert_eq!(
-        w.stream_counts("e"),
+        testbed.stream_counts("e"),
         (2, 2),
         "it is open although a report is missing"
     );
     // The missing report arrives late.
-    let late = w.take("g", &closed(2, &["c"]));
-    assert!(late.resync && !late.resync_is_news);
-    assert_eq!(w.stream_counts("e"), (2, 2));
-    let whole = full(
+    let late_report = testbed.take("g", &closed(2, &["c"]));
+    assert!(late_report.resync && !late_report.resync_is_news);
+    assert_eq!(testbed.stream_counts("e"), (2, 2));
+    let full_report = full(
         FullSyncPart::Whole,
         opened(4, &[("c", "s", "e"), ("d", "t", "e")]),
     );
-    let outcome = w.take("g", &whole);
+    let outcome = testbed.take("g", &full_report);
     assert_eq!((outcome.resync, outcome.lost), (false, 1), "a is gone");
-    assert_eq!(w.stream_counts("e"), (2, 2));
-    assert!(!w.registry.wants_list("g"));
+    assert_eq!(testbed.stream_counts("e"), (2, 2));
+    assert!(!testbed.registry.wants_list("g"));
 }
 
 #[test]
 fn an_unknown_gateway_with_earlier_reports_requires_the_full_list() {
-    let mut w = testbed();
-    let outcome = w.take("g", &opened(57, &[("a", "s", "e")]));
+    let mut testbed = testbed();
+    let outcome = testbed.take("g", &opened(57, &[("a", "s", "e")]));
     assert!(outcome.resync && outcome.resync_is_news);
-    assert_eq!(w.stream_counts("e"), (1, 1));
-    assert_eq!(w.registry.turn("g", 58), Turn::Now);
-    assert!(w.take("g", &closed(58, &[])).resync, "until it arrives");
+    assert_eq!(testbed.stream_counts("e"), (1, 1));
+    assert_eq!(testbed.registry.turn("g", 58), Turn::Now);
+    assert!(
+        testbed.take("g", &closed(58, &[])).resync,
+        "until it arrives"
+    );
 }
 
 #[test]
 fn a_list_in_parts_is_complete_with_its_last_part() {
-    let mut w = testbed();
-    w.take("g", &opened(1, &[("a", "s", "e"), ("b", "s", "e")]));
-    w.take(
+    let mut testbed = testbed();
+    testbed.take("g", &opened(1, &[("a", "s", "e"), ("b", "s", "e")]));
+    testbed.take(
         "g",
         &full(FullSyncPart::First, opened(2, &[("c", "s", "e")])),
     );
     // Between two parts a stream opens, and a listed one closes.
-    w.take("g", &opened(3, &[("d", "s", "e")]));
-    w.take("g", &closed(4, &["c"]));
-    w.take(
+    testbed.take("g", &opened(3, &[("d", "s", "e")]));
+    testbed.take("g", &closed(4, &["c"]));
+    testbed.take(
         "g",
         &full(FullSyncPart::Middle, opened(5, &[("b", "s", "e")])),
     );
-    assert_eq!(w.stream_counts("e"), (3, 3), "a, b and d");
-    let outcome = w.take("g", &full(FullSyncPart::Last, opened(6, &[])));
+    assert_eq!(testbed.stream_counts("e"), (3, 3), "a, b and d");
+    let outcome = testbed.take("g", &full(FullSyncPart::Last, opened(6, &[])));
     assert_eq!((outcome.lost, outcome.resync), (1, false));
-    assert_eq!(w.stream_counts("e"), (2, 2));
+    assert_eq!(testbed.stream_counts("e"), (2, 2));
     // Parts without a first one, or with a gap before them, are not a list.
     assert!(
-        w.take("g", &full(FullSyncPart::Last, opened(7, &[])))
+        testbed
+            .take("g", &full(FullSyncPart::Last, opened(7, &[])))
             .resync
     );
-    w.take(
+    testbed.take(
         "g",
         &full(FullSyncPart::First, opened(8, &[("b", "s", "e")])),
     );
-    let outcome = w.take("g", &full(FullSyncPart::Last, opened(10, &[])));
+    let outcome = testbed.take("g", &full(FullSyncPart::Last, opened(10, &[])));
     assert_eq!((outcome.lost, outcome.resync), (0, true));
-    assert_eq!(w.stream_counts("e"), (2, 2));
+    assert_eq!(testbed.stream_counts("e"), (2, 2));
 }
 
 #[test]
 fn a_stream_counts_once_as_in_the_latest_report() {
-    let mut w = testbed();
-    w.take("g", &opened(1, &[("a", "s", "e"), ("a", "s", "e")]));
-    assert_eq!(w.stream_counts("e"), (1, 1));
-    w.take("h", &opened(1, &[("a", "s", "f")]));
+    let mut testbed = testbed();
+    testbed.take("g", &opened(1, &[("a", "s", "e"), ("a", "s", "e")]));
+    assert_eq!(testbed.stream_counts("e"), (1, 1));
+    testbed.take("h", &opened(1, &[("a", "s", "f")]));
     assert_eq!(
-        (w.stream_counts("e"), w.stream_counts("f")),
+        (testbed.stream_counts("e"), testbed.stream_counts("f")),
         ((0, 0), (1, 1))
     );
-    w.take("g", &closed(2, &["a"]));
-    assert_eq!(w.stream_counts("f"), (1, 1));
+    testbed.take("g", &closed(2, &["a"]));
+    assert_eq!(testbed.stream_counts("f"), (1, 1));
 }
 
 #[test]
 fn a_silent_gateway_loses_its_streams() {
-    let mut w = testbed();
-    w.take("g", &opened(1, &[("a", "s", "e")]));
-    w.now += Duration::from_secs(GATEWAY_TIMEOUT_S);
+    let mut testbed = testbed();
+    testbed.take("g", &opened(1, &[("a", "s", "e")]));
+    testbed.now += Duration::from_secs(GATEWAY_TIMEOUT_S);
     assert_eq!(
-        w.registry.forget_silent(w.now - Duration::from_millis(1)),
+        testbed
+            .registry
+            .forget_silent(testbed.now - Duration::from_millis(1)),
         0
     );
-    assert_eq!(w.registry.forget_silent(w.now), 1);
-    assert_eq!(w.stream_counts("e"), (0, 0));
-    assert_eq!(w.registry.sessions.len(), (0, 0));
-    assert!(w.registry.wants_list("g"));
-    assert_eq!(w.registry.gateways(w.now), []);
+    assert_eq!(testbed.registry.forget_silent(testbed.now), 1);
+    assert_eq!(testbed.stream_counts("e"), (0, 0));
+    assert_eq!(testbed.registry.sessions.len(), (0, 0));
+    assert!(testbed.registry.wants_list("g"));
+    assert_eq!(testbed.registry.gateways(testbed.now), []);
 }
 
 #[test]
 fn reports_beyond_the_limits_are_rejected() {
-    let mut w = testbed();
+    let mut testbed = testbed();
     for n in 0..MAX_GATEWAYS {
-        w.take(&n.to_string(), &opened(1, &[]));
+        testbed.take(&n.to_string(), &opened(1, &[]));
     }
-    let more = w
+    let extra_gateway = testbed
         .registry
-        .take("one more", &opened(1, &[]), START_MS, w.now);
-    assert_eq!(more, Err(Full::Gateways));
+        .take("one more", &opened(1, &[]), START_MS, testbed.now);
+    assert_eq!(extra_gateway, Err(Full::Gateways));
     let names: Vec<_> = (0..MAX_STREAMS_PER_GATEWAY)
         .map(|n| n.to_string())
         .collect();
     for (n, part) in names.chunks(500).enumerate() {
-        let part: Vec<_> = part.iter().map(|name| (name.as_str(), "s", "e")).collect();
-        w.take("0", &opened(n as u64 + 2, &part));
+        let streams: Vec<_> = part.iter().map(|name| (name.as_str(), "s", "e")).collect();
+        testbed.take("0", &opened(n as u64 + 2, &streams));
     }
-    let more = opened(202, &[("x", "s", "e")]);
-    let taken = w.registry.take("0", &more, START_MS, w.now);
-    assert_eq!(taken, Err(Full::Streams));
-    assert_eq!(w.registry.turn("0", 202), Turn::Now, "it was not applied");
+    let extra_streams = opened(202, &[("x", "s", "e")]);
+    let outcome = testbed
+        .registry
+        .take("0", &extra_streams, START_MS, testbed.now);
+    assert_eq!(outcome, Err(Full::Streams));
+    assert_eq!(
+        testbed.registry.turn("0", 202),
+        Turn::Now,
+        "it was not applied"
+    );
     // Known streams need no room, in a full list and in another report.
     for (n, part) in names.chunks(500).enumerate() {
-        let part: Vec<_> = part.iter().map(|name| (name.as_str(), "s", "e")).collect();
+        let streams: Vec<_> = part.iter().map(|name| (name.as_str(), "s", "e")).collect();
         let of_list = match n {
             0 => FullSyncPart::First,
             199 => FullSyncPart::Last,
             _ => FullSyncPart::Middle,
         };
-        let outcome = w.take("0", &full(of_list, opened(n as u64 + 202, &part)));
+        let outcome = testbed.take("0", &full(of_list, opened(n as u64 + 202, &streams)));
         assert_eq!((outcome.resync, outcome.lost), (false, 0));
     }
-    assert_eq!(w.stream_counts("e").0, MAX_STREAMS_PER_GATEWAY);
+    assert_eq!(testbed.stream_counts("e").0, MAX_STREAMS_PER_GATEWAY);
     // A new stream among known ones exceeds the limit. After one has closed, it fits.
-    let known = names[0].as_str();
-    let mixed = [(known, "s", "e"), ("x", "s", "e"), ("x", "s", "e")];
-    let taken = w.registry.take("0", &opened(402, &mixed), START_MS, w.now);
-    assert_eq!(taken, Err(Full::Streams));
-    w.take("0", &closed(402, &[names[1].as_str()]));
-    w.take("0", &opened(403, &mixed));
-    assert_eq!(w.stream_counts("e").0, MAX_STREAMS_PER_GATEWAY);
+    let known_stream = names[0].as_str();
+    let mixed = [(known_stream, "s", "e"), ("x", "s", "e"), ("x", "s", "e")];
+    let outcome = testbed
+        .registry
+        .take("0", &opened(402, &mixed), START_MS, testbed.now);
+    assert_eq!(outcome, Err(Full::Streams));
+    testbed.take("0", &closed(402, &[names[1].as_str()]));
+    testbed.take("0", &opened(403, &mixed));
+    assert_eq!(testbed.stream_counts("e").0, MAX_STREAMS_PER_GATEWAY);
 }
 
 #[test]
 fn an_engine_with_a_new_address_is_accounted_apart_from_streams_of_the_old_one() {
-    let mut w = testbed();
+    let mut testbed = testbed();
     let (pool, name) = (Arc::from("p"), EngineName::from("e"));
-    let at = |port: u16| Endpoint {
+    let endpoint_at = |port: u16| Endpoint {
         api: ([127, 0, 0, 1], port).into(),
         metrics: None,
     };
-    let old = w.tallies.register(&pool, &name, at(1));
-    w.tallies.placed(old.reserve(1), "a", w.now);
-    w.take("g", &opened(1, &[("a", "s", "e")]));
-    let new = w.tallies.register(&pool, &name, at(2));
-    w.tallies.placed(new.reserve(1), "b", w.now);
-    w.take("g", &opened(2, &[("b", "s", "e")]));
-    let open = |tally: &EngineAccounting, at| tally.snapshot(at).open;
-    assert_eq!((open(&old, w.now), open(&new, w.now)), (1, 1));
+    let old_accounting = testbed.tallies.register(&pool, &name, endpoint_at(1));
+    testbed
+        .tallies
+        .placed(old_accounting.reserve(1), "a", testbed.now);
+    testbed.take("g", &opened(1, &[("a", "s", "e")]));
+    let new_accounting = testbed.tallies.register(&pool, &name, endpoint_at(2));
+    testbed
+        .tallies
+        .placed(new_accounting.reserve(1), "b", testbed.now);
+    testbed.take("g", &opened(2, &[("b", "s", "e")]));
+    let open = |accounting: &EngineAccounting, at| accounting.snapshot(at).open;
+    assert_eq!(
+        (
+            open(&old_accounting, testbed.now),
+            open(&new_accounting, testbed.now)
+        ),
+        (1, 1)
+    );
     // An open stream does not expire.
-    assert_eq!(open(&new, w.now + 2 * TTL), 1);
-    w.take("g", &closed(3, &["a", "b"]));
-    assert_eq!((open(&old, w.now), open(&new, w.now)), (0, 0));
+    assert_eq!(open(&new_accounting, testbed.now + 2 * TTL), 1);
+    testbed.take("g", &closed(3, &["a", "b"]));
+    assert_eq!(
+        (
+            open(&old_accounting, testbed.now),
+            open(&new_accounting, testbed.now)
+        ),
+        (0, 0)
+    );
 }
 
 #[test]
 fn a_session_is_checked_when_a_stream_opens_and_when_scheduled() {
-    let mut w = testbed();
-    w.take("g", &opened(1, &[("a", "s", "e"), ("b", "t", "e")]));
-    let sessions = &mut w.registry.sessions;
+    let mut testbed = testbed();
+    testbed.take("g", &opened(1, &[("a", "s", "e"), ("b", "t", "e")]));
+    let sessions = &mut testbed.registry.sessions;
     assert_eq!(sessions.take_due(START_MS, 9).len(), 2);
     assert_eq!(sessions.take_due(START_MS, 9).len(), 0);
     sessions.look_at("s", START_MS + 9);
@@ -327,13 +364,13 @@ fn a_session_is_checked_when_a_stream_opens_and_when_scheduled() {
     assert_eq!(sessions.len(), (2, 0));
     sessions.look_at("s", START_MS + 5);
     // A full list schedules all sessions of the gateway immediately.
-    let whole = full(
+    let full_report = full(
         FullSyncPart::Whole,
         opened(2, &[("a", "s", "e"), ("b", "t", "e")]),
     );
-    assert!(w.take("g", &whole).look);
-    assert_eq!(w.registry.sessions.take_due(0, 9).len(), 2);
-    w.registry.sessions.look_at("t", 1);
-    w.take("g", &closed(3, &["a", "b"]));
-    assert_eq!(w.registry.sessions.len(), (0, 0));
+    assert!(testbed.take("g", &full_report).look);
+    assert_eq!(testbed.registry.sessions.take_due(0, 9).len(), 2);
+    testbed.registry.sessions.look_at("t", 1);
+    testbed.take("g", &closed(3, &["a", "b"]));
+    assert_eq!(testbed.registry.sessions.len(), (0, 0));
 }

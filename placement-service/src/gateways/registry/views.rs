@@ -49,8 +49,8 @@ impl Registry {
 
     /// The number of streams of each engine that has any: pool, engine, count.
     pub(in crate::gateways) fn engines(&self) -> impl Iterator<Item = (&str, &str, usize)> {
-        let counted = self.engines.iter();
-        counted.map(|((pool, name), streams)| (&**pool, name.as_str(), *streams))
+        let counts = self.engines.iter();
+        counts.map(|((pool, name), streams)| (&**pool, name.as_str(), *streams))
     }
 
     /// The gateways that have streams of a session.

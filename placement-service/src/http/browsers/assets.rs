@@ -45,8 +45,9 @@ impl Asset {
     /// Whether `If-None-Match` names this file: a list of tags, compared weakly, because a proxy may have marked a tag
     /// as weak (RFC 9110, section 13.1.2).
     fn matches_etag(&self, headers: &HeaderMap) -> bool {
-        let all = headers.get_all(header::IF_NONE_MATCH).iter();
-        all.filter_map(|value| value.to_str().ok())
+        let header_values = headers.get_all(header::IF_NONE_MATCH).iter();
+        header_values
+            .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .map(|tag| tag.trim().trim_start_matches("W/"))
             .any(|tag| tag == self.etag || tag == "*")
@@ -72,11 +73,11 @@ pub(in crate::http) async fn serve_asset(
     if asset.matches_etag(&headers) {
         return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
     }
-    let about = [
+    let response_headers = [
         (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    Ok((caching, about, asset.text).into_response())
+    Ok((caching, response_headers, asset.text).into_response())
 }
 
 #[cfg(test)]
@@ -86,20 +87,20 @@ mod tests {
 
     /// The files that a file imports by relative paths.
     fn imports(text: &str) -> impl Iterator<Item = &str> {
-        let ends = text.split(" from '").skip(1);
-        ends.filter_map(|rest| rest.split('\'').next())
+        let after_from = text.split(" from '").skip(1);
+        after_from.filter_map(|remaining| remaining.split('\'').next())
     }
 
     #[test]
     fn every_import_is_served_and_every_file_is_imported() {
-        let mut wanted = BTreeSet::from(["session.js"]);
+        let mut expected = BTreeSet::from(["session.js"]);
         for asset in ASSETS.iter() {
             for import in imports(asset.text) {
-                wanted.insert(import.strip_prefix("./").unwrap());
+                expected.insert(import.strip_prefix("./").unwrap());
             }
         }
         let served: BTreeSet<&str> = ASSETS.iter().map(|asset| asset.name).collect();
-        assert_eq!(wanted, served);
+        assert_eq!(expected, served);
     }
 
     #[test]

@@ -79,8 +79,8 @@ impl LoginCookie {
         if names.len() < MAX_LOGIN_STATES {
             return Vec::new();
         }
-        let cleared = names.into_iter().map(|name| self.set_named(name, "", 0));
-        cleared.flatten().collect()
+        let clearing_cookies = names.into_iter().map(|name| self.set_named(name, "", 0));
+        clearing_cookies.flatten().collect()
     }
 
     fn set_named(&self, name: &str, sealed: &str, max_age_s: u64) -> Option<HeaderValue> {
@@ -137,14 +137,14 @@ impl LoginCookie {
 
 /// The attributes of a cookie, from the configuration.
 pub(in crate::http) fn attributes(config: &Cookie, path: &str) -> String {
-    let more = match (config.same_site, config.secure) {
+    let attributes = match (config.same_site, config.secure) {
         (SameSite::Lax, true) => "SameSite=Lax; Secure",
         (SameSite::Strict, true) => "SameSite=Strict; Secure",
         (SameSite::None, _) => "SameSite=None; Secure",
         (SameSite::Lax, false) => "SameSite=Lax",
         (SameSite::Strict, false) => "SameSite=Strict",
     };
-    format!("; Path={path}; HttpOnly; {more}")
+    format!("; Path={path}; HttpOnly; {attributes}")
 }
 
 /// The value of a cookie, if it has one. A cookie that occurs twice is an error.
@@ -152,20 +152,21 @@ pub(in crate::http) fn find_cookie<'a>(
     headers: &'a HeaderMap,
     name: &str,
 ) -> Result<Option<&'a str>, HttpProblem> {
-    let mut found = None;
+    let mut cookie_value = None;
     for header in headers.get_all(header::COOKIE) {
         for pair in header.as_bytes().split(|b| *b == b';') {
-            let named = pair.trim_ascii().strip_prefix(name.as_bytes());
-            let Some(value) = named.and_then(|rest| rest.strip_prefix(b"=")) else {
+            let after_name = pair.trim_ascii().strip_prefix(name.as_bytes());
+            let Some(value) = after_name.and_then(|after_name| after_name.strip_prefix(b"="))
+            else {
                 continue;
             };
-            if found.replace(value).is_some() {
+            if cookie_value.replace(value).is_some() {
                 return Err(HttpProblem::cookie_duplicate());
             }
         }
     }
     // The service sets only text, so any other value is replaced by one that matches nothing.
-    let value = found.filter(|value| !value.is_empty());
+    let value = cookie_value.filter(|value| !value.is_empty());
     Ok(value.map(|value| std::str::from_utf8(value).unwrap_or("?")))
 }
 
@@ -201,14 +202,14 @@ mod tests {
         assert_eq!(read(&[b"berth=\xff"]), value("?"));
         assert_eq!(read(&[b"berth=x; berth=x"]), Err("cookie-duplicate"));
         assert_eq!(read(&[b"berth=x", b"berth="]), Err("cookie-duplicate"));
-        let long = format!("berth={}", "a".repeat(MAX_VALUE_BYTES + 1));
-        assert_eq!(read(&[long.as_bytes()]), Err("cookie-too-long"));
-        assert!(read(&[&long.as_bytes()[..long.len() - 1]]).is_ok());
+        let too_long = format!("berth={}", "a".repeat(MAX_VALUE_BYTES + 1));
+        assert_eq!(read(&[too_long.as_bytes()]), Err("cookie-too-long"));
+        assert!(read(&[&too_long.as_bytes()[..too_long.len() - 1]]).is_ok());
     }
 
     #[test]
     fn runtimes_on_one_host_have_separate_cookies() {
-        let named = |name: &str| {
+        let cookie_named = |name: &str| {
             LoginCookie::new(&Cookie {
                 name: Some(name.to_owned()),
                 secure: false,
@@ -217,32 +218,32 @@ mod tests {
         };
         let mut headers = HeaderMap::new();
         headers.insert("cookie", HeaderValue::from_static("flows=a; forms=b"));
-        assert_eq!(named("flows").read(&headers).unwrap(), Some("a"));
-        assert_eq!(named("forms").read(&headers).unwrap(), Some("b"));
-        assert_eq!(named("berth").read(&headers).unwrap(), None);
-        let set = named("flows").set(&SessionId::generate()).unwrap();
-        assert!(set.to_str().unwrap().starts_with("flows="));
+        assert_eq!(cookie_named("flows").read(&headers).unwrap(), Some("a"));
+        assert_eq!(cookie_named("forms").read(&headers).unwrap(), Some("b"));
+        assert_eq!(cookie_named("berth").read(&headers).unwrap(), None);
+        let set_cookie = cookie_named("flows").set(&SessionId::generate()).unwrap();
+        assert!(set_cookie.to_str().unwrap().starts_with("flows="));
     }
 
     #[test]
     fn attributes_are_as_configured() {
         let id = SessionId::generate();
-        let set = |secure, same_site| {
+        let set_cookie = |secure, same_site| {
             let value = cookie(secure, same_site).set(&id).unwrap();
             let text = value.to_str().unwrap().replace(id.reveal(), "ID");
             (text, value.is_sensitive())
         };
         let expect = |text: &str| (text.to_owned(), true);
         assert_eq!(
-            set(true, SameSite::Lax),
+            set_cookie(true, SameSite::Lax),
             expect("__Host-berth=ID; Path=/; HttpOnly; SameSite=Lax; Secure")
         );
         assert_eq!(
-            set(true, SameSite::None),
+            set_cookie(true, SameSite::None),
             expect("__Host-berth=ID; Path=/; HttpOnly; SameSite=None; Secure")
         );
         assert_eq!(
-            set(false, SameSite::Strict),
+            set_cookie(false, SameSite::Strict),
             expect("berth=ID; Path=/; HttpOnly; SameSite=Strict")
         );
         assert_eq!(
@@ -275,17 +276,25 @@ mod tests {
         let mut headers = HeaderMap::new();
         let mut pairs = vec!["berth=x; berth-oidc-1=y; berth-oidc-zzzzzzzz=z".to_owned()];
         for n in 1..MAX_LOGIN_STATES {
-            let set = cookie.set_login_state(&n.to_string(), "S", 600).unwrap();
-            pairs.push(set.to_str().unwrap().split(';').next().unwrap().to_owned());
+            let set_cookie = cookie.set_login_state(&n.to_string(), "S", 600).unwrap();
+            pairs.push(
+                set_cookie
+                    .to_str()
+                    .unwrap()
+                    .split(';')
+                    .next()
+                    .unwrap()
+                    .to_owned(),
+            );
         }
         headers.insert("cookie", pairs.join("; ").try_into().unwrap());
         assert_eq!(cookie.read_login_state(&headers, "1").unwrap(), Some("S"));
         assert_eq!(cookie.read_login_state(&headers, "9").unwrap(), None);
         assert!(cookie.clear_login_states(&headers).is_empty());
         headers.append("cookie", "berth-oidc-00000000=S".try_into().unwrap());
-        let cleared = cookie.clear_login_states(&headers);
-        assert_eq!(cleared.len(), MAX_LOGIN_STATES);
+        let cookies = cookie.clear_login_states(&headers);
+        assert_eq!(cookies.len(), MAX_LOGIN_STATES);
         let last = "berth-oidc-00000000=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0";
-        assert_eq!(cleared[MAX_LOGIN_STATES - 1], last);
+        assert_eq!(cookies[MAX_LOGIN_STATES - 1], last);
     }
 }

@@ -62,9 +62,10 @@ mod tests {
     #[test]
     fn over_http_2_the_host_is_in_the_uri() {
         let uri = Uri::from_static("http://a.example:8080/login");
-        let from = |origin: &str| HeaderMap::from_iter([(header::ORIGIN, origin.parse().unwrap())]);
-        assert!(check_origin(&uri, &from("http://a.example:8080"), &[]).is_ok());
-        assert!(check_origin(&uri, &from("http://evil.example"), &[]).is_err());
+        let headers_from =
+            |origin: &str| HeaderMap::from_iter([(header::ORIGIN, origin.parse().unwrap())]);
+        assert!(check_origin(&uri, &headers_from("http://a.example:8080"), &[]).is_ok());
+        assert!(check_origin(&uri, &headers_from("http://evil.example"), &[]).is_err());
     }
 
     #[test]
@@ -74,8 +75,12 @@ mod tests {
         assert!(!passes(&[("sec-fetch-site", "cross-site")]));
         assert!(!passes(&[("sec-fetch-site", "same-site")]));
         let host = ("host", "a.example");
-        let own = ("origin", "https://a.example");
-        assert!(!passes(&[("sec-fetch-site", "cross-site"), host, own]));
+        let own_origin = ("origin", "https://a.example");
+        assert!(!passes(&[
+            ("sec-fetch-site", "cross-site"),
+            host,
+            own_origin
+        ]));
     }
 
     #[test]

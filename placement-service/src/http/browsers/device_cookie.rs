@@ -74,8 +74,11 @@ mod tests {
             "berth-device=V; Path=/login; HttpOnly; SameSite=Lax; Max-Age=7776000"
         );
         for name in ["flows", "__Host-flows", "__Secure-flows"] {
-            let set = set(Some(name), true, SameSite::None);
-            assert!(set.starts_with("__Secure-flows-device=V; "), "{set}");
+            let set_cookie = set(Some(name), true, SameSite::None);
+            assert!(
+                set_cookie.starts_with("__Secure-flows-device=V; "),
+                "{set_cookie}"
+            );
         }
     }
 
@@ -86,13 +89,13 @@ mod tests {
             secure: false,
             same_site: SameSite::Lax,
         });
-        let read = |text: &'static str| {
+        let read_cookie = |text: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert("cookie", HeaderValue::from_static(text));
             cookie.read(&headers).to_owned()
         };
-        assert_eq!(read("berth=x; berth-device=y"), "y");
-        assert_eq!(read("berth=x"), "");
-        assert_eq!(read("berth-device=x; berth-device=y"), "");
+        assert_eq!(read_cookie("berth=x; berth-device=y"), "y");
+        assert_eq!(read_cookie("berth=x"), "");
+        assert_eq!(read_cookie("berth-device=x; berth-device=y"), "");
     }
 }

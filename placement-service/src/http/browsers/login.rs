@@ -56,7 +56,7 @@ pub(in crate::http) async fn log_in(
 ) -> Result<Response, HttpProblem> {
     cross_site::check_origin(&uri, &headers, &app.config.login.trusted_origins)?;
     if !app.config.login.local {
-        return Err(HttpProblem::local_login_off());
+        return Err(HttpProblem::local_login_disabled());
     }
     let old_cookie = app.cookie.read(&headers)?;
     let format = body_format(&headers).ok_or_else(HttpProblem::unsupported_media_type)?;
@@ -92,15 +92,15 @@ pub(in crate::http) async fn log_in(
         client,
     };
     match (app.login.log_in(login).await, format) {
-        (Ok(started), _) => success_response(&app, &started, return_to, format),
+        (Ok(login), _) => success_response(&app, &login, return_to, format),
         (Err(error), Format::Json) => Err(login_problem(error)),
         (Err(error), Format::Form) => {
             let message = match error {
                 LoginError::UnknownAccount | LoginError::WrongPassword | LoginError::Locked => {
                     "The name or the password is wrong, or the account is locked for a while."
                 }
-                LoginError::Rejected(ref refusal)
-                    if refusal.reason == RejectReason::TooManySessions =>
+                LoginError::Rejected(ref rejection)
+                    if rejection.reason == RejectReason::TooManySessions =>
                 {
                     "You are logged in too many times. Please log out elsewhere first."
                 }
@@ -131,11 +131,11 @@ pub(in crate::http) async fn log_out(
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
     cross_site::check_origin(&uri, &headers, &app.config.login.trusted_origins)?;
-    let ended = match app.cookie.read(&headers)? {
+    let result = match app.cookie.read(&headers)? {
         Some(cookie) => app.login.log_out(cookie).await?,
         None => None,
     };
-    let provider_logout = match ended.as_ref().and_then(|live| live.provider.as_ref()) {
+    let provider_logout = match result.as_ref().and_then(|live| live.provider.as_ref()) {
         Some(link) => logout_url(&app, &uri, &headers, link).await,
         None => None,
     };
@@ -161,7 +161,7 @@ fn login_problem(error: LoginError) -> HttpProblem {
             HttpProblem::login_failed()
         }
         LoginError::Busy => HttpProblem::busy().with_retry_after(1),
-        LoginError::Rejected(refusal) => refusal.into(),
+        LoginError::Rejected(rejection) => rejection.into(),
     }
 }
 

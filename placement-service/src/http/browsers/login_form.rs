@@ -142,13 +142,13 @@ mod tests {
             detail(Format::Json, "{\"username\":{}}"),
             "username is of the wrong type"
         );
-        let long = format!("username={}&password=x", "a".repeat(MAX_NAME_BYTES + 1));
-        assert_eq!(detail(Format::Form, &long), "username is too long");
-        let long = format!("username=a&password={}", "a".repeat(MAX_PASSWORD_BYTES + 1));
-        assert_eq!(detail(Format::Form, &long), "password is too long");
-        let long = format!("username=a&password=b&return_to=/{}", "a".repeat(3000));
+        let too_long = format!("username={}&password=x", "a".repeat(MAX_NAME_BYTES + 1));
+        assert_eq!(detail(Format::Form, &too_long), "username is too long");
+        let too_long = format!("username=a&password={}", "a".repeat(MAX_PASSWORD_BYTES + 1));
+        assert_eq!(detail(Format::Form, &too_long), "password is too long");
+        let too_long = format!("username=a&password=b&return_to=/{}", "a".repeat(3000));
         assert_eq!(
-            parse(Format::Form, long.as_bytes()).unwrap().return_to,
+            parse(Format::Form, too_long.as_bytes()).unwrap().return_to,
             None
         );
     }

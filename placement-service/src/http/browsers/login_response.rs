@@ -50,7 +50,7 @@ pub(in crate::http) fn check_rate_limit(
 /// The response of a login that succeeded, with its cookies.
 pub(in crate::http) fn success_response(
     app: &App,
-    started: &StartedSession,
+    session: &StartedSession,
     return_to: Option<ReturnTo>,
     format: Format,
 ) -> Result<Response, HttpProblem> {
@@ -59,14 +59,14 @@ pub(in crate::http) fn success_response(
     let mut response = match format {
         Format::Form => see_other(return_to),
         Format::Json => Json(LoginResponse {
-            account: &started.live.account,
-            roles: &started.live.roles,
+            account: &session.live.account,
+            roles: &session.live.roles,
             return_to,
         })
         .into_response(),
     };
-    let cookie = app.cookie.set(&started.id).ok_or(RejectReason::Internal)?;
-    let device_cookie = started.device_cookie.as_deref();
+    let cookie = app.cookie.set(&session.id).ok_or(RejectReason::Internal)?;
+    let device_cookie = session.device_cookie.as_deref();
     let device_cookie = device_cookie.and_then(|value| app.device_cookie.set(value));
     let headers = response.headers_mut();
     for cookie in std::iter::once(cookie).chain(device_cookie) {
@@ -127,8 +127,9 @@ pub(in crate::http) fn public_origin(
         .map(Authority::as_str)
         .or(host)
         .unwrap_or_default();
-    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
-    if host.is_empty() || !host.bytes().all(fine) {
+    let is_host_byte =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
+    if host.is_empty() || !host.bytes().all(is_host_byte) {
         return Err(HttpProblem::invalid_request("host is malformed"));
     }
     let scheme = if app.config.session.cookie.secure {

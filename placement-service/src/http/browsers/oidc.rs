@@ -76,8 +76,8 @@ pub(in crate::http) async fn redirect_to_provider(
         }
     };
     let mut response = see_other(&redirect.location);
-    let (state, lasts_s) = (&redirect.state, LOGIN_STATE_TTL_MS / 1000);
-    let cookie = app.cookie.set_login_state(state, &redirect.cookie, lasts_s);
+    let (state, ttl_s) = (&redirect.state, LOGIN_STATE_TTL_MS / 1000);
+    let cookie = app.cookie.set_login_state(state, &redirect.cookie, ttl_s);
     let cookie = cookie.ok_or(berth_api::RejectReason::Internal)?;
     let abandoned = app.cookie.clear_login_states(&headers);
     let headers = response.headers_mut();
@@ -113,9 +113,9 @@ pub(in crate::http) async fn provider_callback(
             let return_to = attempt.return_to();
             let verified = app.oidc.complete_login(attempt).await;
             let login = &app.login;
-            let started = login.log_in_by_provider(&provider, verified, old_cookie, client);
-            match started.await {
-                Ok(started) => success_response(&app, &started, return_to, Format::Form)?,
+            let result = login.log_in_by_provider(&provider, verified, old_cookie, client);
+            match result.await {
+                Ok(session) => success_response(&app, &session, return_to, Format::Form)?,
                 Err(error) => {
                     failure_response(&app, &headers, oidc_problem(&error), return_to.as_ref())
                 }
@@ -130,9 +130,11 @@ pub(in crate::http) async fn provider_callback(
         }
     };
     if cookie.is_some()
-        && let Some(cleared) = app.cookie.set_login_state(&state, "", 0)
+        && let Some(clearing_cookie) = app.cookie.set_login_state(&state, "", 0)
     {
-        response.headers_mut().append(header::SET_COOKIE, cleared);
+        response
+            .headers_mut()
+            .append(header::SET_COOKIE, clearing_cookie);
     }
     Ok(response)
 }
@@ -174,8 +176,8 @@ pub(in crate::http) async fn back_channel_logout(
 /// The `state` of a query, which names the cookie of the login. A query with two of them is rejected later.
 fn state_param(query: &str) -> Cow<'_, str> {
     let mut fields = form_urlencoded::parse(query.as_bytes());
-    let found = fields.find(|(name, _)| name == "state");
-    found.map(|(_, state)| state).unwrap_or_default()
+    let state = fields.find(|(name, _)| name == "state");
+    state.map(|(_, state)| state).unwrap_or_default()
 }
 
 /// The name of the provider, from the path.
@@ -202,8 +204,8 @@ fn failure_response(
 /// The only table from an OpenID error to its status and title.
 fn oidc_problem(error: &OidcError) -> HttpProblem {
     let (status, title) = match error {
-        OidcError::Service(refusal) => return refusal.clone().into(),
-        OidcError::MalformedCallback(what) => return HttpProblem::invalid_request(*what),
+        OidcError::Service(rejection) => return rejection.clone().into(),
+        OidcError::MalformedCallback(field) => return HttpProblem::invalid_request(*field),
         OidcError::UnknownProvider => (
             StatusCode::NOT_FOUND,
             "There is no login provider of that name",

@@ -141,17 +141,17 @@ fn content_security_policy(allowed: &str, targets: &str) -> HeaderValue {
 /// value.
 fn fill_template(template: &str, values: &[(&str, &str)]) -> String {
     let mut page = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some((before, (mark, after))) = rest
+    let mut remaining = template;
+    while let Some((before, (mark, after))) = remaining
         .split_once("{{")
         .and_then(|(before, marked)| Some((before, marked.split_once("}}")?)))
     {
         page.push_str(before);
         let value = values.iter().find(|(name, _)| *name == mark);
         page.push_str(value.map_or("", |(_, value)| value));
-        rest = after;
+        remaining = after;
     }
-    page.push_str(rest);
+    page.push_str(remaining);
     page
 }
 
@@ -210,12 +210,12 @@ mod tests {
     #[tokio::test]
     async fn input_of_users_is_escaped() {
         let pages = Pages::new(true, &[]);
-        let evil = "\"><script>alert(1)</script>{{username}}'&";
-        let page = text(pages.login(StatusCode::UNAUTHORIZED, "no <b>", evil, evil)).await;
+        let markup = "\"><script>alert(1)</script>{{username}}'&";
+        let page = text(pages.login(StatusCode::UNAUTHORIZED, "no <b>", markup, markup)).await;
         assert!(!page.contains("<script>") && !page.contains("<b>"));
-        let kept =
+        let escaped =
             "value=\"&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;{{username}}&#39;&amp;\"";
-        assert_eq!(page.matches(kept).count(), 2);
+        assert_eq!(page.matches(escaped).count(), 2);
         let page = text(pages.login(StatusCode::OK, "", "", "/app/x")).await;
         assert!(page.contains("value=\"/app/x\"") && !page.contains("role=\"alert\""));
         assert!(!page.contains("{{"));
@@ -233,7 +233,7 @@ mod tests {
             field.split('"').next().unwrap().to_owned()
         };
         assert_eq!(focused(&text(response).await), "username");
-        let again = pages.login(StatusCode::UNAUTHORIZED, "wrong", "ada", "");
-        assert_eq!(focused(&text(again).await), "password");
+        let page_again = pages.login(StatusCode::UNAUTHORIZED, "wrong", "ada", "");
+        assert_eq!(focused(&text(page_again).await), "password");
     }
 }

@@ -32,14 +32,14 @@ struct OwnSession<'a> {
 }
 
 impl<'a> OwnSession<'a> {
-    fn new(live: &'a LiveSession, left: RemainingTime) -> Self {
+    fn new(live: &'a LiveSession, remaining: RemainingTime) -> Self {
         Self {
             anonymous: false,
             account: &live.account,
             roles: &live.roles,
             provider: live.provider.as_ref().map(|link| link.provider.as_str()),
-            idle_remaining_s: left.idle_s,
-            absolute_remaining_s: left.absolute_s,
+            idle_remaining_s: remaining.idle_s,
+            absolute_remaining_s: remaining.absolute_s,
         }
     }
 }
@@ -78,7 +78,7 @@ pub(in crate::http) async fn show_own_session(
 ) -> Result<Response, HttpProblem> {
     let result = peek(&app, &headers).await?;
     let response = match &result {
-        Ok((live, left)) => SessionResponse::Own(OwnSession::new(live, *left)),
+        Ok((live, remaining)) => SessionResponse::Own(OwnSession::new(live, *remaining)),
         Err(_) => SessionResponse::Anonymous(Anonymous { anonymous: true }),
     };
     Ok(with_no_store(Json(response).into_response()))
@@ -98,13 +98,13 @@ pub(in crate::http) async fn renew_session(
         return Err(RejectReason::NoSession.into());
     };
     match app.sessions.renew(cookie).await {
-        Ok((live, left)) => Ok(with_no_store(
-            Json(OwnSession::new(&live, left)).into_response(),
+        Ok((live, remaining)) => Ok(with_no_store(
+            Json(OwnSession::new(&live, remaining)).into_response(),
         )),
-        Err(refusal) if auth::is_stale(&refusal) => {
+        Err(rejection) if auth::is_stale(&rejection) => {
             let id = app.sessions.anonymous_id(cookie);
             let anonymous = HeaderValue::try_from(app.cookie.set_anonymous(&id));
-            let mut response = HttpProblem::from(refusal)
+            let mut response = HttpProblem::from(rejection)
                 .with_login_timeout()
                 .into_response();
             if let Ok(anonymous) = anonymous {
@@ -112,7 +112,7 @@ pub(in crate::http) async fn renew_session(
             }
             Ok(response)
         }
-        Err(refusal) => Err(refusal.into()),
+        Err(rejection) => Err(rejection.into()),
     }
 }
 
@@ -137,14 +137,14 @@ pub(in crate::http) async fn is_authenticated(
     State(app): State<App>,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    let known = peek(&app, &headers).await?.is_ok();
-    let status = if known {
+    let is_known = peek(&app, &headers).await?.is_ok();
+    let status = if is_known {
         StatusCode::OK
     } else {
         StatusCode::UNAUTHORIZED
     };
     let body = Json(AuthenticationStatus {
-        authenticated: known,
+        authenticated: is_known,
     });
     Ok(with_no_store((status, body).into_response()))
 }
@@ -158,9 +158,9 @@ async fn peek(app: &App, headers: &HeaderMap) -> Result<PeekResult, HttpProblem>
         return Ok(Err(RejectReason::NoSession.into()));
     };
     match app.sessions.peek(cookie).await {
-        Ok(found) => Ok(Ok(found)),
-        Err(refusal) if refusal.reason == RejectReason::StoreDown => Err(refusal.into()),
-        Err(refusal) => Ok(Err(refusal.into())),
+        Ok(session) => Ok(Ok(session)),
+        Err(rejection) if rejection.reason == RejectReason::StoreDown => Err(rejection.into()),
+        Err(rejection) => Ok(Err(rejection.into())),
     }
 }
 

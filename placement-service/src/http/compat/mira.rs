@@ -65,13 +65,13 @@ async fn engines(
     Extract(app): Extract<App>,
     uri: Uri,
 ) -> Result<Json<Vec<MiraEngine>>, HttpProblem> {
-    let condensed = is_condensed(uri.query().unwrap_or_default())?;
+    let wants_condensed = is_condensed(uri.query().unwrap_or_default())?;
     let fleet = app.placement.fleet().snapshot();
-    let all = fleet.pools().iter().flat_map(|pool| {
+    let engines = fleet.pools().iter().flat_map(|pool| {
         let engines = pool.engines.iter();
-        engines.map(move |engine| describe_engine(pool, engine, condensed))
+        engines.map(move |engine| describe_engine(pool, engine, wants_condensed))
     });
-    Ok(Json(all.collect()))
+    Ok(Json(engines.collect()))
 }
 
 fn is_condensed(query: &str) -> Result<bool, HttpProblem> {
@@ -98,7 +98,7 @@ fn describe_engine(pool: &PoolFleet, engine: &Engine, condensed: bool) -> MiraEn
         engine: MiraEngineDetails {
             networks: [json!({ "name": &*pool.name, "ip": api.ip() })],
             port: api.port(),
-            metrics_port: engine.endpoint.metrics.map(|at| at.port()),
+            metrics_port: engine.endpoint.metrics.map(|address| address.port()),
             status: status(engine),
             health: load.map(healthcheck),
             metrics: load.map(metrics),
@@ -122,7 +122,7 @@ fn status(engine: &Engine) -> &'static str {
 fn healthcheck(load: &Load) -> Value {
     let mut health =
         json!({ "saturated": load.saturated, "apps": { "in_memory_docs": load.documents } });
-    let known = [
+    let paths = [
         (
             "mem",
             load.memory
@@ -136,7 +136,7 @@ fn healthcheck(load: &Load) -> Value {
     ];
     if let Some(fields) = health.as_object_mut() {
         fields.extend(
-            known
+            paths
                 .into_iter()
                 .filter_map(|(name, value)| Some((name.to_owned(), value?))),
         );
@@ -189,14 +189,23 @@ mod tests {
             saturated: true,
             documents: vec!["a".to_owned()],
         };
-        let known = healthcheck(&load);
-        assert_eq!(known["mem"], json!({ "committed": 10.0, "free": 20.0 }));
+        let healthcheck_body = healthcheck(&load);
         assert_eq!(
-            (&known["cpu"]["total"], &known["session"]["active"]),
+            healthcheck_body["mem"],
+            json!({ "committed": 10.0, "free": 20.0 })
+        );
+        assert_eq!(
+            (
+                &healthcheck_body["cpu"]["total"],
+                &healthcheck_body["session"]["active"]
+            ),
             (&json!(0.5), &json!(3))
         );
         assert_eq!(
-            (&known["saturated"], &known["apps"]["in_memory_docs"]),
+            (
+                &healthcheck_body["saturated"],
+                &healthcheck_body["apps"]["in_memory_docs"]
+            ),
             (&json!(true), &json!(["a"]))
         );
         assert_eq!(metrics(&load)[0]["metrics"][0]["value"], json!(3.0));
@@ -208,16 +217,16 @@ mod tests {
             api: ([127, 0, 0, 1], 1).into(),
             metrics: None,
         };
-        let tally = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
-        let mut engine = Engine::new("e".into(), endpoint, tally);
+        let accounting = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
+        let mut engine = Engine::new("e".into(), endpoint, accounting);
         for state in State::ALL {
-            let word = match state.as_str() {
+            let expected = match state.as_str() {
                 "ok" | "saturated" => "OK",
                 "no-metrics" => "NO_METRICS",
                 _ => "UNHEALTHY",
             };
             engine.state = state;
-            assert_eq!(status(&engine), word);
+            assert_eq!(status(&engine), expected);
         }
         engine.state = State::Ok;
         engine.accounting.set_draining(true);

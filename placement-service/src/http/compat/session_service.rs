@@ -127,12 +127,12 @@ async fn place_session(
         app.placement.release_placement(&placed);
         return Err(RejectReason::UnknownSession.into());
     }
-    let found =
+    let placed =
         locate_session(app, &placed).inspect_err(|_| app.placement.release_placement(&placed));
-    let (at, session_id) = found?;
+    let (address, session_id) = placed?;
     Ok(Json(SessionLocation {
-        ip: at.ip(),
-        port: at.port(),
+        ip: address.ip(),
+        port: address.port(),
         session_id,
         doc_id,
     }))
@@ -198,8 +198,8 @@ async fn metrics(State(app): State<App>) -> Response {
             if engine.accepts_sessions(now)
                 && let Some(threshold) = config.capacity.per_engine
             {
-                let room = u64::from(threshold.saturating_sub(sessions));
-                *remaining.get_or_insert(0) += room;
+                let free_sessions = u64::from(threshold.saturating_sub(sessions));
+                *remaining.get_or_insert(0) += free_sessions;
             }
         }
     }
@@ -208,9 +208,9 @@ async fn metrics(State(app): State<App>) -> Response {
         "Sessions on all engines",
         active,
     );
-    if let Some(room) = remaining {
+    if let Some(free_sessions) = remaining {
         let help = "Sessions that all engines may still take, by their thresholds";
-        text += &gauge("remaining_sessions_nodes_total", help, room);
+        text += &gauge("remaining_sessions_nodes_total", help, free_sessions);
     }
     ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response()
 }

@@ -29,8 +29,8 @@ impl FromRequestParts<App> for GatewayAuth {
 }
 
 fn is_authorized(headers: &HeaderMap, secret: &str) -> bool {
-    let given = read_bearer_token(headers).ok().flatten();
-    given.is_some_and(|given| given.as_bytes().ct_eq(secret.as_bytes()).into())
+    let token = read_bearer_token(headers).ok().flatten();
+    token.is_some_and(|token| token.as_bytes().ct_eq(secret.as_bytes()).into())
 }
 
 /// Finds the session of a login cookie. The rejection of a stale cookie carries the anonymous cookie.
@@ -38,9 +38,9 @@ pub(in crate::http) async fn resolve_session(
     app: &App,
     cookie: &str,
 ) -> Result<Arc<LiveSession>, HttpProblem> {
-    app.sessions.resolve(cookie).await.map_err(|refusal| {
-        let stale = is_stale(&refusal);
-        let problem = HttpProblem::from(refusal);
+    app.sessions.resolve(cookie).await.map_err(|rejection| {
+        let stale = is_stale(&rejection);
+        let problem = HttpProblem::from(rejection);
         if stale {
             let id = app.sessions.anonymous_id(cookie);
             problem.with_anonymous_cookie(app.cookie.set_anonymous(&id))
@@ -51,9 +51,9 @@ pub(in crate::http) async fn resolve_session(
 }
 
 /// Whether the cookie names a session that has ended, or no session.
-pub(in crate::http) fn is_stale(refusal: &Rejection) -> bool {
+pub(in crate::http) fn is_stale(rejection: &Rejection) -> bool {
     matches!(
-        refusal.reason,
+        rejection.reason,
         RejectReason::UnknownSession | RejectReason::SessionExpired
     )
 }

@@ -30,20 +30,22 @@ pub(in crate::http) async fn report_streams(
 ) -> Result<Json<GatewayAnswer>, HttpProblem> {
     let Path(gateway) = path.map_err(|_| HttpProblem::invalid_request("gateway is not UTF-8"))?;
     let report: GatewayReport = body::parse_json(&body)?;
-    let place = checked(&gateway, &report).map_err(HttpProblem::invalid_request)?;
+    let cursor = checked(&gateway, &report).map_err(HttpProblem::invalid_request)?;
     // Many polls may wait at once, so they must not hold their bodies.
     drop(body);
-    let answer = app.gateways.report(&gateway, report, place).await;
+    let answer = app.gateways.report(&gateway, report, cursor).await;
     Ok(Json(answer.map_err(to_problem)?))
 }
 
 fn to_problem(error: GatewayError) -> HttpProblem {
     // By then the service has removed gateways that no longer report, which frees capacity.
-    let silence = u32::try_from(GATEWAY_TIMEOUT_S).unwrap_or(u32::MAX);
+    let timeout_s = u32::try_from(GATEWAY_TIMEOUT_S).unwrap_or(u32::MAX);
     match error {
-        GatewayError::TooManyGateways => HttpProblem::too_many_gateways().with_retry_after(silence),
+        GatewayError::TooManyGateways => {
+            HttpProblem::too_many_gateways().with_retry_after(timeout_s)
+        }
         GatewayError::TooManyStreams => {
-            HttpProblem::too_many_gateway_streams().with_retry_after(silence)
+            HttpProblem::too_many_gateway_streams().with_retry_after(timeout_s)
         }
         GatewayError::LogUnavailable => Rejection::new(RejectReason::StoreDown)
             .with_retry_after(1)

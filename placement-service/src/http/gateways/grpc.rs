@@ -113,7 +113,7 @@ impl Drop for CallStream {
 
 impl CallStream {
     async fn serve(mut self, mut gateway: Streaming<Call>) {
-        let mut ending = self.app.gateways.shutdown_signal();
+        let mut shutdown = self.app.gateways.shutdown_signal();
         let mut deadline = std::pin::pin!(tokio::time::sleep(STREAM_LIFETIME));
         // Set when the stream is about to end. The gateway may send calls on it until it ends.
         let mut draining = false;
@@ -122,7 +122,7 @@ impl CallStream {
                 // Finished tasks before new calls, so that no more tasks exist than permits.
                 biased;
                 () = self.replies.closed() => return,
-                _ = ending.wait_for(|ending| *ending), if !draining => {
+                _ = shutdown.wait_for(|shutdown| *shutdown), if !draining => {
                     draining = true;
                     deadline.as_mut().reset(Instant::now() + DRAIN_TIMEOUT);
                 }
@@ -183,8 +183,8 @@ impl CallStream {
     }
 
     /// Sends the reply of a task that has finished.
-    fn finish_call(&mut self, done: Result<(Id, (u16, Vec<u8>)), JoinError>) {
-        let (task, answer) = match done {
+    fn finish_call(&mut self, result: Result<(Id, (u16, Vec<u8>)), JoinError>) {
+        let (task, answer) = match result {
             Ok((task, answer)) => (task, answer),
             Err(error) => (error.id(), problem_reply(&RejectReason::Internal.into())),
         };

@@ -75,8 +75,8 @@ pub(in crate::http) async fn place_websocket(
         tab: request.tab.as_deref(),
     };
     let (placed, explanation) = if explain {
-        let (placed, why) = app.placement.place_explained(request).await?;
-        (placed, Some(why))
+        let (placed, explanation) = app.placement.place_explained(request).await?;
+        (placed, Some(explanation))
     } else {
         (app.placement.place(request).await?, None)
     };

@@ -39,14 +39,19 @@ pub(in crate::http) async fn start_child(
     RawBody(body): RawBody,
 ) -> Result<Response, HttpProblem> {
     let request = ChildRequest::parse(&body)?;
-    let by = client.runtime();
-    let own = by.unwrap_or(&app.config.session.runtime).to_owned();
-    let new = NewChildSession {
+    let caller_runtime = client.runtime();
+    let runtime = caller_runtime
+        .unwrap_or(&app.config.session.runtime)
+        .to_owned();
+    let new_session = NewChildSession {
         idle_timeout: request.idle_timeout(),
-        runtime: request.runtime.unwrap_or(own),
+        runtime: request.runtime.unwrap_or(runtime),
         claims: request.claims,
     };
-    let (id, live) = app.sessions.start_child(&sid, by, new).await?;
+    let (id, live) = app
+        .sessions
+        .start_child(&sid, caller_runtime, new_session)
+        .await?;
     let cookie = app.cookie.set(&id).ok_or(RejectReason::Internal)?;
     let cookie = cookie.to_str().map_err(|_| RejectReason::Internal)?;
     let body = Json(ChildResponse {
@@ -90,7 +95,7 @@ impl From<ChildSessionError> for HttpProblem {
                 "claims take more than {MAX_CLAIMS_BYTES} bytes, with those of the parent"
             )),
             ChildSessionError::NotAChild => Self::not_a_child(),
-            ChildSessionError::Rejected(refusal) => refusal.into(),
+            ChildSessionError::Rejected(rejection) => rejection.into(),
         }
     }
 }

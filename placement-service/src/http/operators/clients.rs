@@ -42,27 +42,27 @@ impl Clients {
     /// Hashes the secrets of the configured clients.
     #[must_use]
     pub fn new(secrets: &[ClientSecret]) -> Self {
-        let known = secrets.iter().map(|client| {
-            let known = Client {
+        let configured = secrets.iter().map(|client| {
+            let api_client = Client {
                 name: client.name.clone(),
                 role: client.role,
             };
-            (Sha256::digest(client.secret.reveal()).into(), known)
+            (Sha256::digest(client.secret.reveal()).into(), api_client)
         });
-        Self(known.collect())
+        Self(configured.collect())
     }
 
     pub(super) fn authenticate(&self, headers: &HeaderMap) -> Result<&Client, HttpProblem> {
-        let given = read_bearer_token(headers).ok().flatten();
-        let given = given.ok_or_else(HttpProblem::unknown_client)?;
-        let given: [u8; 32] = Sha256::digest(given).into();
-        let mut found = None;
+        let authorization = read_bearer_token(headers).ok().flatten();
+        let token = authorization.ok_or_else(HttpProblem::unknown_client)?;
+        let token_hash: [u8; 32] = Sha256::digest(token).into();
+        let mut matching = None;
         for (digest, client) in &self.0 {
-            if digest.ct_eq(&given).into() {
-                found = Some(client);
+            if digest.ct_eq(&token_hash).into() {
+                matching = Some(client);
             }
         }
-        found.ok_or_else(HttpProblem::unknown_client)
+        matching.ok_or_else(HttpProblem::unknown_client)
     }
 }
 
@@ -87,9 +87,9 @@ mod tests {
         if let Some(text) = authorization {
             headers.insert(header::AUTHORIZATION, text.parse().unwrap());
         }
-        let found = clients.authenticate(&headers);
-        let found = found.map(|client| (client.name.clone(), client.role));
-        found.map_err(|problem| problem.reason().to_owned())
+        let result = clients.authenticate(&headers);
+        let result = result.map(|client| (client.name.clone(), client.role));
+        result.map_err(|problem| problem.reason().to_owned())
     }
 
     #[test]
@@ -98,16 +98,16 @@ mod tests {
             client("ops", Role::Operator, "operator-secret-1"),
             client("flows", Role::Runtime, "runtime-secret-12"),
         ]);
-        let known = |name: &str, role| Ok((name.to_owned(), role));
+        let identified = |name: &str, role| Ok((name.to_owned(), role));
         assert_eq!(
             authenticate(&clients, Some("Bearer operator-secret-1")),
-            known("ops", Role::Operator)
+            identified("ops", Role::Operator)
         );
         assert_eq!(
             authenticate(&clients, Some("Bearer runtime-secret-12")),
-            known("flows", Role::Runtime)
+            identified("flows", Role::Runtime)
         );
-        for wrong in [
+        for invalid_header in [
             None,
             Some(""),
             Some("Bearer "),
@@ -117,7 +117,7 @@ mod tests {
             Some("operator-secret-1"),
         ] {
             assert_eq!(
-                authenticate(&clients, wrong),
+                authenticate(&clients, invalid_header),
                 Err("unknown-client".to_owned())
             );
         }
@@ -125,9 +125,12 @@ mod tests {
 
     #[test]
     fn without_clients_every_caller_is_rejected() {
-        let none = Clients::new(&[]);
-        for given in [None, Some("Bearer "), Some("Bearer operator-secret-1")] {
-            assert_eq!(authenticate(&none, given), Err("unknown-client".to_owned()));
+        let no_clients = Clients::new(&[]);
+        for invalid_header in [None, Some("Bearer "), Some("Bearer operator-secret-1")] {
+            assert_eq!(
+                authenticate(&no_clients, invalid_header),
+                Err("unknown-client".to_owned())
+            );
         }
     }
 }

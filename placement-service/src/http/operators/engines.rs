@@ -53,7 +53,7 @@ pub(in crate::http) struct EngineView {
 impl EngineView {
     fn from_engine(app: &App, pool: &str, engine: &Engine) -> Self {
         let name = engine.name.as_str();
-        let standing = engine.accounting.snapshot(Instant::now());
+        let accounting = engine.accounting.snapshot(Instant::now());
         let drain = app.drains.get(pool, name);
         let load = engine.load.as_deref();
         Self {
@@ -61,12 +61,12 @@ impl EngineView {
             engine: name.to_owned(),
             address: engine.endpoint.api.to_string(),
             state: engine.state.as_str(),
-            sessions: standing.sessions(load.and_then(|l| l.sessions)),
-            reserved: standing.reserved,
-            streams: standing.open,
+            sessions: accounting.sessions(load.and_then(|l| l.sessions)),
+            reserved: accounting.reserved,
+            streams: accounting.open,
             memory_free: load.and_then(|l| l.memory).map(|m| m.free),
             cpu: load.and_then(|l| l.cpu),
-            draining: standing.draining,
+            draining: accounting.draining,
             drained_at: drain.map(|drain| drain.since_ms / 1000),
             drained_over_s: drain.map(|drain| Duration::from_millis(drain.over_ms).as_secs_f64()),
         }
@@ -103,9 +103,9 @@ pub(in crate::http) async fn drain_engine(
 ) -> Result<Json<EngineView>, HttpProblem> {
     let Path((pool, engine)) = path.map_err(|_| HttpProblem::no_such_engine())?;
     let [over] = parse_query(&uri, ["over"])?;
-    let over = parse_drain_duration(over.as_deref())?;
+    let duration = parse_drain_duration(over.as_deref())?;
     find_engine(&app, &pool, &engine)?;
-    let drained = app.drains.drain(&pool, &engine, over).await;
+    let drained = app.drains.drain(&pool, &engine, duration).await;
     drained.map_err(|e| store_down(&e))?;
     find_engine(&app, &pool, &engine).map(Json)
 }
@@ -135,10 +135,10 @@ pub(in crate::http) async fn undrain_engine(
 fn find_engine(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpProblem> {
     let fleet = app.placement.fleet().snapshot();
     let mut pools = fleet.pools().iter();
-    let found = pools.find(|p| &*p.name == pool);
-    let found = found.and_then(|p| p.engines.iter().find(|e| e.name.as_str() == engine));
-    let found = found.ok_or_else(HttpProblem::no_such_engine)?;
-    Ok(EngineView::from_engine(app, pool, found))
+    let pool_fleet = pools.find(|p| &*p.name == pool);
+    let engine = pool_fleet.and_then(|p| p.engines.iter().find(|e| e.name.as_str() == engine));
+    let engine = engine.ok_or_else(HttpProblem::no_such_engine)?;
+    Ok(EngineView::from_engine(app, pool, engine))
 }
 
 /// `GET /v1/placements/explain?path=/app/sales.qvf&session=SID&tab=NAME`: which engine a placement would get now, and

@@ -55,7 +55,7 @@ pub fn parse_query(reader: Reader, text: &str) -> Result<Query, HttpProblem> {
         wait: Duration::ZERO,
         limit: DEFAULT_LIMIT as usize,
     };
-    let mut seen: Vec<Cow<'_, str>> = Vec::new();
+    let mut parameters: Vec<Cow<'_, str>> = Vec::new();
     for (name, value) in form_urlencoded::parse(text.as_bytes()) {
         match name.as_ref() {
             "cursor" => {
@@ -72,26 +72,26 @@ pub fn parse_query(reader: Reader, text: &str) -> Result<Query, HttpProblem> {
             "session" if value.is_empty() => return Err(invalid("session", "empty")),
             "session" => query.session = Some(value.into_owned()),
             _ => {
-                let known = "only cursor, wait_s, limit and session are known";
-                return Err(HttpProblem::invalid_request(known));
+                let message = "only cursor, wait_s, limit and session are known";
+                return Err(HttpProblem::invalid_request(message));
             }
         }
-        if seen.contains(&name) {
+        if parameters.contains(&name) {
             return Err(invalid(&name, "there twice"));
         }
-        seen.push(name);
+        parameters.push(name);
     }
     Ok(query)
 }
 
 fn parse_number(name: &str, value: &str, min: u64, max: u64) -> Result<u64, HttpProblem> {
     let number = value.parse().ok();
-    let within = number.filter(|number| (min..=max).contains(number));
-    within.ok_or_else(|| invalid(name, &format!("not a number from {min} to {max}")))
+    let valid = number.filter(|number| (min..=max).contains(number));
+    valid.ok_or_else(|| invalid(name, &format!("not a number from {min} to {max}")))
 }
 
-fn invalid(name: &str, what: &str) -> HttpProblem {
-    HttpProblem::invalid_request(format!("{name} is {what}"))
+fn invalid(name: &str, expectation: &str) -> HttpProblem {
+    HttpProblem::invalid_request(format!("{name} is {expectation}"))
 }
 
 #[cfg(test)]

@@ -46,12 +46,12 @@ impl ChildRequest {
             let detail = format!("idle_timeout_s must be 1 to {MAX_IDLE_TIMEOUT_S}");
             return Err(HttpProblem::invalid_request(detail));
         }
-        if let Some(own) = RESERVED_CLAIMS
+        if let Some(reserved) = RESERVED_CLAIMS
             .iter()
-            .find(|own| request.claims.contains_key(**own))
+            .find(|reserved| request.claims.contains_key(**reserved))
         {
             return Err(HttpProblem::invalid_request(format!(
-                "claims must not name {own}"
+                "claims must not name {reserved}"
             )));
         }
         Ok(request)
@@ -88,8 +88,8 @@ impl Completion {
 /// Whether a text is a valid name of a runtime, by the rule of `session.runtime`.
 #[must_use]
 pub fn is_runtime_name(text: &str) -> bool {
-    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    (1..=128).contains(&text.len()) && text.bytes().all(fine)
+    let is_name_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=128).contains(&text.len()) && text.bytes().all(is_name_byte)
 }
 
 #[cfg(test)]

@@ -56,13 +56,13 @@ pub(in crate::http) async fn end_account_sessions(
     uri: Uri,
 ) -> Result<Json<EndSessionsResponse>, HttpProblem> {
     let select = SessionQuery::Account(account_param(&uri)?);
-    let ended = run_detached(async move {
+    let ending = run_detached(async move {
         let sessions = &app.sessions;
         sessions.end_selected(&select, EndCause::Operator).await
     });
-    let ended = ended.await;
-    let ended = ended.map_err(|e| store_down(&e))?;
-    Ok(Json(EndSessionsResponse { ended }))
+    let count = ending.await;
+    let count = count.map_err(|e| store_down(&e))?;
+    Ok(Json(EndSessionsResponse { ended: count }))
 }
 
 /// `GET /v1/sessions/{sid}`.
@@ -73,12 +73,12 @@ pub(in crate::http) async fn show_session(
     State(app): State<App>,
     Sid(sid): Sid,
 ) -> Result<Json<SessionView>, HttpProblem> {
-    let found = app
+    let session = app
         .sessions
         .find_active(&sid)
         .await
         .map_err(|e| store_down(&e))?;
-    found.map(Json).ok_or_else(HttpProblem::no_such_session)
+    session.map(Json).ok_or_else(HttpProblem::no_such_session)
 }
 
 /// `DELETE /v1/sessions/{sid}`.
@@ -89,11 +89,11 @@ pub(in crate::http) async fn end_session(
     State(app): State<App>,
     Sid(sid): Sid,
 ) -> Result<Response, HttpProblem> {
-    let ended = run_detached(async move {
+    let ending = run_detached(async move {
         let sessions = &app.sessions;
         sessions.end_by_ref(&sid, EndCause::Operator).await
     });
-    if ended.await.map_err(|e| store_down(&e))? {
+    if ending.await.map_err(|e| store_down(&e))? {
         Ok(StatusCode::NO_CONTENT.into_response())
     } else {
         Err(HttpProblem::no_such_session())

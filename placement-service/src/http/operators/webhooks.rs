@@ -31,9 +31,9 @@ pub(in crate::http) async fn list_dead_letters(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<DeadLettersResponse>, HttpProblem> {
     let Path(name) = path.map_err(|_| HttpProblem::no_such_webhook())?;
-    let letters = app.webhooks.dead_letters(&name).await;
-    let letters = letters.map_err(|e| store_down(&e))?;
-    let dead_letters = letters.ok_or_else(HttpProblem::no_such_webhook)?;
+    let dead_letters = app.webhooks.dead_letters(&name).await;
+    let dead_letters = dead_letters.map_err(|e| store_down(&e))?;
+    let dead_letters = dead_letters.ok_or_else(HttpProblem::no_such_webhook)?;
     Ok(Json(DeadLettersResponse { dead_letters }))
 }
 
@@ -52,7 +52,7 @@ pub(in crate::http) async fn retry_dead_letter(
     let retried = app.webhooks.retry(&name, sequence).await;
     match retried.map_err(|e| store_down(&e))? {
         RetryOutcome::Delivered => Ok(StatusCode::NO_CONTENT),
-        RetryOutcome::Failed(words) => Err(HttpProblem::webhook_failed().with_detail(words)),
+        RetryOutcome::Failed(error) => Err(HttpProblem::webhook_failed().with_detail(error)),
         RetryOutcome::NoSuchLetter => Err(HttpProblem::no_such_dead_letter()),
         RetryOutcome::NoSuchWebhook => Err(HttpProblem::no_such_webhook()),
     }

@@ -64,12 +64,12 @@ impl Client {
     /// Bytes have arrived.
     pub(super) fn record_bytes(&self) {
         let mut state = self.state();
-        let begins = match state.phase {
+        let begins_request = match state.phase {
             Phase::AwaitingRequest(_) => true,
             Phase::Idle => !state.multiplexed,
             Phase::ReadingHead(_) | Phase::AwaitingResponses(_) => false,
         };
-        if begins {
+        if begins_request {
             state.phase = Phase::ReadingHead(Instant::now() + self.connections.request_timeout);
         }
     }

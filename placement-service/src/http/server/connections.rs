@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn open_files_are_reserved_for_the_rest_of_the_process() {
-        for (most, open_files, expected) in [
+        for (configured, open_files, expected) in [
             (10_000, 1_000_000, 10_000),
             (10_000, 1_024, 768),
             (10_000, 256, 128),
@@ -178,7 +178,11 @@ mod tests {
             (500, 1_024, 500),
             (10, 0, 1),
         ] {
-            assert_eq!(connection_limit(most, open_files), expected, "{open_files}");
+            assert_eq!(
+                connection_limit(configured, open_files),
+                expected,
+                "{open_files}"
+            );
         }
     }
 }

@@ -42,9 +42,9 @@ impl<S> ClientStream<S> {
             self.write_timer = None;
             return result;
         }
-        let until = || Box::pin(sleep_until(Instant::now() + WRITE_TIMEOUT));
-        let writing = self.write_timer.get_or_insert_with(until);
-        match writing.as_mut().poll(cx) {
+        let start_timer = || Box::pin(sleep_until(Instant::now() + WRITE_TIMEOUT));
+        let timer = self.write_timer.get_or_insert_with(start_timer);
+        match timer.as_mut().poll(cx) {
             Poll::Ready(()) => self.fail_with_timeout(),
             Poll::Pending => Poll::Pending,
         }
@@ -72,12 +72,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
             return this.fail_with_timeout();
         }
         if read.is_pending() {
-            let until = || Box::pin(sleep_until(deadline));
-            let reading = this.read_timer.get_or_insert_with(until);
-            if reading.deadline() != deadline {
-                reading.as_mut().reset(deadline);
+            let start_timer = || Box::pin(sleep_until(deadline));
+            let timer = this.read_timer.get_or_insert_with(start_timer);
+            if timer.deadline() != deadline {
+                timer.as_mut().reset(deadline);
             }
-            if reading.as_mut().poll(cx).is_ready() {
+            if timer.as_mut().poll(cx).is_ready() {
                 return this.fail_with_timeout();
             }
         }

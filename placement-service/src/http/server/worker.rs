@@ -59,17 +59,17 @@ impl Worker {
             .enable_all()
             .build()?;
         let (sender, accepted) = mpsc::unbounded_channel();
-        let (done, ended) = oneshot::channel();
+        let (finished_sender, finished) = oneshot::channel();
         std::thread::Builder::new()
             .name("berth-http".to_owned())
             .spawn(move || {
                 runtime.block_on(run(accepted, router, connections, grace));
                 // Fails if nothing waits for the end of the thread.
-                let _ = done.send(());
+                let _ = finished_sender.send(());
             })?;
         Ok(Self {
             connections: sender,
-            ended,
+            ended: finished,
         })
     }
 
@@ -233,15 +233,15 @@ mod tests {
     async fn time_until_close(mut client: DuplexStream) -> Duration {
         let start = Instant::now();
         let mut received = Vec::new();
-        let read = client.read_to_end(&mut received);
-        let read = timeout(100 * LIMIT, read).await;
-        assert!(read.is_ok(), "the connection is still open");
+        let reading = client.read_to_end(&mut received);
+        let result = timeout(100 * LIMIT, reading).await;
+        assert!(result.is_ok(), "the connection is still open");
         start.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_client_is_disconnected() {
-        for sent in [
+        for request in [
             "",
             "PRI * HT",
             "GET / HTTP/1.1\r\nhost: be",
@@ -249,9 +249,9 @@ mod tests {
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
         ] {
             let mut client = connect().await;
-            client.write_all(sent.as_bytes()).await.unwrap();
+            client.write_all(request.as_bytes()).await.unwrap();
             let after = time_until_close(client).await;
-            assert!(after < 2 * LIMIT, "{sent}: {after:?}");
+            assert!(after < 2 * LIMIT, "{request}: {after:?}");
         }
     }
 
@@ -273,7 +273,11 @@ mod tests {
         client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         tokio::time::sleep(2 * WRITE_TIMEOUT).await;
         let mut received = Vec::new();
-        let read = timeout(LIMIT, client.read_to_end(&mut received)).await;
-        assert!(read.is_ok() && received.len() < LARGE, "{}", received.len());
+        let result = timeout(LIMIT, client.read_to_end(&mut received)).await;
+        assert!(
+            result.is_ok() && received.len() < LARGE,
+            "{}",
+            received.len()
+        );
     }
 }

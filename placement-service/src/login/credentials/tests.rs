@@ -19,8 +19,8 @@ struct RecordingStore {
 }
 
 impl RecordingStore {
-    fn record(&self, what: &'static str) {
-        self.calls.lock().push(what);
+    fn record(&self, call: &'static str) {
+        self.calls.lock().push(call);
     }
 }
 
@@ -113,8 +113,8 @@ impl Testbed {
 
     async fn check_from(&self, device: &str, name: &str, password: &str) -> CheckOutcome {
         let password = password.to_owned();
-        let checked = self.credentials.check(name, password, device).await;
-        checked.unwrap()
+        let outcome = self.credentials.check(name, password, device).await;
+        outcome.unwrap()
     }
 
     /// The cookie of a browser that has logged in as `ann`.
@@ -127,15 +127,15 @@ impl Testbed {
         matches!(self.check("ann", PASSWORD).await, CheckOutcome::Passed(_))
     }
 
-    async fn fail(&self, times: u32) {
-        for _ in 0..times {
-            let checked = self.check("ann", "wrong").await;
+    async fn fail(&self, count: u32) {
+        for _ in 0..count {
+            let outcome = self.check("ann", "wrong").await;
             assert!(
                 matches!(
-                    checked,
+                    outcome,
                     CheckOutcome::WrongPassword(_, LockoutScope::Account)
                 ),
-                "{checked:?}"
+                "{outcome:?}"
             );
         }
     }
@@ -148,53 +148,57 @@ impl Testbed {
 
 #[tokio::test]
 async fn five_failures_lock_and_the_lock_grows() {
-    let w = Testbed::new().await;
-    w.fail(5).await;
+    let testbed = Testbed::new().await;
+    testbed.fail(5).await;
     for minutes in [1, 2, 4] {
-        assert!(!w.passes().await, "the right password");
-        assert_eq!(w.check("ann", "wrong").await, CheckOutcome::Locked);
-        w.clock.advance_ms(minutes * MINUTE_MS - 1);
-        assert!(!w.passes().await, "to the last millisecond");
-        w.clock.advance_ms(1);
-        w.fail(1).await;
+        assert!(!testbed.passes().await, "the right password");
+        assert_eq!(testbed.check("ann", "wrong").await, CheckOutcome::Locked);
+        testbed.clock.advance_ms(minutes * MINUTE_MS - 1);
+        assert!(!testbed.passes().await, "to the last millisecond");
+        testbed.clock.advance_ms(1);
+        testbed.fail(1).await;
     }
-    assert_eq!(w.attempts().await.failures, 8, "none while it was locked");
-    w.clock.advance_ms(8 * MINUTE_MS);
-    assert!(w.passes().await);
-    assert_eq!(w.attempts().await, Attempts::default());
-    w.fail(4).await;
-    assert!(w.passes().await, "they count from the last success");
+    assert_eq!(
+        testbed.attempts().await.failures,
+        8,
+        "none while it was locked"
+    );
+    testbed.clock.advance_ms(8 * MINUTE_MS);
+    assert!(testbed.passes().await);
+    assert_eq!(testbed.attempts().await, Attempts::default());
+    testbed.fail(4).await;
+    assert!(testbed.passes().await, "they count from the last success");
 }
 
 #[tokio::test]
 async fn an_account_locked_by_an_operator_stays_locked() {
-    let w = Testbed::new().await;
+    let testbed = Testbed::new().await;
     for password in [PASSWORD, "wrong"] {
-        assert_eq!(w.check("eve", password).await, CheckOutcome::Locked);
+        assert_eq!(testbed.check("eve", password).await, CheckOutcome::Locked);
     }
-    w.clock.advance_ms(1_000_000 * MINUTE_MS);
-    assert_eq!(w.check("eve", PASSWORD).await, CheckOutcome::Locked);
+    testbed.clock.advance_ms(1_000_000 * MINUTE_MS);
+    assert_eq!(testbed.check("eve", PASSWORD).await, CheckOutcome::Locked);
     assert_eq!(
-        w.check("nobody", PASSWORD).await,
+        testbed.check("nobody", PASSWORD).await,
         CheckOutcome::UnknownAccount
     );
     assert_eq!(
-        w.check("a b\0", PASSWORD).await,
+        testbed.check("a b\0", PASSWORD).await,
         CheckOutcome::UnknownAccount
     );
 }
 
 /// Makes 20 concurrent guesses on two replicas; returns the failure counts of those that counted.
-async fn guess_at_once(w: &Testbed, device: &str) -> Vec<u32> {
+async fn guess_at_once(testbed: &Testbed, device: &str) -> Vec<u32> {
     // A second replica on the same store.
     let other = Credentials {
-        store: w.store.clone(),
-        device_key: w.credentials.device_key.clone(),
-        clock: w.clock.clone(),
+        store: testbed.store.clone(),
+        device_key: testbed.credentials.device_key.clone(),
+        clock: testbed.clock.clone(),
         passwords: Passwords::new().unwrap(),
-        lockout: w.credentials.lockout,
+        lockout: testbed.credentials.lockout,
     };
-    let replicas = [w.credentials.clone(), Arc::new(other)];
+    let replicas = [testbed.credentials.clone(), Arc::new(other)];
     let guesses: Vec<_> = (0..20)
         .map(|n| {
             let replica = replicas[n % 2].clone();
@@ -202,99 +206,107 @@ async fn guess_at_once(w: &Testbed, device: &str) -> Vec<u32> {
             tokio::spawn(async move { replica.check("ann", format!("guess {n}"), &device).await })
         })
         .collect();
-    let mut wrong = Vec::new();
+    let mut wrong_passwords = Vec::new();
     for guess in guesses {
         match guess.await.unwrap().unwrap() {
-            CheckOutcome::WrongPassword(attempts, _) => wrong.push(attempts.failures),
+            CheckOutcome::WrongPassword(attempts, _) => wrong_passwords.push(attempts.failures),
             other => assert_eq!(other, CheckOutcome::Locked),
         }
     }
-    wrong.sort_unstable();
-    wrong
+    wrong_passwords.sort_unstable();
+    wrong_passwords
 }
 
 #[tokio::test]
 async fn only_five_of_many_concurrent_guesses_count() {
-    let w = Testbed::new().await;
-    let device = w.device().await;
-    assert_eq!(guess_at_once(&w, &device).await, [1, 2, 3, 4, 5]);
-    assert_eq!(w.attempts().await, Attempts::default(), "the device's own");
-    assert_eq!(guess_at_once(&w, "").await, [1, 2, 3, 4, 5]);
+    let testbed = Testbed::new().await;
+    let device = testbed.device().await;
+    assert_eq!(guess_at_once(&testbed, &device).await, [1, 2, 3, 4, 5]);
+    assert_eq!(
+        testbed.attempts().await,
+        Attempts::default(),
+        "the device's own"
+    );
+    assert_eq!(guess_at_once(&testbed, "").await, [1, 2, 3, 4, 5]);
     let locked = Attempts {
         failures: 5,
         locked_until_ms: NOW_MS + MINUTE_MS,
     };
-    assert_eq!(w.attempts().await, locked);
+    assert_eq!(testbed.attempts().await, locked);
 }
 
 #[tokio::test]
 async fn a_right_guess_passes_only_before_the_lock() {
-    let w = Testbed::new().await;
-    w.fail(4).await;
-    let row = w.store.find_account("ann").await.unwrap();
+    let testbed = Testbed::new().await;
+    testbed.fail(4).await;
+    let row = testbed.store.find_account("ann").await.unwrap();
     let hash = row.as_ref().map(|row| row.password_hash.clone());
     // The right password was hashed while the fifth failure was recorded.
-    w.fail(1).await;
-    let row = w.store.find_account("ann").await.unwrap();
-    let evaluated = w.credentials.evaluate(row, hash.as_deref(), "");
+    testbed.fail(1).await;
+    let row = testbed.store.find_account("ann").await.unwrap();
+    let evaluated = testbed.credentials.evaluate(row, hash.as_deref(), "");
     assert_eq!(evaluated.unwrap().0, CheckOutcome::Locked);
 }
 
 #[tokio::test]
 async fn every_refusal_does_the_same_work() {
-    let w = Testbed::new().await;
-    let device = w.device().await;
+    let testbed = Testbed::new().await;
+    let device = testbed.device().await;
     let cost_from = async |device: &str, name: &str, password: &str| {
-        w.store.calls.lock().clear();
-        let before = w.passwords.hash_count();
-        let checked = w.check_from(device, name, password).await;
-        let asked = w.store.calls.lock().join(" ");
-        (checked, w.passwords.hash_count() - before, asked)
+        testbed.store.calls.lock().clear();
+        let before = testbed.passwords.hash_count();
+        let outcome = testbed.check_from(device, name, password).await;
+        let calls = testbed.store.calls.lock().join(" ");
+        (outcome, testbed.passwords.hash_count() - before, calls)
     };
     let cost = async |name: &str, password: &str| cost_from("", name, password).await;
-    let same = |(checked, hashes, asked): (CheckOutcome, u64, String), expected: CheckOutcome| {
-        assert_eq!(checked, expected);
+    let same_work = |(outcome, hashes, calls): (CheckOutcome, u64, String),
+                     expected: CheckOutcome| {
+        assert_eq!(outcome, expected);
         assert_eq!(
-            (hashes, asked.as_str()),
+            (hashes, calls.as_str()),
             (1, "find find set"),
-            "{checked:?}"
+            "{outcome:?}"
         );
     };
     let first = Attempts {
         failures: 1,
         locked_until_ms: 0,
     };
-    same(cost("nobody", PASSWORD).await, CheckOutcome::UnknownAccount);
-    same(cost("a b\0", PASSWORD).await, CheckOutcome::UnknownAccount);
-    let wrong = |scope| CheckOutcome::WrongPassword(first, scope);
-    same(cost("ann", "wrong").await, wrong(LockoutScope::Account));
+    same_work(cost("nobody", PASSWORD).await, CheckOutcome::UnknownAccount);
+    same_work(cost("a b\0", PASSWORD).await, CheckOutcome::UnknownAccount);
+    let wrong_password = |scope| CheckOutcome::WrongPassword(first, scope);
+    same_work(
+        cost("ann", "wrong").await,
+        wrong_password(LockoutScope::Account),
+    );
     let guess = cost_from(&device, "ann", "wrong").await;
-    same(guess, wrong(LockoutScope::Device));
-    same(cost("eve", PASSWORD).await, CheckOutcome::Locked);
-    same(cost("eve", "wrong").await, CheckOutcome::Locked);
-    w.fail(4).await;
-    same(cost("ann", PASSWORD).await, CheckOutcome::Locked);
-    same(cost("ann", "wrong").await, CheckOutcome::Locked);
+    same_work(guess, wrong_password(LockoutScope::Device));
+    same_work(cost("eve", PASSWORD).await, CheckOutcome::Locked);
+    same_work(cost("eve", "wrong").await, CheckOutcome::Locked);
+    testbed.fail(4).await;
+    same_work(cost("ann", PASSWORD).await, CheckOutcome::Locked);
+    same_work(cost("ann", "wrong").await, CheckOutcome::Locked);
     for _ in 0..4 {
         cost_from(&device, "ann", "wrong").await;
     }
     let locked = cost_from(&device, "ann", PASSWORD).await;
-    same(locked, CheckOutcome::Locked);
+    same_work(locked, CheckOutcome::Locked);
 }
 
 #[tokio::test]
 async fn changes_after_the_check_are_found() {
-    let w = Testbed::new().await;
-    let CheckOutcome::Passed(row) = w.check("ann", PASSWORD).await else {
+    let testbed = Testbed::new().await;
+    let CheckOutcome::Passed(row) = testbed.check("ann", PASSWORD).await else {
         panic!("not let in");
     };
-    let since = async || w.credentials.changed_since(&row).await.unwrap();
+    let since = async || testbed.credentials.changed_since(&row).await.unwrap();
     assert_eq!(since().await, None);
-    w.fail(1).await;
+    testbed.fail(1).await;
     assert_eq!(since().await, None, "failures of others are no change");
     let change = async |change: AccountChange| {
-        let changed = w.store.change_account("ann", &change).await;
-        assert!(changed.unwrap());
+        let result = testbed.store.change_account("ann", &change).await;
+        assert!(result.unwrap());
     };
     change(AccountChange::Roles(Vec::new())).await;
     assert_eq!(since().await, Some(EndCause::RolesChanged));

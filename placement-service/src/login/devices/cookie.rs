@@ -68,20 +68,31 @@ impl DeviceKey {
     /// The cookie value for a browser that has just logged in. It has a new device id, so that a stolen copy of the
     /// previous cookie no longer shares its count of failures. Keeps the entries of the browser's other accounts.
     #[must_use]
-    pub fn issue(&self, old: &str, account: &AccountRow, devices: &Devices, now_ms: u64) -> String {
+    pub fn issue(
+        &self,
+        old_cookie: &str,
+        account: &AccountRow,
+        devices: &Devices,
+        now_ms: u64,
+    ) -> String {
         let mut bytes = [0_u8; ENTRY_BYTES];
-        let (id, rest) = bytes.split_at_mut(ID_BYTES);
-        let (time, tag) = rest.split_at_mut(TIME_BYTES);
+        let (id, remaining) = bytes.split_at_mut(ID_BYTES);
+        let (issued_at, tag) = remaining.split_at_mut(TIME_BYTES);
         rand::rng().fill_bytes(id);
-        time.copy_from_slice(&now_ms.to_be_bytes());
-        let full = self.mac(id, time, account, devices).finalize().into_bytes();
-        tag.iter_mut().zip(full).for_each(|(to, from)| *to = from);
-        let others = parse_entries(old)
+        issued_at.copy_from_slice(&now_ms.to_be_bytes());
+        let mac = self
+            .mac(id, issued_at, account, devices)
+            .finalize()
+            .into_bytes();
+        tag.iter_mut()
+            .zip(mac)
+            .for_each(|(target, source)| *target = source);
+        let other_entries = parse_entries(old_cookie)
             .filter(|entry| entry.is_current(now_ms) && !self.verify_entry(entry, account, devices))
             .map(|entry| entry.text.to_owned());
-        let mut all = vec![URL_SAFE_NO_PAD.encode(bytes)];
-        all.extend(others.take(MAX_ACCOUNTS - 1));
-        all.join(".")
+        let mut entries = vec![URL_SAFE_NO_PAD.encode(bytes)];
+        entries.extend(other_entries.take(MAX_ACCOUNTS - 1));
+        entries.join(".")
     }
 
     fn verify_entry(&self, entry: &Entry<'_>, account: &AccountRow, devices: &Devices) -> bool {
@@ -90,8 +101,14 @@ impl DeviceKey {
     }
 
     /// The NUL separates name and hash unambiguously, because names contain none.
-    fn mac(&self, id: &[u8], time: &[u8], account: &AccountRow, devices: &Devices) -> Hmac<Sha256> {
-        let mac = self.0.clone().chain_update(id).chain_update(time);
+    fn mac(
+        &self,
+        id: &[u8],
+        issued_at: &[u8],
+        account: &AccountRow,
+        devices: &Devices,
+    ) -> Hmac<Sha256> {
+        let mac = self.0.clone().chain_update(id).chain_update(issued_at);
         mac.chain_update(devices.generation.to_be_bytes())
             .chain_update(&account.name)
             .chain_update([0])
@@ -105,8 +122,8 @@ impl Entry<'_> {
     }
 
     fn time(&self) -> &[u8] {
-        let times = ID_BYTES..ID_BYTES + TIME_BYTES;
-        self.bytes.get(times).unwrap_or_default()
+        let time_range = ID_BYTES..ID_BYTES + TIME_BYTES;
+        self.bytes.get(time_range).unwrap_or_default()
     }
 
     fn tag(&self) -> &[u8] {
@@ -188,19 +205,19 @@ mod tests {
         let ann = account("ann", "hash");
         let cookie = key.issue("", &ann, &devices, NOW_MS);
         assert_eq!(cookie.len(), ENTRY_CHARS);
-        for at in 0..cookie.len() {
-            let mut changed = cookie.clone().into_bytes();
-            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
-            let changed = String::from_utf8(changed).unwrap();
+        for index in 0..cookie.len() {
+            let mut bytes = cookie.clone().into_bytes();
+            bytes[index] = if bytes[index] == b'A' { b'B' } else { b'A' };
+            let altered = String::from_utf8(bytes).unwrap();
             assert_eq!(
-                key.find_device(&changed, &ann, &devices, NOW_MS),
+                key.find_device(&altered, &ann, &devices, NOW_MS),
                 None,
-                "{at}"
+                "{index}"
             );
         }
-        let long = format!("{cookie}.{}", "A".repeat(MAX_COOKIE_BYTES));
-        for nonsense in ["", ".", "....", "é", &cookie[1..], &long] {
-            assert_eq!(key.find_device(nonsense, &ann, &devices, NOW_MS), None);
+        let too_long = format!("{cookie}.{}", "A".repeat(MAX_COOKIE_BYTES));
+        for malformed in ["", ".", "....", "é", &cookie[1..], &too_long] {
+            assert_eq!(key.find_device(malformed, &ann, &devices, NOW_MS), None);
         }
     }
 
@@ -214,18 +231,18 @@ mod tests {
         }
         assert_eq!(cookie.len(), MAX_COOKIE_BYTES);
         let find = |cookie: &str, n: usize| key.find_device(cookie, &accounts[n], &devices, NOW_MS);
-        let found: Vec<_> = (0..6).map(|n| find(&cookie, n).is_some()).collect();
-        assert_eq!(found, [false, false, true, true, true, true]);
+        let accepted: Vec<_> = (0..6).map(|n| find(&cookie, n).is_some()).collect();
+        assert_eq!(accepted, [false, false, true, true, true, true]);
         let renewed = key.issue(&cookie, &accounts[2], &devices, NOW_MS);
         assert_eq!(renewed.len(), MAX_COOKIE_BYTES, "not there twice");
         assert_ne!(find(&renewed, 2), find(&cookie, 2));
         assert_eq!(find(&renewed, 5), find(&cookie, 5));
-        let late = key.issue(
+        let expired_issue = key.issue(
             &renewed,
             &accounts[0],
             &devices,
             NOW_MS + DEVICE_LIFETIME_MS,
         );
-        assert_eq!(late.len(), ENTRY_CHARS, "expired ones go");
+        assert_eq!(expired_issue.len(), ENTRY_CHARS, "expired ones go");
     }
 }

@@ -139,11 +139,11 @@ impl<'a> LogoutToken<'a> {
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(LogoutFault::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(LogoutFault::Malformed)?;
-        let part = |text: &str| URL_SAFE_NO_PAD.decode(text);
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text);
         let malformed = |_| LogoutFault::Malformed;
-        let signature = part(signature).map_err(malformed)?;
-        let header: Map<String, Value> = parse_object(&part(header).map_err(malformed)?)?;
-        let claims = parse_object(&part(claims).map_err(malformed)?)?;
+        let signature = decode(signature).map_err(malformed)?;
+        let header: Map<String, Value> = parse_object(&decode(header).map_err(malformed)?)?;
+        let claims = parse_object(&decode(claims).map_err(malformed)?)?;
         // An unknown algorithm fails to deserialize; it is not allowed either.
         let header: Header =
             serde_json::from_value(header.into()).map_err(|_| LogoutFault::Algorithm)?;
@@ -193,8 +193,10 @@ impl<'a> LogoutToken<'a> {
             return Err(LogoutFault::Issuer);
         }
         let for_us = match claim("aud") {
-            Some(Value::String(one)) => one == client_id,
-            Some(Value::Array(all)) => all.iter().any(|aud| aud.as_str() == Some(client_id)),
+            Some(Value::String(audience)) => audience == client_id,
+            Some(Value::Array(audiences)) => {
+                audiences.iter().any(|aud| aud.as_str() == Some(client_id))
+            }
             _ => false,
         };
         if !for_us {
@@ -217,19 +219,19 @@ impl<'a> LogoutToken<'a> {
         if claim("nonce").is_some() {
             return Err(LogoutFault::Nonce);
         }
-        let named = |name: &str| match claim(name) {
+        let string_claim = |name: &str| match claim(name) {
             None => Ok(None),
             Some(Value::String(text)) if (1..=MAX_NAME_BYTES).contains(&text.len()) => {
                 Ok(Some(text.clone()))
             }
             Some(_) => Err(()),
         };
-        let subject = named("sub").map_err(|()| LogoutFault::Subject)?;
-        let session = named("sid").map_err(|()| LogoutFault::Subject)?;
+        let subject = string_claim("sub").map_err(|()| LogoutFault::Subject)?;
+        let session = string_claim("sid").map_err(|()| LogoutFault::Subject)?;
         if subject.is_none() && session.is_none() {
             return Err(LogoutFault::Subject);
         }
-        let jti = named("jti").ok().flatten().ok_or(LogoutFault::Jti)?;
+        let jti = string_claim("jti").ok().flatten().ok_or(LogoutFault::Jti)?;
         Ok(LogoutClaims {
             subject,
             session,
@@ -250,7 +252,7 @@ fn parse_numeric_date_ms(value: Option<&Value>) -> Option<u64> {
     let seconds = value?.as_f64().filter(|s| (0.0..1e13).contains(s))?;
     Duration::try_from_secs_f64(seconds)
         .ok()
-        .and_then(|time| u64::try_from(time.as_millis()).ok())
+        .and_then(|duration| u64::try_from(duration.as_millis()).ok())
 }
 
 #[cfg(test)]

@@ -23,11 +23,11 @@ pub struct MappedUser {
 pub fn has_configured_claims(provider: &OidcProvider, claims: &Map<String, Value>) -> bool {
     let account = provider.account_claim.as_deref();
     let roles = provider.roles.claim.as_deref();
-    let further = provider.token_claims.iter().map(String::as_str);
-    let mut wanted = std::iter::once(account.unwrap_or("preferred_username"))
+    let token_claims = provider.token_claims.iter().map(String::as_str);
+    let mut claim_names = std::iter::once(account.unwrap_or("preferred_username"))
         .chain(roles)
-        .chain(further);
-    wanted.all(|claim| find_claim(claims, claim).is_some())
+        .chain(token_claims);
+    claim_names.all(|claim| find_claim(claims, claim).is_some())
 }
 
 /// Maps the claims by the configuration.
@@ -40,18 +40,18 @@ pub fn map_claims(
     if roles.is_empty() {
         return Err(OidcError::NotPermitted);
     }
-    let wanted = provider.token_claims.iter();
-    let further: Map<String, Value> = wanted
+    let claim_names = provider.token_claims.iter();
+    let token_claims: Map<String, Value> = claim_names
         .filter_map(|name| Some((name.clone(), find_claim(claims, name)?.clone())))
         .collect();
-    let size = serde_json::to_vec(&further).map_or(usize::MAX, |text| text.len());
+    let size = serde_json::to_vec(&token_claims).map_or(usize::MAX, |text| text.len());
     if size > MAX_CLAIMS_BYTES {
         return Err(OidcError::ClaimsTooLarge);
     }
     Ok(MappedUser {
         account,
         roles,
-        claims: further,
+        claims: token_claims,
     })
 }
 
@@ -63,11 +63,11 @@ fn account_name(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<
     if by_address && unverified {
         return Err(OidcError::UnusableAccountName);
     }
-    let named = match &provider.account_claim {
+    let account = match &provider.account_claim {
         Some(claim) => find_claim(claims, claim),
         None => find_claim(claims, "preferred_username").or_else(|| find_claim(claims, "sub")),
     };
-    let name = named.and_then(Value::as_str).filter(|name| is_name(name));
+    let name = account.and_then(Value::as_str).filter(|name| is_name(name));
     name.map(str::to_owned)
         .ok_or(OidcError::UnusableAccountName)
 }
@@ -78,14 +78,14 @@ fn map_roles(mapping: &RoleMapping, claims: &Map<String, Value>) -> Vec<String> 
         .claim
         .as_deref()
         .and_then(|name| find_claim(claims, name));
-    let held: Vec<&str> = match value {
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
+    let provider_roles: Vec<&str> = match value {
+        Some(Value::String(role)) => vec![role],
+        Some(Value::Array(role_list)) => role_list.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
     let mut roles: Vec<String> = Vec::new();
     for (value, role) in &mapping.map {
-        if held.contains(&value.as_str()) && !roles.contains(role) {
+        if provider_roles.contains(&value.as_str()) && !roles.contains(role) {
             roles.push(role.clone());
         }
     }
@@ -97,11 +97,11 @@ fn map_roles(mapping: &RoleMapping, claims: &Map<String, Value>) -> Vec<String> 
 
 /// Finds a claim by its name, or by a path of names separated by dots.
 fn find_claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    let found = claims.get(name).or_else(|| {
-        let (first, rest) = name.split_once('.')?;
-        find_claim(claims.get(first)?.as_object()?, rest)
+    let value = claims.get(name).or_else(|| {
+        let (first, nested) = name.split_once('.')?;
+        find_claim(claims.get(first)?.as_object()?, nested)
     });
-    found.filter(|value| !value.is_null())
+    value.filter(|value| !value.is_null())
 }
 
 #[cfg(test)]
@@ -109,32 +109,32 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn provider(more: Value) -> OidcProvider {
+    fn provider(settings: Value) -> OidcProvider {
         let mut provider = json!({
             "name": "idp", "issuer": "https://id.example", "client_id": "berth",
             "roles": {"claim": "groups", "map": {"idp-admins": "admin", "staff": "user"}},
         });
-        for (name, value) in more.as_object().unwrap() {
+        for (name, value) in settings.as_object().unwrap() {
             provider[name] = value.clone();
         }
         serde_json::from_value(provider).unwrap()
     }
 
-    fn mapped(more: Value, claims: Value) -> Result<MappedUser, OidcError> {
-        map_claims(&provider(more), claims.as_object().unwrap())
+    fn mapped(settings: Value, claims: Value) -> Result<MappedUser, OidcError> {
+        map_claims(&provider(settings), claims.as_object().unwrap())
     }
 
-    fn roles_of(more: Value, claims: Value) -> Result<Vec<String>, OidcError> {
+    fn roles_of(settings: Value, claims: Value) -> Result<Vec<String>, OidcError> {
         let mut claims = claims;
         claims["sub"] = json!("1");
-        mapped(more, claims).map(|mapped| mapped.roles)
+        mapped(settings, claims).map(|mapped| mapped.roles)
     }
 
     #[test]
     fn the_configured_claim_is_the_account_name() {
         let claims = json!({"sub": "s-1", "preferred_username": "ada", "email": "ada@example.com",
             "groups": ["staff"], "number": 5, "odd": "a b"});
-        let account = |more| mapped(more, claims.clone()).map(|mapped| mapped.account);
+        let account = |settings| mapped(settings, claims.clone()).map(|mapped| mapped.account);
         assert_eq!(account(json!({})).unwrap(), "ada");
         assert_eq!(
             account(json!({"account_claim": "email"})).unwrap(),
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn an_unverified_address_is_no_account_name() {
         let by_address = json!({"account_claim": "email"});
-        for (verified, named) in [
+        for (verified, is_accepted) in [
             (json!(true), true),
             (json!(null), true),
             (json!(false), false),
@@ -160,7 +160,7 @@ mod tests {
             let claims = json!({"sub": "1", "email": "ada@example.com", "groups": "staff",
                 "email_verified": verified});
             let account = mapped(by_address.clone(), claims.clone()).map(|mapped| mapped.account);
-            let expected = if named {
+            let expected = if is_accepted {
                 Ok("ada@example.com".to_owned())
             } else {
                 Err(OidcError::UnusableAccountName)
@@ -213,23 +213,26 @@ mod tests {
 
     #[test]
     fn further_claims_are_copied_if_present_and_small() {
-        let more = json!({"token_claims": ["tenant", "absent", "address"]});
+        let settings = json!({"token_claims": ["tenant", "absent", "address"]});
         let claims = json!({"sub": "1", "groups": "staff", "tenant": 7, "address": {"x": [1]}});
-        let taken = mapped(more.clone(), claims.clone()).unwrap().claims;
+        let copied = mapped(settings.clone(), claims.clone()).unwrap().claims;
         assert_eq!(
-            Value::Object(taken),
+            Value::Object(copied),
             json!({"tenant": 7, "address": {"x": [1]}})
         );
         let mut large = claims.clone();
         large["tenant"] = "x".repeat(MAX_CLAIMS_BYTES).into();
-        let refused = mapped(more.clone(), large).unwrap_err();
+        let refused = mapped(settings.clone(), large).unwrap_err();
         assert_eq!(refused.reason(), "claims-too-large");
-        let provider = provider(more);
+        let provider = provider(settings);
         assert!(!has_configured_claims(
             &provider,
             claims.as_object().unwrap()
         ));
-        let whole = json!({"preferred_username": "a", "groups": [], "tenant": 1, "absent": 2, "address": 3});
-        assert!(has_configured_claims(&provider, whole.as_object().unwrap()));
+        let complete = json!({"preferred_username": "a", "groups": [], "tenant": 1, "absent": 2, "address": 3});
+        assert!(has_configured_claims(
+            &provider,
+            complete.as_object().unwrap()
+        ));
     }
 }

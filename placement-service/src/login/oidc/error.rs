@@ -50,7 +50,7 @@ impl OidcError {
         match self {
             Self::UnknownProvider => "unknown-provider",
             Self::Unreachable(_) => "provider-unreachable",
-            Self::InvalidResponse(_) => "provider-answer-invalid",
+            Self::InvalidResponse(_) => "provider-response-invalid",
             Self::ProviderRefused(_) => "provider-refused",
             Self::Denied => "login-denied",
             Self::MalformedCallback(_) => "invalid-request",
@@ -64,7 +64,7 @@ impl OidcError {
             Self::UnusableAccountName => "account-name-unusable",
             Self::NotPermitted => "not-permitted",
             Self::ClaimsTooLarge => "claims-too-large",
-            Self::Service(refusal) => refusal.reason.as_str(),
+            Self::Service(rejection) => rejection.reason.as_str(),
         }
     }
 }

@@ -64,7 +64,7 @@ impl Callback {
     pub fn parse(query: &str) -> Result<Self, OidcError> {
         let mut callback = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let (slot, twice) = match name.as_ref() {
+            let (slot, is_repeated) = match name.as_ref() {
                 "code" => (&mut callback.code, "code came twice"),
                 "state" => (&mut callback.state, "state came twice"),
                 "iss" => (&mut callback.iss, "iss came twice"),
@@ -72,7 +72,7 @@ impl Callback {
                 _ => continue,
             };
             if slot.replace(value.into_owned()).is_some() {
-                return Err(OidcError::MalformedCallback(twice));
+                return Err(OidcError::MalformedCallback(is_repeated));
             }
         }
         Ok(callback)
@@ -94,11 +94,11 @@ pub(super) async fn build_authorization_request(
     return_to: Option<String>,
     now_ms: u64,
 ) -> Result<(Url, LoginState), OidcError> {
-    let known = provider.snapshot().await?;
+    let snapshot = provider.snapshot().await?;
     let redirect = parse_redirect_url(&redirect_uri)?;
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let scopes = provider.config.scopes.iter().cloned().map(Scope::new);
-    let request = known
+    let request = snapshot
         .client
         .authorize_url(
             CoreAuthenticationFlow::AuthorizationCode,
@@ -122,15 +122,18 @@ pub(super) async fn build_authorization_request(
 }
 
 /// Rejects a callback from another issuer than the provider that the browser was sent to (RFC 9207).
-pub(super) fn check_issuer(known: &ProviderSnapshot, callback: &Callback) -> Result<(), OidcError> {
-    let must = known
+pub(super) fn check_issuer(
+    snapshot: &ProviderSnapshot,
+    callback: &Callback,
+) -> Result<(), OidcError> {
+    let must_match = snapshot
         .metadata
         .additional_metadata()
         .additional_metadata
         .authorization_response_iss_parameter_supported;
     match &callback.iss {
-        Some(iss) if *iss == **known.metadata.issuer() => Ok(()),
-        None if !must => Ok(()),
+        Some(iss) if *iss == **snapshot.metadata.issuer() => Ok(()),
+        None if !must_match => Ok(()),
         _ => Err(OidcError::IssuerMismatch),
     }
 }
@@ -138,12 +141,12 @@ pub(super) fn check_issuer(known: &ProviderSnapshot, callback: &Callback) -> Res
 /// Redeems the code and verifies the tokens.
 pub(super) async fn redeem_code(
     provider: &Arc<Provider>,
-    known: Arc<ProviderSnapshot>,
+    snapshot: Arc<ProviderSnapshot>,
     login_state: &LoginState,
     code: String,
     now_ms: u64,
 ) -> Result<VerifiedLogin, OidcError> {
-    let request = known.client.exchange_code(AuthorizationCode::new(code));
+    let request = snapshot.client.exchange_code(AuthorizationCode::new(code));
     let tokens = request
         .map_err(|e| OidcError::InvalidResponse(e.to_string()))?
         .set_pkce_verifier(PkceCodeVerifier::new(login_state.verifier.clone()))
@@ -154,13 +157,13 @@ pub(super) async fn redeem_code(
     let id_token = tokens.id_token();
     let id_token = id_token.ok_or(OidcError::InvalidResponse("no ID token".to_owned()))?;
     let nonce = Nonce::new(login_state.nonce.clone());
-    let mut verified = verify_id_token(provider, &known, id_token, &nonce, now_ms);
+    let mut verified = verify_id_token(provider, &snapshot, id_token, &nonce, now_ms);
     if let Err(ClaimsVerificationError::SignatureVerification(
         SignatureVerificationError::NoMatchingKey,
     )) = verified
     {
-        let newer = provider.refresh_keys(&known).await?;
-        verified = verify_id_token(provider, &newer, id_token, &nonce, now_ms);
+        let new_snapshot = provider.refresh_keys(&snapshot).await?;
+        verified = verify_id_token(provider, &new_snapshot, id_token, &nonce, now_ms);
     }
     let mut claims = verified.map_err(|error| match error {
         ClaimsVerificationError::InvalidNonce(_) => OidcError::NonceMismatch,
@@ -172,11 +175,11 @@ pub(super) async fn redeem_code(
     let subject = claims.get("sub").and_then(Value::as_str);
     let subject = subject.unwrap_or_default().to_owned();
     if !super::claims::has_configured_claims(&provider.config, &claims)
-        && known.metadata.userinfo_endpoint().is_some()
+        && snapshot.metadata.userinfo_endpoint().is_some()
     {
         let token = tokens.access_token().clone();
         let subject = SubjectIdentifier::new(subject.clone());
-        for (name, value) in fetch_userinfo(provider, &known, token, subject).await? {
+        for (name, value) in fetch_userinfo(provider, &snapshot, token, subject).await? {
             claims.entry(name).or_insert(value);
         }
     }
@@ -190,23 +193,23 @@ pub(super) async fn redeem_code(
 /// Verifies an ID token at `now_ms`; returns its claims.
 fn verify_id_token(
     provider: &Provider,
-    known: &ProviderSnapshot,
+    snapshot: &ProviderSnapshot,
     id_token: &IdToken,
     nonce: &Nonce,
     now_ms: u64,
 ) -> Result<Map<String, Value>, ClaimsVerificationError> {
     let client_id = ClientId::new(provider.config.client_id.clone());
-    let issuer = known.metadata.issuer().clone();
+    let issuer = snapshot.metadata.issuer().clone();
     let lenient = UNIX_EPOCH + Duration::from_millis(now_ms.saturating_sub(LEEWAY_MS));
     let verifier =
-        IdTokenVerifier::new_public_client(client_id, issuer, known.metadata.jwks().clone())
+        IdTokenVerifier::new_public_client(client_id, issuer, snapshot.metadata.jwks().clone())
             .set_allowed_algs(ALGORITHMS)
             .set_time_fn(move || lenient.into())
             .set_issue_time_verifier_fn(move |iat| {
                 let iat_ms = u64::try_from(iat.timestamp_millis()).unwrap_or(0);
-                let early = iat_ms > now_ms.saturating_add(LEEWAY_MS);
-                let old = iat_ms < now_ms.saturating_sub(MAX_AGE_MS);
-                if early || old {
+                let is_early = iat_ms > now_ms.saturating_add(LEEWAY_MS);
+                let is_outdated = iat_ms < now_ms.saturating_sub(MAX_AGE_MS);
+                if is_early || is_outdated {
                     return Err("issued at another time".to_owned());
                 }
                 Ok(())
@@ -226,7 +229,7 @@ fn verify_id_token(
 /// Fetches the claims of the userinfo endpoint, which must be about the same subject.
 async fn fetch_userinfo(
     provider: &Provider,
-    known: &ProviderSnapshot,
+    snapshot: &ProviderSnapshot,
     token: AccessToken,
     subject: SubjectIdentifier,
 ) -> Result<Map<String, Value>, OidcError> {
@@ -235,7 +238,7 @@ async fn fetch_userinfo(
             "the access token is malformed".to_owned(),
         ));
     }
-    let request = known.client.user_info(token, Some(subject));
+    let request = snapshot.client.user_info(token, Some(subject));
     let request = request.map_err(|e| OidcError::InvalidResponse(e.to_string()))?;
     let claims: Result<UserInfoClaims<FurtherClaims, CoreGenderClaim>, _> =
         request.request_async(&provider.http).await;
@@ -244,7 +247,7 @@ async fn fetch_userinfo(
         UserInfoError::Response(status, ..) => {
             OidcError::InvalidResponse(format!("userinfo: {status}"))
         }
-        other => OidcError::InvalidResponse(format!("userinfo: {other}")),
+        error => OidcError::InvalidResponse(format!("userinfo: {error}")),
     })?;
     match serde_json::to_value(&claims) {
         Ok(Value::Object(claims)) => Ok(claims),

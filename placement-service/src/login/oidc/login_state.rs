@@ -54,8 +54,8 @@ impl LoginState {
         }
         let text = key.open(PURPOSE, cookie).ok_or(OidcError::StateInvalid)?;
         let attempt: Self = serde_json::from_slice(&text).map_err(|_| OidcError::StateInvalid)?;
-        let fresh = now_ms < attempt.began_at_ms.saturating_add(LOGIN_STATE_TTL_MS);
-        (fresh && attempt.provider == provider)
+        let is_valid = now_ms < attempt.began_at_ms.saturating_add(LOGIN_STATE_TTL_MS);
+        (is_valid && attempt.provider == provider)
             .then_some(attempt)
             .ok_or(OidcError::StateInvalid)
     }
@@ -92,33 +92,39 @@ mod tests {
     fn it_opens_only_before_its_expiry_for_its_provider_and_key() {
         let key_a = key("a");
         let cookie = login_state("/app/x").seal(&key_a).unwrap();
-        let open =
+        let open_state =
             |key: &SealingKeys, provider, now_ms| LoginState::open(key, &cookie, provider, now_ms);
-        assert_eq!(open(&key_a, "idp", 600_999).unwrap(), login_state("/app/x"));
+        assert_eq!(
+            open_state(&key_a, "idp", 600_999).unwrap(),
+            login_state("/app/x")
+        );
         for (key, provider, now_ms) in [
             (&key_a, "idp", 601_000),
             (&key_a, "other", 1_000),
             (&key("b"), "idp", 1_000),
         ] {
-            assert_eq!(open(key, provider, now_ms), Err(OidcError::StateInvalid));
+            assert_eq!(
+                open_state(key, provider, now_ms),
+                Err(OidcError::StateInvalid)
+            );
         }
-        for nonsense in ["", "x", &"A".repeat(5_000)] {
-            let read = LoginState::open(&key_a, nonsense, "idp", 1_000);
-            assert_eq!(read, Err(OidcError::StateInvalid));
+        for malformed in ["", "x", &"A".repeat(5_000)] {
+            let state = LoginState::open(&key_a, malformed, "idp", 1_000);
+            assert_eq!(state, Err(OidcError::StateInvalid));
         }
         assert!(!cookie.contains("app.example"));
     }
 
     #[test]
     fn a_long_return_to_is_dropped_and_the_login_works() {
-        let long = format!("/{}", "\"".repeat(2_000));
-        let cookie = login_state(&long).seal(&key("a")).unwrap();
+        let long_path = format!("/{}", "\"".repeat(2_000));
+        let cookie = login_state(&long_path).seal(&key("a")).unwrap();
         assert!(cookie.len() <= MAX_BYTES);
-        let read = LoginState::open(&key("a"), &cookie, "idp", 1_000).unwrap();
-        assert_eq!(read.return_to(), None);
+        let state = LoginState::open(&key("a"), &cookie, "idp", 1_000).unwrap();
+        assert_eq!(state.return_to(), None);
         let fits = format!("/{}", "a".repeat(2_000));
         let cookie = login_state(&fits).seal(&key("a")).unwrap();
-        let read = LoginState::open(&key("a"), &cookie, "idp", 1_000).unwrap();
-        assert_eq!(read.return_to().unwrap().as_str(), fits);
+        let state = LoginState::open(&key("a"), &cookie, "idp", 1_000).unwrap();
+        assert_eq!(state.return_to().unwrap().as_str(), fits);
     }
 }

@@ -139,21 +139,21 @@ impl Provider {
 
     /// The current snapshot; fetches it if there is none or it is old.
     pub(super) async fn snapshot(&self) -> Result<Arc<ProviderSnapshot>, OidcError> {
-        let known = self.snapshot.borrow().clone();
-        if let Some(known) = known {
-            if self.age_ms(known.fetched_at_ms) < REFRESH_AFTER_MS {
-                return Ok(known);
+        let current = self.snapshot.borrow().clone();
+        if let Some(snapshot) = current {
+            if self.age_ms(snapshot.fetched_at_ms) < REFRESH_AFTER_MS {
+                return Ok(snapshot);
             }
             // The old snapshot stays in use while one caller fetches, so that nobody waits for a provider that is down.
             let Ok(mut fetching) = self.fetch_state.try_lock() else {
-                return Ok(known);
+                return Ok(snapshot);
             };
-            return Ok(self.fetch_metadata(&mut fetching).await.unwrap_or(known));
+            return Ok(self.fetch_metadata(&mut fetching).await.unwrap_or(snapshot));
         }
         let mut fetching = self.fetch_state.lock().await;
-        let known = self.snapshot.borrow().clone();
-        match known {
-            Some(known) => Ok(known),
+        let current = self.snapshot.borrow().clone();
+        match current {
+            Some(snapshot) => Ok(snapshot),
             None => self.fetch_metadata(&mut fetching).await,
         }
     }
@@ -176,27 +176,27 @@ impl Provider {
         stale: Arc<ProviderSnapshot>,
     ) -> Result<Arc<ProviderSnapshot>, OidcError> {
         let mut fetching = self.fetch_state.lock().await;
-        let known = self.snapshot.borrow().clone();
-        let known = known.filter(|known| !Arc::ptr_eq(known, &stale));
-        if let Some(newer) = known {
-            return Ok(newer);
+        let current = self.snapshot.borrow().clone();
+        let newer = current.filter(|newer| !Arc::ptr_eq(newer, &stale));
+        if let Some(snapshot) = newer {
+            return Ok(snapshot);
         }
         let last = fetching.keys_fetched_at_ms;
-        if last.is_some_and(|at| self.age_ms(at) < MIN_KEY_FETCH_INTERVAL_MS) {
+        if last.is_some_and(|fetched_at| self.age_ms(fetched_at) < MIN_KEY_FETCH_INTERVAL_MS) {
             let message = "its keys were just fetched";
             return Err(OidcError::Unreachable(message.to_owned()));
         }
-        let known = stale;
+        let snapshot = stale;
         fetching.keys_fetched_at_ms = Some(self.clock.now_ms());
-        let keys = CoreJsonWebKeySet::fetch_async(known.metadata.jwks_uri(), &self.http).await;
+        let keys = CoreJsonWebKeySet::fetch_async(snapshot.metadata.jwks_uri(), &self.http).await;
         match keys {
             Ok(keys) => {
                 tracing::info!(
                     provider = self.config.name,
                     "fetched the provider's new keys"
                 );
-                let metadata = known.metadata.clone().set_jwks(keys);
-                Ok(self.publish(metadata, known.fetched_at_ms))
+                let metadata = snapshot.metadata.clone().set_jwks(keys);
+                Ok(self.publish(metadata, snapshot.fetched_at_ms))
             }
             Err(error) => {
                 let error = discovery_error(error);
@@ -210,8 +210,8 @@ impl Provider {
         &self,
         fetching: &mut FetchState,
     ) -> Result<Arc<ProviderSnapshot>, OidcError> {
-        if let Some((at, error)) = &fetching.failed
-            && self.age_ms(*at) < FAILURE_TTL_MS
+        if let Some((fetched_at, error)) = &fetching.failed
+            && self.age_ms(*fetched_at) < FAILURE_TTL_MS
         {
             return Err(error.clone());
         }
@@ -245,13 +245,13 @@ impl Provider {
         } else {
             AuthType::BasicAuth
         };
-        let known = Arc::new(ProviderSnapshot {
+        let snapshot = Arc::new(ProviderSnapshot {
             metadata,
             client: client.set_auth_type(auth_type),
             fetched_at_ms,
         });
-        self.snapshot.send_replace(Some(known.clone()));
-        known
+        self.snapshot.send_replace(Some(snapshot.clone()));
+        snapshot
     }
 
     /// Time since `at_ms`. A time in the future, after the clock was set back, counts as infinitely old.
@@ -262,13 +262,13 @@ impl Provider {
 
 /// Rejects metadata with URLs that would send a browser or a secret over plain HTTP.
 fn check_urls(metadata: Metadata) -> Result<Metadata, OidcError> {
-    let further = metadata.additional_metadata();
-    let end = further.end_session_endpoint.as_ref();
+    let extra_metadata = metadata.additional_metadata();
+    let end_session_endpoint = extra_metadata.end_session_endpoint.as_ref();
     let urls = [
         Some(metadata.authorization_endpoint().url()),
         metadata.token_endpoint().map(|url| url.url()),
         metadata.userinfo_endpoint().map(|url| url.url()),
-        end.map(|url| url.url()),
+        end_session_endpoint.map(|url| url.url()),
     ];
     let plain = urls
         .into_iter()
@@ -288,6 +288,6 @@ fn discovery_error(error: DiscoveryError<ProviderHttpError>) -> OidcError {
         }
         DiscoveryError::Response(_, _, message) => OidcError::InvalidResponse(message),
         DiscoveryError::Parse(error) => OidcError::InvalidResponse(error.to_string()),
-        other => OidcError::InvalidResponse(other.to_string()),
+        error => OidcError::InvalidResponse(error.to_string()),
     }
 }

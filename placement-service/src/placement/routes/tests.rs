@@ -22,10 +22,10 @@ fn routes() -> Routes {
         drain_duration: std::time::Duration::from_secs(20),
         discovery: Sources(vec![Discovery::Static(vec![])]),
     };
-    let route = |path: &str, pool: &str, open| config::Route {
+    let route = |path: &str, pool: &str, open_template| config::Route {
         path: path.into(),
         pool: pool.into(),
-        open,
+        open: open_template,
         bearer: config::Permission::Deny,
         max_age: std::time::Duration::ZERO,
         max_age_jitter: 0.1,
@@ -120,8 +120,8 @@ fn names_are_percent_decoded() {
     ] {
         assert_eq!(refused(path), RejectReason::InvalidRequest, "{path}");
     }
-    let long = format!("/app/{}", "x".repeat(MAX_DOCUMENT_BYTES + 1));
-    assert_eq!(refused(&long), RejectReason::InvalidRequest);
+    let too_long = format!("/app/{}", "x".repeat(MAX_DOCUMENT_BYTES + 1));
+    assert_eq!(refused(&too_long), RejectReason::InvalidRequest);
 }
 
 #[test]

@@ -22,13 +22,13 @@ impl BearerClaims {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
-        let kept = StoredJwt {
+        let stored = StoredJwt {
             jwt: token,
             now_ms,
             expires_at_ms: None,
         };
         let row = session_from(
-            &kept,
+            &stored,
             rules,
             IdHash(Sha256::digest(token).into()),
             String::new(),
@@ -55,7 +55,8 @@ impl Tokens {
     /// # Errors
     /// `bearer-invalid`. The detail may quote the algorithm that the token names, or a claim of the wrong type.
     pub fn verify(&self, token: &str) -> Result<BearerClaims, Rejection> {
-        let invalid = |why: String| Rejection::new(RejectReason::BearerInvalid).with_detail(why);
+        let invalid =
+            |detail: String| Rejection::new(RejectReason::BearerInvalid).with_detail(detail);
         if token.len() > MAX_TOKEN_BYTES {
             return Err(invalid("too long".to_owned()));
         }

@@ -58,9 +58,9 @@ fn claims(token: &str, key: &DecodingKey, algorithm: jsonwebtoken::Algorithm) ->
 #[test]
 fn a_shared_secret_signs_and_is_not_published() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
-    let minted = tokens.issue(&session("ref")).unwrap();
+    let token = tokens.issue(&session("ref")).unwrap();
     let key = DecodingKey::from_secret(SECRET.as_bytes());
-    let claims = claims(&minted.token, &key, jsonwebtoken::Algorithm::HS256);
+    let claims = claims(&token.token, &key, jsonwebtoken::Algorithm::HS256);
     let jti = claims["jti"].as_str().unwrap();
     assert_eq!(jti.len(), 22);
     assert_eq!(
@@ -68,9 +68,9 @@ fn a_shared_secret_signs_and_is_not_published() {
         json!({"iss": "berth", "aud": "engine", "sub": "demo", "exp": NOW + 300, "nbf": NOW,
                "iat": NOW, "jti": jti, "sid": "ref", "roles": ["user"]})
     );
-    assert_eq!(minted.expires_at, NOW + 300);
+    assert_eq!(token.expires_at, NOW + 300);
     assert_eq!(tokens.jwks(), json!({"keys": []}));
-    let kid = decode_header(&minted.token).unwrap().kid.unwrap();
+    let kid = decode_header(&token.token).unwrap().kid.unwrap();
     assert_eq!(kid.len(), 12);
 }
 
@@ -82,8 +82,8 @@ fn asymmetric_tokens_verify_with_the_published_key() {
         (Algorithm::EdDsa, EDDSA, "OKP"),
     ] {
         let (tokens, _) = tokens(algorithm, pem, None);
-        let minted = tokens.issue(&session("ref")).unwrap();
-        let header = decode_header(&minted.token).unwrap();
+        let token = tokens.issue(&session("ref")).unwrap();
+        let header = decode_header(&token.token).unwrap();
         let jwks = tokens.jwks();
         let published = &jwks["keys"][0];
         assert_eq!(published["kty"], kty);
@@ -93,15 +93,15 @@ fn asymmetric_tokens_verify_with_the_published_key() {
         assert!(published.get("d").is_none(), "a private key is published");
         let jwk: Jwk = serde_json::from_value(published.clone()).unwrap();
         let key = DecodingKey::from_jwk(&jwk).unwrap();
-        assert_eq!(claims(&minted.token, &key, header.alg)["sub"], "demo");
+        assert_eq!(claims(&token.token, &key, header.alg)["sub"], "demo");
     }
 }
 
 #[test]
 fn a_configured_kid_is_used() {
     let (tokens, _) = tokens(Algorithm::EdDsa, EDDSA, Some("2026-11"));
-    let minted = tokens.issue(&session("ref")).unwrap();
-    let kid = decode_header(&minted.token).unwrap().kid;
+    let token = tokens.issue(&session("ref")).unwrap();
+    let kid = decode_header(&token.token).unwrap().kid;
     assert_eq!(kid.as_deref(), Some("2026-11"));
     assert_eq!(tokens.jwks()["keys"][0]["kid"], "2026-11");
 }
@@ -163,9 +163,9 @@ fn a_token_is_reused_for_half_its_lifetime() {
 #[test]
 fn no_token_outlives_its_session_or_is_shared_with_another() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
-    let mut short = session("short");
-    short.expires_at = NOW + 100;
-    assert_eq!(tokens.issue(&short).unwrap().expires_at, NOW + 100);
+    let mut short_session = session("short");
+    short_session.expires_at = NOW + 100;
+    assert_eq!(tokens.issue(&short_session).unwrap().expires_at, NOW + 100);
     let all: HashSet<String> = (0..50)
         .map(|n| {
             tokens
@@ -181,16 +181,17 @@ fn no_token_outlives_its_session_or_is_shared_with_another() {
 #[test]
 fn a_token_of_16_kilobytes_is_issued_and_one_too_large_for_a_header_is_rejected() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
-    let mut many = session("ref");
-    many.roles = (0..700).map(|n| format!("role-number-{n:05}")).collect();
-    let length = tokens.issue(&many).unwrap().token.len();
+    let mut large_session = session("ref");
+    large_session.roles = (0..700).map(|n| format!("role-number-{n:05}")).collect();
+    let length = tokens.issue(&large_session).unwrap().token.len();
     assert!(length > 16 * 1024 && length <= MAX_TOKEN_BYTES);
-    let mut more = session("other");
-    more.claims
+    let mut too_large_session = session("other");
+    too_large_session
+        .claims
         .insert("groups".to_owned(), json!("g".repeat(MAX_TOKEN_BYTES)));
-    let refusal = tokens.issue(&more).err().unwrap();
-    assert_eq!(refusal.reason, RejectReason::Forbidden);
-    let detail = refusal.detail.unwrap();
+    let rejection = tokens.issue(&too_large_session).err().unwrap();
+    assert_eq!(rejection.reason, RejectReason::Forbidden);
+    let detail = rejection.detail.unwrap();
     assert!(detail.ends_with("bytes, more than 24576: too many roles or claims"));
 }
 
@@ -214,19 +215,23 @@ fn every_token_has_its_own_jti() {
 #[test]
 fn claims_of_a_session_are_included_and_override_no_reserved_claim() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
-    let mut more = session("ref");
+    let mut extended_session = session("ref");
     for name in RESERVED_CLAIMS {
-        more.claims.insert(name.to_owned(), json!("forged"));
+        extended_session
+            .claims
+            .insert(name.to_owned(), json!("forged"));
     }
     let tenant = json!({"id": 7, "groups": ["a", "b"]});
-    more.claims.insert("tenant".to_owned(), tenant.clone());
+    extended_session
+        .claims
+        .insert("tenant".to_owned(), tenant.clone());
     let key = DecodingKey::from_secret(SECRET.as_bytes());
-    let token = &tokens.issue(&more).unwrap().token;
-    let mut told = claims(token, &key, jsonwebtoken::Algorithm::HS256);
-    let jti = told["jti"].take();
+    let token = &tokens.issue(&extended_session).unwrap().token;
+    let mut token_claims = claims(token, &key, jsonwebtoken::Algorithm::HS256);
+    let jti = token_claims["jti"].take();
     assert_eq!(jti.as_str().unwrap().len(), 22);
     assert_eq!(
-        told,
+        token_claims,
         json!({"iss": "berth", "aud": "engine", "sub": "demo", "exp": NOW + 300, "nbf": NOW, "iat": NOW,
                "jti": null, "sid": "ref", "roles": ["user"], "tenant": tenant})
     );
@@ -240,22 +245,22 @@ fn during_rotation_tokens_of_either_key_verify_with_published_keys() {
     let signing = |algorithm, pem: &str| {
         SigningKey::new(algorithm, &Secret::new(pem.to_owned()), None).unwrap()
     };
-    let old = || signing(Algorithm::Es256, ES256);
-    let new = || signing(Algorithm::EdDsa, EDDSA);
+    let old_key = || signing(Algorithm::Es256, ES256);
+    let new_key = || signing(Algorithm::EdDsa, EDDSA);
     let (before, _) = tokens(Algorithm::Es256, ES256, None);
     let (after, _) = tokens(Algorithm::EdDsa, EDDSA, None);
     let shared = signing(Algorithm::Hs256, SECRET);
-    let before = before.with_other_keys(vec![new()]);
-    let after = after.with_other_keys(vec![old(), shared]);
+    let before = before.with_other_keys(vec![new_key()]);
+    let after = after.with_other_keys(vec![old_key(), shared]);
     let names = |tokens: &Tokens| -> Vec<String> {
         let keys = tokens.jwks()["keys"].as_array().unwrap().clone();
         let kid = |key: &Value| key["kid"].as_str().unwrap().to_owned();
         keys.iter().map(kid).collect()
     };
-    assert_eq!(names(&before), [old().kid(), new().kid()]);
+    assert_eq!(names(&before), [old_key().kid(), new_key().kid()]);
     assert_eq!(
         names(&after),
-        [new().kid(), old().kid()],
+        [new_key().kid(), old_key().kid()],
         "no shared secret"
     );
     for (tokens, published) in [(&before, &after), (&after, &before)] {

@@ -15,37 +15,38 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(to: SocketAddr, cookie: &str) -> Self {
-        let request = format!("GET /api/echo HTTP/1.1\r\nhost: {to}\r\ncookie: {cookie}\r\n\r\n");
+    pub(super) fn new(address: SocketAddr, cookie: &str) -> Self {
+        let request =
+            format!("GET /api/echo HTTP/1.1\r\nhost: {address}\r\ncookie: {cookie}\r\n\r\n");
         Self {
-            to,
+            to: address,
             request: request.into_bytes().into(),
         }
     }
 
     /// Sends one request after the other until this time.
     pub(super) async fn run_until(self, end: Instant) -> LoopCounters {
-        let mut tally = LoopCounters::default();
+        let mut counters = LoopCounters::default();
         let mut stream = match TcpStream::connect(self.to).await {
             Ok(stream) => stream,
             Err(error) => {
-                tally.record_failure(error.into());
-                return tally;
+                counters.record_failure(error.into());
+                return counters;
             }
         };
         let _ = stream.set_nodelay(true);
         let mut answer = Vec::with_capacity(4_096);
         while Instant::now() < end {
-            let begin = Instant::now();
+            let started_at = Instant::now();
             match self.exchange(&mut stream, &mut answer).await {
-                Ok(()) => tally.record_success(begin),
+                Ok(()) => counters.record_success(started_at),
                 Err(failure) => {
-                    tally.record_failure(failure);
+                    counters.record_failure(failure);
                     break;
                 }
             }
         }
-        tally
+        counters
     }
 
     async fn exchange(&self, stream: &mut TcpStream, answer: &mut Vec<u8>) -> Result<(), Failure> {
@@ -62,7 +63,7 @@ impl Client {
 
 /// Whether the response is complete. A status other than 200 is a failure.
 fn is_complete(answer: &[u8]) -> Result<bool, Failure> {
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(false);
     };
     let (head, body) = answer.split_at_checked(end + 4).unwrap_or((answer, &[]));

@@ -61,7 +61,7 @@ pub(crate) struct SessionCounts {
     pub(crate) documents: Vec<(String, usize)>,
 }
 
-/// A session without a socket waits until `time` has passed or a socket attaches.
+/// A session without a socket waits until `delay` has passed or a socket attaches.
 pub(super) struct PendingExpiry {
     pub(super) delay: Duration,
     pub(super) generation: u64,
@@ -113,8 +113,8 @@ impl SessionTable {
             session.generation += 1;
             session.sockets += 1;
             session.ttl = ttl.unwrap_or(session.ttl);
-            if let Some(using) = document_use(&mut self.documents, session.app.as_ref()) {
-                using.sockets += 1;
+            if let Some(usage) = document_use(&mut self.documents, session.app.as_ref()) {
+                usage.sockets += 1;
             }
             self.sockets += 1;
             self.attached += 1;
@@ -145,31 +145,31 @@ impl SessionTable {
         let session = self.live.get_mut(key)?;
         session.sockets -= 1;
         self.sockets -= 1;
-        if let Some(using) = document_use(&mut self.documents, session.app.as_ref()) {
-            using.sockets -= 1;
+        if let Some(usage) = document_use(&mut self.documents, session.app.as_ref()) {
+            usage.sockets -= 1;
         }
         if session.sockets > 0 {
             return None;
         }
         self.waiting += 1;
         session.generation += 1;
-        let (turn, time) = (session.generation, Duration::from_secs(session.ttl));
-        if time.is_zero() {
-            self.expire(key, turn);
+        let (generation, ttl) = (session.generation, Duration::from_secs(session.ttl));
+        if ttl.is_zero() {
+            self.expire(key, generation);
             return None;
         }
         Some(PendingExpiry {
-            delay: time,
-            generation: turn,
+            delay: ttl,
+            generation,
         })
     }
 
-    /// Ends a session that has not been used since `turn`.
-    pub(super) fn expire(&mut self, key: &SessionKey, turn: u64) {
+    /// Ends a session that has not been used since `generation`.
+    pub(super) fn expire(&mut self, key: &SessionKey, generation: u64) {
         if self
             .live
             .get(key)
-            .is_none_or(|session| session.generation != turn)
+            .is_none_or(|session| session.generation != generation)
         {
             return;
         }
@@ -183,8 +183,8 @@ impl SessionTable {
                 self.users.remove(&session.user);
             }
         }
-        if let Some(using) = document_use(&mut self.documents, session.app.as_ref()) {
-            using.sessions -= 1;
+        if let Some(usage) = document_use(&mut self.documents, session.app.as_ref()) {
+            usage.sessions -= 1;
         }
     }
 
@@ -196,9 +196,9 @@ impl SessionTable {
         let session = self.live.get_mut(key)?;
         if session.app.is_none() {
             if let OpenApp::Document(name) = &app {
-                let using = self.documents.entry(name.clone()).or_default();
-                using.sessions += 1;
-                using.sockets += session.sockets;
+                let usage = self.documents.entry(name.clone()).or_default();
+                usage.sessions += 1;
+                usage.sockets += session.sockets;
             }
             session.app = Some(app);
         }
@@ -217,8 +217,8 @@ impl SessionTable {
             documents: self
                 .documents
                 .iter()
-                .filter(|(_, using)| using.sessions > 0)
-                .map(|(name, using)| (name.clone(), using.sockets))
+                .filter(|(_, usage)| usage.sessions > 0)
+                .map(|(name, usage)| (name.clone(), usage.sockets))
                 .collect(),
         }
     }

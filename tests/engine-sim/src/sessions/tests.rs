@@ -30,12 +30,12 @@ async fn advance_clock(seconds: f64) {
 #[tokio::test(start_paused = true)]
 async fn without_a_ttl_a_session_ends_with_its_last_socket() {
     let sessions = Arc::new(Sessions::new(1_800));
-    let one = attach(&sessions, "a", "ann", None).unwrap();
-    let two = attach(&sessions, "a", "ann", None).unwrap();
-    assert!(one.created && !two.created);
-    drop(one);
+    let first = attach(&sessions, "a", "ann", None).unwrap();
+    let second = attach(&sessions, "a", "ann", None).unwrap();
+    assert!(first.created && !second.created);
+    drop(first);
     assert_eq!(sessions.count().sessions, 1);
-    drop(two);
+    drop(second);
     assert_eq!(
         sessions.count(),
         SessionCounts {
@@ -52,10 +52,10 @@ async fn the_latest_ttl_holds_from_the_last_close() {
     let sessions = Arc::new(Sessions::new(1_800));
     drop(attach(&sessions, "a", "ann", Some(10)).unwrap());
     advance_clock(9.9).await;
-    let again = attach(&sessions, "a", "ann", Some(60)).unwrap();
+    let reattached = attach(&sessions, "a", "ann", Some(60)).unwrap();
     advance_clock(30.0).await;
     assert_eq!(sessions.count().waiting, 0);
-    drop(again);
+    drop(reattached);
     advance_clock(59.9).await;
     assert_eq!(
         (sessions.count().sessions, sessions.count().waiting),
@@ -98,8 +98,8 @@ async fn another_user_cannot_attach_and_a_limit_holds() {
         attach(&sessions, "c", "bob", None).err(),
         Some(LIMIT_EXCEEDED)
     );
-    let three = attach(&sessions, "b", "bob", None).unwrap();
-    assert!(!three.created, "the limit is on new sessions");
+    let third = attach(&sessions, "b", "bob", None).unwrap();
+    assert!(!third.created, "the limit is on new sessions");
     assert_eq!(sessions.count().users, 2);
 }
 
@@ -107,18 +107,18 @@ async fn another_user_cannot_attach_and_a_limit_holds() {
 async fn documents_count_sessions_and_their_sockets() {
     let sessions = Arc::new(Sessions::new(1_800));
     let document = OpenApp::Document("a.qvf".to_owned());
-    let one = attach(&sessions, "a", "ann", Some(10)).unwrap();
-    assert_eq!(one.open(document.clone()), Some(document.clone()));
+    let first = attach(&sessions, "a", "ann", Some(10)).unwrap();
+    assert_eq!(first.open(document.clone()), Some(document.clone()));
     let other = OpenApp::SessionApp("other".to_owned());
     assert_eq!(
-        one.open(other),
+        first.open(other),
         Some(document.clone()),
         "one app per session"
     );
-    let two = attach(&sessions, "a", "ann", None).unwrap();
-    assert_eq!(two.app(), Some(document));
+    let second = attach(&sessions, "a", "ann", None).unwrap();
+    assert_eq!(second.app(), Some(document));
     assert_eq!(sessions.count().documents, [("a.qvf".to_owned(), 2)]);
-    drop((one, two));
+    drop((first, second));
     assert_eq!(sessions.count().documents, [("a.qvf".to_owned(), 0)]);
     advance_clock(10.1).await;
     assert_eq!(sessions.count().documents, []);

@@ -158,8 +158,8 @@ pub(crate) async fn send_http(
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    let read = stream.read_to_string(&mut answer);
-    timeout(TIMEOUT, read)
+    let result = stream.read_to_string(&mut answer);
+    timeout(TIMEOUT, result)
         .await
         .expect("an answer in time")
         .unwrap();

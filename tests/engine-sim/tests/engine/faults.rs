@@ -66,16 +66,16 @@ async fn stall_websocket_does_not_affect_the_health_check() {
 async fn slow_answers_are_late_by_the_set_time() {
     let engine = start_engine().await;
     engine.faults().set(|faults| faults.slow_connect_ms = 150);
-    let begin = Instant::now();
+    let started_at = Instant::now();
     let mut client = connect(engine.api_addr(), "/app/x", "ann", None).await;
-    assert!(begin.elapsed() >= Duration::from_millis(150));
+    assert!(started_at.elapsed() >= Duration::from_millis(150));
     client.read_state().await;
     engine.faults().set(|faults| faults.slow_open_ms = 500);
-    let begin = Instant::now();
+    let started_at = Instant::now();
     client.call(-1, "EngineVersion", json!([])).await;
-    assert!(begin.elapsed() < Duration::from_millis(500));
+    assert!(started_at.elapsed() < Duration::from_millis(500));
     client.call(-1, "OpenDoc", json!(["a.qvf"])).await;
-    assert!(begin.elapsed() >= Duration::from_millis(500));
+    assert!(started_at.elapsed() >= Duration::from_millis(500));
 }
 
 #[tokio::test]
@@ -118,10 +118,10 @@ async fn no_metrics_gives_404_and_saturated_is_reported() {
 async fn wrong_json_is_wrong_in_three_ways() {
     let engine = start_engine().await;
     let mut bodies = Vec::new();
-    for wrong in [WrongJson::Junk, WrongJson::Types, WrongJson::Empty] {
+    for wrong_json in [WrongJson::Junk, WrongJson::Types, WrongJson::Empty] {
         engine
             .faults()
-            .set(|faults| faults.wrong_json = Some(wrong));
+            .set(|faults| faults.wrong_json = Some(wrong_json));
         bodies.push(
             send_http(engine.api_addr(), "GET", "/healthcheck", "")
                 .await
@@ -170,7 +170,7 @@ async fn a_websocket_outside_app_is_refused() {
     let engine = start_engine().await;
     let token = format!("Bearer {}", token("ann"));
     let headers = [("authorization", token.as_str())];
-    let opened = connect_with_headers(engine.api_addr(), "/apps/x", &headers).await;
-    assert!(opened.is_err());
+    let result = connect_with_headers(engine.api_addr(), "/apps/x", &headers).await;
+    assert!(result.is_err());
     assert_eq!(engine.upgrades().latest[0].outcome, "404");
 }

@@ -20,7 +20,9 @@ async fn fifty_megabytes_pass_both_ways() {
     let engine = start_engine().await;
     let mut client = connect(engine.api_addr(), "/app/x", "ann", None).await;
     client.read_state().await;
-    let bytes: Vec<u8> = (0..50 << 20).map(|at: u32| (at % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..50 << 20)
+        .map(|index: u32| (index % 251) as u8)
+        .collect();
     client.send(Message::binary(bytes.clone())).await;
     let echo = client.next_message().await.unwrap().into_data();
     assert!(echo == bytes, "{} bytes came back", echo.len());
@@ -53,16 +55,16 @@ async fn a_frame_sent_together_with_the_upgrade_is_answered() {
     let engine = start_engine().await;
     let mut stream = TcpStream::connect(engine.api_addr()).await.unwrap();
     // A binary frame of one byte 'x', masked with zeros.
-    let early = [0x82, 0x81, 0, 0, 0, 0, b'x'];
-    let mut sent = format!(
+    let early_frame = [0x82, 0x81, 0, 0, 0, 0, b'x'];
+    let mut request = format!(
         "GET /app/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nconnection: upgrade\r\n\
          upgrade: websocket\r\nsec-websocket-version: 13\r\n\
          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         token("ann")
     )
     .into_bytes();
-    sent.extend(early);
-    stream.write_all(&sent).await.unwrap();
+    request.extend(early_frame);
+    stream.write_all(&request).await.unwrap();
     let mut got = Vec::new();
     while !got.ends_with(&[0x82, 0x01, b'x']) {
         assert_ne!(
@@ -87,10 +89,10 @@ async fn a_stop_closes_open_sockets_and_frees_the_ports() {
     engine.stop().await;
     assert_eq!(client.next_message().await, None);
     assert!(client.socket.send(Message::binary("x")).await.is_err());
-    let again = berth_engine_sim::Options {
+    let restarted = berth_engine_sim::Options {
         api,
         metrics,
         ..options()
     };
-    start(again).await.unwrap();
+    start(restarted).await.unwrap();
 }

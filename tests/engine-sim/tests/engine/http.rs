@@ -35,8 +35,8 @@ async fn health_follows_sessions_sockets_and_documents() {
         (grown(&during) - 72.0).abs() < 0.01,
         "two sessions, one document: {during}"
     );
-    let free = number(&before["mem"]["free"]) - number(&during["mem"]["free"]);
-    assert!((free - 72.0).abs() < 0.01);
+    let used_mb = number(&before["mem"]["free"]) - number(&during["mem"]["free"]);
+    assert!((used_mb - 72.0).abs() < 0.01);
     assert!((number(&during["cpu"]["total"]) - 0.5).abs() < 0.01);
     assert_eq!(during["session"], json!({"active": 2, "total": 2}));
     assert_eq!(during["users"], json!({"active": 1, "total": 1}));
@@ -61,16 +61,16 @@ async fn the_first_open_of_a_document_waits_for_its_load() {
     })
     .await
     .unwrap();
-    let mut took = Vec::new();
+    let mut durations = Vec::new();
     for id in ["s", "t"] {
         let mut client = connect(engine.api_addr(), "/app/x", "ann", Some(id)).await;
         client.read_state().await;
-        let begin = Instant::now();
+        let started_at = Instant::now();
         client.call(-1, "OpenDoc", json!(["a.qvf"])).await;
-        took.push(begin.elapsed());
+        durations.push(started_at.elapsed());
     }
-    assert!(took[0] >= Duration::from_millis(200));
-    assert!(took[1] < took[0]);
+    assert!(durations[0] >= Duration::from_millis(200));
+    assert!(durations[1] < durations[0]);
 }
 
 #[tokio::test]
@@ -103,8 +103,11 @@ async fn the_admin_interface_reports_the_same_as_the_library() {
     let mut client = connect(engine.api_addr(), "/app/x/ttl/7", "ann", Some("s")).await;
     client.read_state().await;
     let admin = engine.metrics_addr();
-    let same = |value| serde_json::to_value(value).unwrap();
-    assert_eq!(get_json(admin, "/admin/stats").await, same(&engine.stats()));
+    let to_json = |value| serde_json::to_value(value).unwrap();
+    assert_eq!(
+        get_json(admin, "/admin/stats").await,
+        to_json(&engine.stats())
+    );
     let upgrades = serde_json::to_value(engine.upgrades()).unwrap();
     assert_eq!(get_json(admin, "/admin/upgrades").await, upgrades);
     let session = json!([{"id": "s", "user": "ann", "sockets": 1, "ttl": 7, "app": null}]);

@@ -22,8 +22,8 @@ async fn start_process(flags: &[&str]) -> (Child, SocketAddr, SocketAddr) {
         .unwrap()
         .unwrap()
         .unwrap();
-    let rest = line.strip_prefix("listening api=").unwrap();
-    let (api, metrics) = rest.split_once(" metrics=").unwrap();
+    let addresses = line.strip_prefix("listening api=").unwrap();
+    let (api, metrics) = addresses.split_once(" metrics=").unwrap();
     (child, api.parse().unwrap(), metrics.parse().unwrap())
 }
 
@@ -62,11 +62,11 @@ async fn a_signal_ends_it_with_success() {
     for signal in ["TERM", "INT"] {
         let (mut child, ..) = start_process(&[]).await;
         let pid = child.id().unwrap().to_string();
-        let sent = Command::new("kill")
+        let signal_status = Command::new("kill")
             .args(["-s", signal, &pid])
             .status()
             .await;
-        assert!(sent.unwrap().success());
+        assert!(signal_status.unwrap().success());
         assert_eq!(exit_code(&mut child).await, Some(0), "{signal}");
     }
 }
@@ -80,10 +80,10 @@ async fn the_flag_die_ends_it_with_its_own_exit_code() {
 #[tokio::test]
 async fn a_taken_port_is_an_error() {
     let (_child, api, _) = start_process(&[]).await;
-    let again = Command::new(env!("CARGO_BIN_EXE_engine-sim"))
+    let second_process = Command::new(env!("CARGO_BIN_EXE_engine-sim"))
         .args(["--api", &api.to_string(), "--metrics", "127.0.0.1:0"])
         .output();
-    let output = timeout(TIMEOUT, again).await.unwrap().unwrap();
+    let output = timeout(TIMEOUT, second_process).await.unwrap().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("engine-sim: "));
 }

@@ -53,8 +53,8 @@ async fn a_session_has_one_app() {
     let engine = start_engine().await;
     let mut client = connect_client(&engine).await;
     client.call(-1, "OpenDoc", json!(["a.qvf"])).await;
-    let again = client.call(-1, "OpenDoc", json!(["a.qvf"])).await;
-    assert_eq!(again["result"]["qReturn"]["qHandle"], 1);
+    let second_open = client.call(-1, "OpenDoc", json!(["a.qvf"])).await;
+    assert_eq!(second_open["result"]["qReturn"]["qHandle"], 1);
     let other = client.call(-1, "OpenDoc", json!(["b.qvf"])).await;
     assert_eq!(other["error"]["code"], 1002);
     let other = client.call(-1, "CreateSessionApp", json!([])).await;

@@ -19,12 +19,12 @@ async fn connect_state(engine: &Engine, path: &str, user: &str, id: Option<&str>
 #[tokio::test]
 async fn the_header_names_the_session_independent_of_the_path() {
     let engine = start_engine().await;
-    let mut one = connect(engine.api_addr(), "/app/x", "ann", Some("s1")).await;
-    assert_eq!(one.read_state().await, "SESSION_CREATED");
-    one.call(-1, "OpenDoc", json!(["a.qvf"])).await;
-    let mut two = connect(engine.api_addr(), "/app/y", "ann", Some("s1")).await;
-    assert_eq!(two.read_state().await, "SESSION_ATTACHED");
-    let doc = two.call(-1, "GetActiveDoc", json!([])).await;
+    let mut first = connect(engine.api_addr(), "/app/x", "ann", Some("s1")).await;
+    assert_eq!(first.read_state().await, "SESSION_CREATED");
+    first.call(-1, "OpenDoc", json!(["a.qvf"])).await;
+    let mut second = connect(engine.api_addr(), "/app/y", "ann", Some("s1")).await;
+    assert_eq!(second.read_state().await, "SESSION_ATTACHED");
+    let doc = second.call(-1, "GetActiveDoc", json!([])).await;
     assert_eq!(doc["result"]["qReturn"]["qGenericId"], "a.qvf");
     assert_eq!(
         connect_state(&engine, "/app/x", "ann", Some("s2")).await,
@@ -37,8 +37,8 @@ async fn the_header_names_the_session_independent_of_the_path() {
 #[tokio::test]
 async fn without_the_header_the_path_names_a_session_of_the_user() {
     let engine = start_engine().await;
-    let mut one = connect(engine.api_addr(), "/app/mine?x=y", "ann", None).await;
-    assert_eq!(one.read_state().await, "SESSION_CREATED");
+    let mut first = connect(engine.api_addr(), "/app/mine?x=y", "ann", None).await;
+    assert_eq!(first.read_state().await, "SESSION_CREATED");
     assert_eq!(
         connect_state(&engine, "/app/mine", "ann", None).await,
         "SESSION_ATTACHED"
@@ -61,7 +61,7 @@ async fn without_the_header_the_path_names_a_session_of_the_user() {
 #[tokio::test]
 async fn a_session_outlives_its_last_socket_by_its_ttl() {
     let engine = start_engine().await;
-    let begin = Instant::now();
+    let started_at = Instant::now();
     assert_eq!(
         connect_state(&engine, "/app/x/ttl/1", "ann", Some("s")).await,
         "SESSION_CREATED"
@@ -69,7 +69,7 @@ async fn a_session_outlives_its_last_socket_by_its_ttl() {
     wait_until(|| engine.stats().waiting == 1).await;
     assert_eq!(engine.sessions()[0].ttl, 1);
     wait_until(|| engine.stats().sessions == 0).await;
-    assert!(begin.elapsed() >= Duration::from_secs(1));
+    assert!(started_at.elapsed() >= Duration::from_secs(1));
     assert_eq!(
         connect_state(&engine, PATH, "ann", Some("s")).await,
         "SESSION_CREATED"
@@ -102,8 +102,8 @@ async fn the_maximum_number_of_sessions_holds() {
     })
     .await
     .unwrap();
-    let mut one = connect(engine.api_addr(), PATH, "ann", Some("s")).await;
-    assert_eq!(one.read_state().await, "SESSION_CREATED");
+    let mut first = connect(engine.api_addr(), PATH, "ann", Some("s")).await;
+    assert_eq!(first.read_state().await, "SESSION_CREATED");
     assert_eq!(
         connect_state(&engine, PATH, "ann", Some("s")).await,
         "SESSION_ATTACHED"
@@ -112,7 +112,7 @@ async fn the_maximum_number_of_sessions_holds() {
         connect_state(&engine, PATH, "ann", Some("t")).await,
         "SESSION_ERROR_LIMIT_EXCEEDED"
     );
-    one.close().await;
+    first.close().await;
     wait_until(|| engine.stats().sessions == 0).await;
     assert_eq!(
         connect_state(&engine, PATH, "ann", Some("t")).await,

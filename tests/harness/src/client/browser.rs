@@ -24,24 +24,31 @@ impl Browser {
     ///
     /// # Errors
     /// When a server does not respond, or the redirects do not end.
-    pub async fn navigate(&mut self, at: SocketAddr, call: Call) -> Result<(SocketAddr, Reply)> {
-        let (mut at, mut call) = (at, call);
+    pub async fn navigate(
+        &mut self,
+        address: SocketAddr,
+        call: Call,
+    ) -> Result<(SocketAddr, Reply)> {
+        let (mut address, mut call) = (address, call);
         for _ in 0..MAX_REDIRECTS {
-            let own = self.cookies.iter().filter(|((host, _), _)| *host == at);
-            let cookies: Vec<String> = own
+            let own_cookies = self
+                .cookies
+                .iter()
+                .filter(|((host, _), _)| *host == address);
+            let cookies: Vec<String> = own_cookies
                 .map(|((_, name), value)| format!("{name}={value}"))
                 .collect();
-            let reply = call.cookie(&cookies.join("; ")).send(at).await?;
-            self.store_cookies(at, &reply);
+            let reply = call.cookie(&cookies.join("; ")).send(address).await?;
+            self.store_cookies(address, &reply);
             let location = reply.header("location").to_owned();
             if !(300..400).contains(&reply.status) {
-                return Ok((at, reply));
+                return Ok((address, reply));
             }
             self.redirects.push(location.clone());
             let path = match location.strip_prefix("http://") {
-                Some(rest) => {
-                    let (host, path) = rest.split_once('/').ok_or("no path")?;
-                    at = host.parse()?;
+                Some(after_scheme) => {
+                    let (host, path) = after_scheme.split_once('/').ok_or("no path")?;
+                    address = host.parse()?;
                     format!("/{path}")
                 }
                 None => location,
@@ -51,16 +58,17 @@ impl Browser {
         Err("too many redirects".into())
     }
 
-    fn store_cookies(&mut self, at: SocketAddr, reply: &Reply) {
-        for set in reply.headers.get_all("set-cookie") {
-            let set = set.to_str().unwrap_or_default();
-            let pair = set.split(';').next().unwrap_or_default();
+    fn store_cookies(&mut self, address: SocketAddr, reply: &Reply) {
+        for set_cookie in reply.headers.get_all("set-cookie") {
+            let set_cookie = set_cookie.to_str().unwrap_or_default();
+            let pair = set_cookie.split(';').next().unwrap_or_default();
             let (name, value) = pair.split_once('=').unwrap_or_default();
             if value.is_empty() {
-                self.cookies.remove(&(at, name.to_owned()));
+                self.cookies.remove(&(address, name.to_owned()));
             } else {
                 self.received_cookies.push(pair.to_owned());
-                self.cookies.insert((at, name.to_owned()), value.to_owned());
+                self.cookies
+                    .insert((address, name.to_owned()), value.to_owned());
             }
         }
     }
@@ -70,7 +78,7 @@ impl Browser {
     /// # Errors
     /// As [`Self::navigate`].
     pub async fn log_in(&mut self, stack: &Stack, path: &str, name: &str) -> Result<Reply> {
-        let (at, page) = self.navigate(stack.address(), Call::get(path)).await?;
+        let (address, page) = self.navigate(stack.address(), Call::get(path)).await?;
         let text = page.text();
         let Some((_, action)) = text.split_once("action=\"/interaction/") else {
             return Ok(page);
@@ -80,7 +88,7 @@ impl Browser {
             action.split('"').next().unwrap_or_default()
         );
         let form = Call::post_form(&action, &[("login", name)]);
-        Ok(self.navigate(at, form).await?.1)
+        Ok(self.navigate(address, form).await?.1)
     }
 
     /// Confirms the provider's logout page. Returns the host of the page that follows.

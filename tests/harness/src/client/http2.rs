@@ -30,7 +30,10 @@ impl Http2 {
     ///
     /// # Errors
     /// When nothing listens, the certificate differs, or the server does not speak HTTP/2.
-    pub async fn connect(to: SocketAddr, certificate: &CertificateDer<'static>) -> Result<Self> {
+    pub async fn connect(
+        address: SocketAddr,
+        certificate: &CertificateDer<'static>,
+    ) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone())?;
         let provider = Arc::new(ring::default_provider());
@@ -40,18 +43,22 @@ impl Http2 {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec()];
         let connector = TlsConnector::from(Arc::new(config));
-        let tcp = TcpStream::connect(to).await?;
-        let name = ServerName::IpAddress(to.ip().into());
+        let tcp = TcpStream::connect(address).await?;
+        let name = ServerName::IpAddress(address.ip().into());
         let stream = timeout(LIMIT, connector.connect(name, tcp)).await??;
-        Self::from_stream(stream, format!("https://{to}")).await
+        Self::from_stream(stream, format!("https://{address}")).await
     }
 
     /// Connects without TLS, with prior knowledge (RFC 9113, section 3.3).
     ///
     /// # Errors
     /// When nothing listens or the server does not speak HTTP/2.
-    pub async fn connect_plain(to: SocketAddr) -> Result<Self> {
-        Self::from_stream(TcpStream::connect(to).await?, format!("http://{to}")).await
+    pub async fn connect_plain(address: SocketAddr) -> Result<Self> {
+        Self::from_stream(
+            TcpStream::connect(address).await?,
+            format!("http://{address}"),
+        )
+        .await
     }
 
     async fn from_stream(stream: impl Carrier + 'static, origin: String) -> Result<Self> {

@@ -66,9 +66,9 @@ pub struct WebSocket {
 
 /// The bytes of an upgrade request, for tests that write to the connection themselves.
 #[must_use]
-pub fn upgrade_head(to: SocketAddr, path: &str, cookie: &str) -> String {
+pub fn upgrade_head(address: SocketAddr, path: &str, cookie: &str) -> String {
     format!(
-        "GET {path} HTTP/1.1\r\nhost: {to}\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\ncookie: {cookie}\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\ncookie: {cookie}\r\n\r\n"
     )
 }
 
@@ -84,8 +84,12 @@ impl WebSocket {
     ///
     /// # Errors
     /// When no response arrives.
-    pub async fn upgrade(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Upgrade> {
-        let mut request = format!("ws://{to}{path}").into_client_request()?;
+    pub async fn upgrade(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Upgrade> {
+        let mut request = format!("ws://{address}{path}").into_client_request()?;
         for (name, value) in headers {
             let name = HeaderName::try_from(*name)?;
             request
@@ -93,7 +97,7 @@ impl WebSocket {
                 .append(name, HeaderValue::try_from(*value)?);
         }
         let exchange = async {
-            let stream = TcpStream::connect(to).await?;
+            let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
             let stream: Box<dyn Carrier> = Box::new(stream);
             client_async_with_config(request, stream, Some(unlimited_config())).await
@@ -132,11 +136,11 @@ impl WebSocket {
     /// # Errors
     /// When the socket is closed, or another message arrives.
     pub async fn check_echo(&mut self) -> Result<()> {
-        let said = Message::binary(b"still here".to_vec());
-        self.send(said.clone()).await?;
+        let message = Message::binary(b"still here".to_vec());
+        self.send(message.clone()).await?;
         match self.next_message().await? {
-            heard if heard == said => Ok(()),
-            heard => Err(format!("not an echo: {heard:?}").into()),
+            reply if reply == message => Ok(()),
+            reply => Err(format!("not an echo: {reply:?}").into()),
         }
     }
 
@@ -146,12 +150,12 @@ impl WebSocket {
     /// # Errors
     /// When the socket is still open after `limit`.
     pub async fn send_until_closed(&mut self, limit: Duration) -> Result<Option<u16>> {
-        let began = Instant::now();
-        while began.elapsed() < limit {
-            let said = self.send(Message::text("{}")).await;
+        let started_at = Instant::now();
+        while started_at.elapsed() < limit {
+            let sent = self.send(Message::text("{}")).await;
             match self.next_message().await {
                 Ok(Message::Close(frame)) => return Ok(frame.map(|frame| frame.code.into())),
-                Ok(_) if said.is_ok() => {}
+                Ok(_) if sent.is_ok() => {}
                 Ok(_) | Err(_) => return Ok(None),
             }
             sleep(SEND_INTERVAL).await;

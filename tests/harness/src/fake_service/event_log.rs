@@ -45,10 +45,10 @@ impl FakeEventLog {
     /// Every item of this list (`opened`, `active`, `closed`) in all reports so far.
     #[must_use]
     pub fn reported_items(&self, list: &str) -> Vec<Value> {
-        let of = |(_, report): (String, Value)| report.get(list)?.as_array().cloned();
+        let items = |(_, report): (String, Value)| report.get(list)?.as_array().cloned();
         self.reports()
             .into_iter()
-            .filter_map(of)
+            .filter_map(items)
             .flatten()
             .collect()
     }
@@ -64,23 +64,23 @@ impl FakeEventLog {
             lock(&self.reports).push((gateway.to_owned(), body.clone()));
             return (200, json!({}));
         };
-        let at: usize = cursor.parse().unwrap_or(usize::MAX);
-        let hold = Duration::from_millis(body["hold_ms"].as_u64().unwrap_or_default());
-        let news = async {
+        let position: usize = cursor.parse().unwrap_or(usize::MAX);
+        let poll_timeout = Duration::from_millis(body["hold_ms"].as_u64().unwrap_or_default());
+        let wait_for_events = async {
             loop {
                 let notified = self.changed.notified();
-                if lock(&self.events).len() > at || self.down.load(Ordering::SeqCst) {
+                if lock(&self.events).len() > position || self.down.load(Ordering::SeqCst) {
                     return;
                 }
                 notified.await;
             }
         };
-        let _ = tokio::time::timeout(hold, news).await;
+        let _ = tokio::time::timeout(poll_timeout, wait_for_events).await;
         if self.down.load(Ordering::SeqCst) {
             return (503, Value::Null);
         }
         let all = lock(&self.events);
-        let events = all.get(at..).unwrap_or_default();
+        let events = all.get(position..).unwrap_or_default();
         (
             200,
             json!({"cursor": all.len().to_string(), "events": events}),

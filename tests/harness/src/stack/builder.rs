@@ -171,8 +171,8 @@ impl Builder {
 
     /// Uses a fake service in place of the placement service.
     #[must_use]
-    pub fn fake_service(mut self, stand_in: FakeService) -> Self {
-        self.fake_service = Some(stand_in);
+    pub fn fake_service(mut self, fake_service: FakeService) -> Self {
+        self.fake_service = Some(fake_service);
         self
     }
 

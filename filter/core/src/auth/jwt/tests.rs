@@ -83,21 +83,21 @@ fn keys_of_a_wrong_type_or_size_are_refused() {
     for name in ["rs", "es", "ed"] {
         assert!(Key::from_jwk(jwk(name)).is_ok(), "{name}");
     }
-    let changed = |name: &str, field: &str, value: Value| {
+    let with_field = |name: &str, field: &str, value: Value| {
         let mut jwk = jwk(name);
         jwk[field] = value;
         Key::from_jwk(jwk).err().unwrap_or("accepted")
     };
-    assert!(changed("rs", "alg", json!("RS512")).contains("alg"));
-    assert!(changed("rs", "alg", json!("HS256")).contains("alg"));
-    assert!(changed("rs", "n", json!("AQAB")).contains("size"));
-    assert!(changed("rs", "n", json!("A".repeat(2000))).contains("size"));
-    assert!(changed("rs", "e", json!("A".repeat(400))).contains("size"));
-    assert!(changed("es", "crv", json!("P-384")).contains("unsupported type"));
-    assert!(changed("es", "x", json!("AAAA")).contains("size"));
-    assert!(changed("ed", "x", json!("")).contains("size"));
-    assert!(changed("ed", "x", json!("!".repeat(43))).contains("malformed"));
-    assert!(changed("ed", "kty", json!("new")).contains("unsupported type"));
+    assert!(with_field("rs", "alg", json!("RS512")).contains("alg"));
+    assert!(with_field("rs", "alg", json!("HS256")).contains("alg"));
+    assert!(with_field("rs", "n", json!("AQAB")).contains("size"));
+    assert!(with_field("rs", "n", json!("A".repeat(2000))).contains("size"));
+    assert!(with_field("rs", "e", json!("A".repeat(400))).contains("size"));
+    assert!(with_field("es", "crv", json!("P-384")).contains("unsupported type"));
+    assert!(with_field("es", "x", json!("AAAA")).contains("size"));
+    assert!(with_field("ed", "x", json!("")).contains("size"));
+    assert!(with_field("ed", "x", json!("!".repeat(43))).contains("malformed"));
+    assert!(with_field("ed", "kty", json!("new")).contains("unsupported type"));
     assert!(Key::from_jwk(json!(7)).is_err());
     assert!(Key::from_jwk(json!({"kty": "oct", "k": "c2hvcnQ"})).is_err());
 }
@@ -133,13 +133,13 @@ fn a_verified_token_is_valid_until_it_expires() {
     let forged = format!("{}x", &token[..token.len() - 1]);
     assert!(keys.verify(&forged).is_err());
     // Cached before it expired: `exp` counts, not the cache.
-    let old = signed(&claims(now - 60));
+    let expired = signed(&claims(now - 60));
     let claims = VerifiedClaims {
         expires_at: now - 60,
         has_session: false,
     };
-    keys.verified.borrow_mut().insert(&old, claims);
-    assert!(keys.verify(&old).is_err());
+    keys.verified.borrow_mut().insert(&expired, claims);
+    assert!(keys.verify(&expired).is_err());
 }
 
 #[test]
@@ -166,8 +166,8 @@ fn a_session_token_is_recognised_verified_and_cached() {
 #[test]
 fn tokens_of_a_removed_key_fail() {
     let fetched = Key::from_secret(None, SECRET).unwrap();
-    let none = Keys::new(vec![], "berth", "engine", LEEWAY_S);
-    let keys = none.with_fetched(vec![fetched]);
+    let no_keys = Keys::new(vec![], "berth", "engine", LEEWAY_S);
+    let keys = no_keys.with_fetched(vec![fetched]);
     let token =
         signed(&json!({"iss": "berth", "aud": "engine", "exp": get_current_timestamp() + 60}));
     assert!(keys.verify(&token).is_ok());

@@ -26,9 +26,9 @@ fn call(stream: &mut CallStream<&'static str>, requester: &'static str, now: u64
         panic!("{requester} was not sent");
     };
     assert_eq!(message.stream, STREAM);
-    let sent = Call::decode(&message.message[..]).unwrap();
+    let call = Call::decode(&message.message[..]).unwrap();
     assert_eq!(
-        (sent.id, &*sent.path, &*sent.body),
+        (call.id, &*call.path, &*call.body),
         (message.id, "/a", &b"x"[..])
     );
     message.id
@@ -48,8 +48,8 @@ fn reply(id: u64) -> Vec<u8> {
 fn a_stream_opens_only_after_an_answered_http_call() {
     let mut stream = CallStream::new(1_000, 0);
     assert!(!stream.is_due(0));
-    let back = stream.call("/a", b"x".to_vec(), "one", 0);
-    assert_eq!(back.err(), Some((b"x".to_vec(), "one")));
+    let refused = stream.call("/a", b"x".to_vec(), "one", 0);
+    assert_eq!(refused.err(), Some((b"x".to_vec(), "one")));
     assert!(!stream.is_due(0), "the service may not exist");
     stream.http_call_answered();
     assert!(stream.is_due(0));
@@ -90,20 +90,23 @@ fn a_clock_that_moves_back_does_not_prolong_the_wait_for_a_greeting() {
 #[test]
 fn replies_reach_their_requesters_in_any_order() {
     let mut stream = open();
-    let (one, two) = (call(&mut stream, "one", 1), call(&mut stream, "two", 2));
+    let (first, second) = (call(&mut stream, "one", 1), call(&mut stream, "two", 2));
     let incoming = |requester| IncomingReply {
         requester,
         status: 200,
         body: b"{}".to_vec(),
     };
-    let answer = stream.on_message(STREAM, &reply(two), 3).unwrap();
+    let answer = stream.on_message(STREAM, &reply(second), 3).unwrap();
     assert_eq!(answer, Some(incoming(Some("two"))));
-    let again = stream.on_message(STREAM, &reply(two), 3).unwrap();
-    assert_eq!(again, Some(incoming(None)), "only once");
-    assert_eq!(stream.on_message(STREAM + 1, &reply(one), 3).unwrap(), None);
+    let duplicate = stream.on_message(STREAM, &reply(second), 3).unwrap();
+    assert_eq!(duplicate, Some(incoming(None)), "only once");
+    assert_eq!(
+        stream.on_message(STREAM + 1, &reply(first), 3).unwrap(),
+        None
+    );
     assert_eq!(
         stream
-            .on_message(STREAM, &reply(one), 4)
+            .on_message(STREAM, &reply(first), 4)
             .unwrap()
             .unwrap()
             .requester,
@@ -116,10 +119,10 @@ fn a_malformed_reply_is_an_error() {
     let mut stream = open();
     assert_eq!(stream.on_message(STREAM, b"\x08", 1), Err(MalformedReply));
     let id = call(&mut stream, "one", 1);
-    let mut wrong = Reply::decode(&reply(id)[..]).unwrap();
-    wrong.status = 70_000;
+    let mut malformed = Reply::decode(&reply(id)[..]).unwrap();
+    malformed.status = 70_000;
     assert_eq!(
-        stream.on_message(STREAM, &wrong.encode_to_vec(), 1),
+        stream.on_message(STREAM, &malformed.encode_to_vec(), 1),
         Err(MalformedReply)
     );
     assert_eq!(stream.closed(STREAM, 1).unwrap().len(), 1);
@@ -133,8 +136,8 @@ fn a_cancelled_call_gets_no_reply() {
     let cancel = Call::decode(&cancel.message[..]).unwrap();
     assert!(cancel.is_cancel() && cancel.id == id);
     assert_eq!(stream.cancel(id), None);
-    let late = stream.on_message(STREAM, &reply(id), 2).unwrap().unwrap();
-    assert_eq!(late.requester, None);
+    let late_reply = stream.on_message(STREAM, &reply(id), 2).unwrap().unwrap();
+    assert_eq!(late_reply.requester, None);
 }
 
 #[test]
@@ -169,12 +172,12 @@ fn a_lost_stream_returns_its_pending_calls() {
     call(&mut stream, "one", 1);
     call(&mut stream, "two", 1);
     assert!(stream.closed(STREAM + 1, 2).is_none());
-    let back = stream.closed(STREAM, 2).unwrap();
-    let back: Vec<_> = back
+    let pending = stream.closed(STREAM, 2).unwrap();
+    let pending: Vec<_> = pending
         .iter()
-        .map(|(_, w)| (w.requester, w.path, &*w.body))
+        .map(|(_, call)| (call.requester, call.path, &*call.body))
         .collect();
-    assert_eq!(back, [("one", "/a", &b"x"[..]), ("two", "/a", b"x")]);
+    assert_eq!(pending, [("one", "/a", &b"x"[..]), ("two", "/a", b"x")]);
     assert!(stream.closed(STREAM, 2).is_none());
     assert!(stream.expire(u64::MAX).requesters.is_empty());
 }
@@ -182,12 +185,12 @@ fn a_lost_stream_returns_its_pending_calls() {
 #[test]
 fn a_service_without_streams_is_tried_with_back_off() {
     let mut stream: CallStream<&str> = CallStream::new(1_000, 0);
-    let (mut now, mut waits) = (0, Vec::new());
+    let (mut now, mut wait_times) = (0, Vec::new());
     for round in 0..10 {
         stream.http_call_answered();
-        let due = (now..).find(|at| stream.is_due(*at)).unwrap();
-        waits.push(due - now);
-        now = due;
+        let due_at = (now..).find(|time| stream.is_due(*time)).unwrap();
+        wait_times.push(due_at - now);
+        now = due_at;
         match round % 3 {
             0 => stream.opening(None, now),
             other => {
@@ -199,11 +202,14 @@ fn a_service_without_streams_is_tried_with_back_off() {
             }
         }
     }
-    let longest = [
+    let expected = [
         0, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000,
     ];
-    for (wait, longest) in waits.iter().zip(longest) {
-        assert!((longest / 2..=longest).contains(wait), "{waits:?}");
+    for (wait, expected_ms) in wait_times.iter().zip(expected) {
+        assert!(
+            (expected_ms / 2..=expected_ms).contains(wait),
+            "{wait_times:?}"
+        );
     }
 }
 

@@ -103,10 +103,16 @@ fn a_failed_report_is_repeated() {
     // It gets no response.
     assert_eq!(reports.next(&streams, 1_000 + TIMEOUT_MS - 1), None);
     assert_eq!(reports.next(&streams, 1_000 + TIMEOUT_MS), None);
-    let again = reports.next(&streams, 1_250 + TIMEOUT_MS).unwrap();
-    assert_eq!((again.sequence, again.full), (2, Some(FullSyncPart::Whole)));
-    assert_eq!(names(&again.opened), [2, 3, 4].into());
-    assert_eq!((again.closed, again.active), (first.closed, first.active));
+    let repeated = reports.next(&streams, 1_250 + TIMEOUT_MS).unwrap();
+    assert_eq!(
+        (repeated.sequence, repeated.full),
+        (2, Some(FullSyncPart::Whole))
+    );
+    assert_eq!(names(&repeated.opened), [2, 3, 4].into());
+    assert_eq!(
+        (repeated.closed, repeated.active),
+        (first.closed, first.active)
+    );
 }
 
 #[test]
@@ -124,17 +130,17 @@ fn a_list_in_parts_includes_new_streams_and_omits_closed_ones() {
     reports.succeeded(0);
     open(&mut reports, &mut streams, 600);
     let listed = names(&first.opened);
-    let (gone, rest): (Vec<u32>, Vec<u32>) = (0..600)
+    let (closed, still_open): (Vec<u32>, Vec<u32>) = (0..600)
         .filter(|id| !listed.contains(id))
         .partition(|id| id % 2 == 0);
-    for id in &gone {
+    for id in &closed {
         close(&mut reports, &mut streams, *id);
     }
     let last = reports.next(&streams, INTERVAL_MS).unwrap();
     assert_eq!(last.full, Some(FullSyncPart::Last));
-    let expected: BTreeSet<u32> = rest.into_iter().chain([600]).collect();
+    let expected: BTreeSet<u32> = still_open.into_iter().chain([600]).collect();
     assert_eq!(names(&last.opened), expected);
-    assert_eq!(last.closed.len(), gone.len());
+    assert_eq!(last.closed.len(), closed.len());
     reports.succeeded(INTERVAL_MS);
     open(&mut reports, &mut streams, 601);
     assert_eq!(reports.next(&streams, 2 * INTERVAL_MS).unwrap().full, None);

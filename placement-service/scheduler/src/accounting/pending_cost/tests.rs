@@ -3,11 +3,11 @@
 use super::*;
 use crate::engine::load::Memory;
 
-fn load(sessions: u32, committed: f64, cpu: f64) -> Load {
+fn load(sessions: u32, committed_mb: f64, cpu: f64) -> Load {
     Load {
         sessions: Some(sessions),
         memory: Some(Memory {
-            committed,
+            committed: committed_mb,
             free: 10_000.0,
         }),
         cpu: Some(cpu),
@@ -31,14 +31,14 @@ fn the_observed_cost_of_a_document_is_the_next_estimate() {
     let observations = pending.apply_probe(&[first], &load(1, 1500.0, 0.2));
     assert_eq!(observations.len(), 1, "the pool gets it, too");
     let next = pending.estimate(key(1, false), Cost::default).cost;
-    let off = (next.memory_mb - 500.0).abs() + (next.cpu - 0.1).abs();
-    assert!(off < 1e-6, "{next:?}");
+    let deviation = (next.memory_mb - 500.0).abs() + (next.cpu - 0.1).abs();
+    assert!(deviation < 1e-6, "{next:?}");
     let in_pool = Cost {
         memory_mb: 7.0,
         cpu: 0.0,
     };
-    let held = pending.estimate(key(1, true), || in_pool).cost;
-    assert_eq!(held, in_pool, "held, it costs something else");
+    let held_cost = pending.estimate(key(1, true), || in_pool).cost;
+    assert_eq!(held_cost, in_pool, "held, it costs something else");
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn cpu_noise_is_smoothed_and_a_jump_is_not() {
 fn a_closed_session_lowers_the_expected_cpu() {
     let mut pending = PendingCost::default();
     pending.apply_probe(&[], &load(0, 1000.0, 0.1));
-    let one = pending.estimate(key(1, true), Cost::default);
-    pending.apply_probe(&[one], &load(1, 1000.0, 0.3));
+    let estimate = pending.estimate(key(1, true), Cost::default);
+    pending.apply_probe(&[estimate], &load(1, 1000.0, 0.3));
     pending.apply_probe(&[], &load(0, 1000.0, 0.1));
     let (cpu, smoothed_alone) = (pending.smooth_cpu().unwrap(), 0.16 + 0.7 * (0.1 - 0.16));
     assert!(cpu < smoothed_alone, "{cpu}");

@@ -103,24 +103,24 @@ impl State {
                 continue;
             };
             count.changed = false;
-            let own = count.own;
-            if own == 0 {
+            let own_count = count.own;
+            if own_count == 0 {
                 self.holders.remove(&holder);
             }
-            counts.push((holder, own));
+            counts.push((holder, own_count));
         }
         counts
     }
 
     /// A holder at its limit because of other replicas stays listed: they may have fewer by the next exchange, and
     /// nothing here would change until then.
-    fn set_remote(&mut self, holder: &str, elsewhere: u32) {
+    fn set_remote(&mut self, holder: &str, remote: u32) {
         let Some(count) = self.holders.get_mut(holder).filter(|_| self.exchanges) else {
             return;
         };
-        count.remote = elsewhere;
+        count.remote = remote;
         let limit = self.limits.limit(holder);
-        if elsewhere > 0 && limit.is_some_and(|limit| count.total() >= limit) {
+        if remote > 0 && limit.is_some_and(|limit| count.total() >= limit) {
             count.mark_changed(&mut self.changed);
         }
     }
@@ -226,8 +226,8 @@ impl PoolStreams {
         self.state().take_changed()
     }
 
-    pub(super) fn set_remote(&self, holder: &str, elsewhere: u32) {
-        self.state().set_remote(holder, elsewhere);
+    pub(super) fn set_remote(&self, holder: &str, remote: u32) {
+        self.state().set_remote(holder, remote);
     }
 
     #[cfg(test)]

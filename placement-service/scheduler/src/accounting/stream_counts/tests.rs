@@ -40,9 +40,9 @@ fn sessions_and_accounts_have_separate_limits() {
     drop(adopted);
     assert!(pool.acquire("s").is_ok());
     pool.set_limits(StreamLimits::default());
-    let many: Vec<_> = (0..1000).map(|_| pool.acquire("s").unwrap()).collect();
+    let slots: Vec<_> = (0..1000).map(|_| pool.acquire("s").unwrap()).collect();
     assert_eq!(pool.count("s"), (1000, None));
-    drop(many);
+    drop(slots);
     assert_eq!(pool.count("s"), (0, None));
 }
 
@@ -94,18 +94,18 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Exchanges counts as the ledger does.
-fn exchange(ledger: &mut [HashMap<String, u32>; 2], me: usize, counts: &StreamCounts) {
+fn exchange(ledger: &mut [HashMap<String, u32>; 2], replica: usize, counts: &StreamCounts) {
     let changed = counts.take_changed();
-    let elsewhere: Vec<_> = changed
+    let remote_counts: Vec<_> = changed
         .into_iter()
         .map(|count| {
             let name = count.name();
-            let other = ledger[1 - me].get(&name).copied().unwrap_or(0);
-            ledger[me].insert(name, count.own);
+            let other = ledger[1 - replica].get(&name).copied().unwrap_or(0);
+            ledger[replica].insert(name, count.own);
             (count, other)
         })
         .collect();
-    counts.set_remote(elsewhere);
+    counts.set_remote(remote_counts);
 }
 
 proptest! {

@@ -13,9 +13,9 @@ type Labels = BTreeMap<String, String>;
 
 /// Reads `null` as the default value, because Docker writes `null` for an empty value.
 fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    d: D,
+    deserializer: D,
 ) -> Result<T, D::Error> {
-    Ok(Option::deserialize(d)?.unwrap_or_default())
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[derive(Deserialize)]
@@ -121,13 +121,13 @@ struct Network {
 impl EngineFilter<'_> {
     fn matches_label(&self, labels: &Labels) -> bool {
         match self.label.split_once('=') {
-            Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
+            Some((key, value)) => labels.get(key).is_some_and(|actual| actual == value),
             None => labels.contains_key(self.label),
         }
     }
 
     fn matches_network(&self, name: &str) -> bool {
-        self.network.is_none_or(|wanted| wanted == name)
+        self.network.is_none_or(|network| network == name)
     }
 
     fn add_engine(
@@ -136,12 +136,12 @@ impl EngineFilter<'_> {
         name: &str,
         ip: Option<IpAddr>,
         labels: &[&Labels],
-        wish: DesiredState,
+        desired_state: DesiredState,
     ) {
         let Some(ip) = ip else {
             let network = self.network.map_or("any network", |network| network);
-            let why = format!("{name} has no address in {network}");
-            engines.skipped.push(why);
+            let reason = format!("{name} has no address in {network}");
+            engines.skipped.push(reason);
             return;
         };
         let label = |key: &str| labels.iter().find_map(|l| l.get(key)).map(String::as_str);
@@ -149,9 +149,9 @@ impl EngineFilter<'_> {
             Ok(endpoint) => engines.usable.push(DiscoveredEngine {
                 name: EngineName::from(name),
                 endpoint,
-                desired_state: wish,
+                desired_state,
             }),
-            Err(why) => engines.skipped.push(format!("{name}: {why}")),
+            Err(reason) => engines.skipped.push(format!("{name}: {reason}")),
         }
     }
 }
@@ -162,7 +162,7 @@ impl EngineFilter<'_> {
 /// When it is not a list of containers.
 pub fn parse_containers(
     body: &[u8],
-    wanted: EngineFilter<'_>,
+    filter: EngineFilter<'_>,
 ) -> Result<EngineList, serde_json::Error> {
     let (containers, left_out) = parse_lenient_list::<Container>(body, "containers")?;
     let mut engines = EngineList {
@@ -170,19 +170,19 @@ pub fn parse_containers(
         ..EngineList::default()
     };
     for (_, container) in containers {
-        if container.state != "running" || !wanted.matches_label(&container.labels) {
+        if container.state != "running" || !filter.matches_label(&container.labels) {
             continue;
         }
         let name = container.names.first().unwrap_or(&container.id);
         let networks = container.network_settings.networks.iter();
-        let mut fitting = networks.filter(|(network, _)| wanted.matches_network(network));
+        let mut fitting = networks.filter(|(network, _)| filter.matches_network(network));
         let ip = fitting.find_map(|(_, endpoint)| {
             let endpoint = endpoint.as_ref()?;
             let v4 = endpoint.ipv4.parse::<IpAddr>().ok();
             v4.or_else(|| endpoint.ipv6.parse().ok())
         });
         let name = name.trim_start_matches('/');
-        wanted.add_engine(
+        filter.add_engine(
             &mut engines,
             name,
             ip,
@@ -200,13 +200,13 @@ pub fn parse_containers(
 pub fn parse_tasks(
     services: &[u8],
     tasks: &[u8],
-    wanted: EngineFilter<'_>,
+    filter: EngineFilter<'_>,
 ) -> Result<EngineList, serde_json::Error> {
     let (services, malformed) = parse_lenient_list::<Service>(services, "services")?;
     let (tasks, left_out) = parse_lenient_list::<Task>(tasks, "tasks")?;
     let services = services.iter().map(|(_, s)| (s.id.as_str(), &s.spec));
     let services: BTreeMap<&str, &Spec> = services.collect();
-    let none = Spec::default();
+    let empty_spec = Spec::default();
     let mut engines = EngineList {
         skipped: [malformed, left_out].concat(),
         ..EngineList::default()
@@ -215,32 +215,32 @@ pub fn parse_tasks(
         let service = services
             .get(task.service.as_str())
             .copied()
-            .unwrap_or(&none);
-        let own = &task.spec.container_spec.labels;
-        let marked = wanted.matches_label(own) || wanted.matches_label(&service.labels);
+            .unwrap_or(&empty_spec);
+        let labels = &task.spec.container_spec.labels;
+        let marked = filter.matches_label(labels) || filter.matches_label(&service.labels);
         if task.status.state != "running" || !marked {
             continue;
         }
-        let short: String = task.id.chars().take(12).collect();
+        let short_id: String = task.id.chars().take(12).collect();
         let name = match (service.name.as_str(), task.slot) {
-            ("", _) => short,
-            (service, Some(slot)) => format!("{service}.{slot}.{short}"),
-            (service, None) => format!("{service}.{short}"),
+            ("", _) => short_id,
+            (service, Some(slot)) => format!("{service}.{slot}.{short_id}"),
+            (service, None) => format!("{service}.{short_id}"),
         };
         // The ingress network connects Docker's own load balancers: engines are not reached through it.
         let networks = task.networks_attachments.iter();
         let networks = networks.filter(|a| !a.network.spec.ingress);
         let mut networks: Vec<_> = networks
             .filter(|a| {
-                a.network.spec.name != "ingress" && wanted.matches_network(&a.network.spec.name)
+                a.network.spec.name != "ingress" && filter.matches_network(&a.network.spec.name)
             })
             .collect();
         networks.sort_by(|a, b| a.network.spec.name.cmp(&b.network.spec.name));
         let addresses = networks.iter().flat_map(|a| &a.addresses);
         let mut ips = addresses.filter_map(|text| text.split('/').next()?.parse().ok());
-        let wish = DesiredState::from_draining(task.desired_state != "running");
-        let labels = [own, &service.labels];
-        wanted.add_engine(&mut engines, &name, ips.next(), &labels, wish);
+        let desired_state = DesiredState::from_draining(task.desired_state != "running");
+        let labels = [labels, &service.labels];
+        filter.add_engine(&mut engines, &name, ips.next(), &labels, desired_state);
     }
     Ok(engines)
 }

@@ -60,7 +60,7 @@ impl Connection {
                 Some(Ok(Message::Text(text))) => return Ok(text),
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Binary(_))) => {
-                    return Err(DriverFault::Garbage("a binary message".into()));
+                    return Err(DriverFault::Malformed("a binary message".into()));
                 }
                 Some(Ok(Message::Close(_))) | None => {
                     return Err(DriverFault::Connect("closed by the engine".into()));
@@ -90,6 +90,6 @@ fn websocket_fault(error: Error) -> DriverFault {
         | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             DriverFault::Connect("closed by the engine".into())
         }
-        other => DriverFault::Garbage(other.to_string()),
+        other => DriverFault::Malformed(other.to_string()),
     }
 }

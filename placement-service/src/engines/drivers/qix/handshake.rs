@@ -20,13 +20,13 @@ const CREATE_SESSION_APP: &str =
 ///
 /// # Errors
 /// When the name cannot be encoded as JSON, which does not occur in practice.
-pub fn open_request(opening: &OpenTarget) -> Result<Option<String>, DriverFault> {
-    Ok(match opening {
+pub fn open_request(open_target: &OpenTarget) -> Result<Option<String>, DriverFault> {
+    Ok(match open_target {
         OpenTarget::Nothing => None,
         OpenTarget::SessionApp => Some(CREATE_SESSION_APP.to_owned()),
         OpenTarget::Document(name) => {
             let name =
-                serde_json::to_string(name).map_err(|e| DriverFault::Garbage(e.to_string()))?;
+                serde_json::to_string(name).map_err(|e| DriverFault::Malformed(e.to_string()))?;
             Some(format!(
                 r#"{{"jsonrpc":"2.0","id":{REQUEST_ID},"handle":-1,"method":"OpenDoc","params":{{"qDocName":{name}}}}}"#
             ))
@@ -57,11 +57,11 @@ pub struct Handshake {
 impl Handshake {
     /// A handshake before the first message.
     #[must_use]
-    pub const fn new(opening: &OpenTarget) -> Self {
+    pub const fn new(open_target: &OpenTarget) -> Self {
         Self {
             connected: false,
             attached: false,
-            opened: !expects_reply(opening),
+            opened: !expects_reply(open_target),
         }
     }
 
@@ -86,20 +86,20 @@ impl Handshake {
     /// # Errors
     /// When the engine refuses the session or the request, or when the message is not one of an engine.
     pub fn apply_message(&mut self, text: &str) -> Result<(), DriverFault> {
-        let garbage = || DriverFault::Garbage(Excerpt(text).to_string());
+        let malformed = || DriverFault::Malformed(Excerpt(text).to_string());
         if !text.trim_ascii_start().starts_with('{') {
-            return Err(garbage());
+            return Err(malformed());
         }
-        let message: Message<'_> = serde_json::from_str(text).map_err(|_| garbage())?;
+        let message: Message<'_> = serde_json::from_str(text).map_err(|_| malformed())?;
         if message.method.as_deref() == Some("OnConnected") {
-            let OnConnected { params } = serde_json::from_str(text).map_err(|_| garbage())?;
+            let OnConnected { params } = serde_json::from_str(text).map_err(|_| malformed())?;
             self.attached = parse_session_state(&params.state)?;
             self.connected = true;
         } else if message.id == Some(REQUEST_ID) {
             match (message.error, message.result) {
                 (Some(error), _) => return Err(error.into()),
                 (None, Some(_)) => self.opened = true,
-                (None, None) => return Err(garbage()),
+                (None, None) => return Err(malformed()),
             }
         }
         Ok(())
@@ -160,7 +160,7 @@ fn parse_session_state(state: &str) -> Result<bool, DriverFault> {
         _ if state.starts_with("SESSION_ERROR_") => {
             Err(DriverFault::Declined(Excerpt(state).to_string()))
         }
-        _ => Err(DriverFault::Garbage(Excerpt(state).to_string())),
+        _ => Err(DriverFault::Malformed(Excerpt(state).to_string())),
     }
 }
 
@@ -247,7 +247,7 @@ mod tests {
         );
         assert_eq!(state("SESSION_ERROR_NO_LICENSE").as_str(), "declined");
         assert_eq!(state("SESSION_ERROR_LIMIT_EXCEEDED").as_str(), "declined");
-        assert_eq!(state("HELLO").as_str(), "garbage");
+        assert_eq!(state("HELLO").as_str(), "malformed");
         let missing = r#"{"jsonrpc":"2.0","id":1,"error":{"code":1003,"parameter":"x","message":"App not found"}}"#;
         assert_eq!(fault(missing), DriverFault::NoSuchDocument);
         let denied = fault(r#"{"id":1,"error":{"code":5,"message":"Access denied"}}"#);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_messages_are_garbage() {
+    fn foreign_messages_are_malformed() {
         for text in [
             "",
             "hello",
@@ -267,7 +267,7 @@ mod tests {
             r#"{"method":"OnConnected","params":[]}"#,
             r#"{"method":"OnConnected"}"#,
         ] {
-            assert_eq!(fault(text).as_str(), "garbage", "{text}");
+            assert_eq!(fault(text).as_str(), "malformed", "{text}");
         }
     }
 }

@@ -33,10 +33,10 @@ struct ConnectionList {
 
 impl Default for LingeringConnections {
     fn default() -> Self {
-        let waiting = Arc::<ConnectionList>::default();
-        let sweeper = tokio::spawn(sweep(Arc::clone(&waiting))).abort_handle();
+        let connections = Arc::<ConnectionList>::default();
+        let sweeper = tokio::spawn(sweep(Arc::clone(&connections))).abort_handle();
         Self {
-            list: waiting,
+            list: connections,
             sweeper,
         }
     }
@@ -79,13 +79,13 @@ impl ConnectionList {
     }
 }
 
-async fn sweep(waiting: Arc<ConnectionList>) {
+async fn sweep(list: Arc<ConnectionList>) {
     loop {
-        waiting.added.notified().await;
-        while !waiting.connections().is_empty() {
+        list.added.notified().await;
+        while !list.connections().is_empty() {
             tokio::time::sleep(POLL_INTERVAL).await;
             let now = Instant::now();
-            let mut connections = waiting.connections();
+            let mut connections = list.connections();
             for (since, connection) in std::mem::take(&mut *connections) {
                 if is_closed(&connection) {
                     continue;
@@ -109,10 +109,10 @@ fn reset(connection: TcpStream) {
 
 /// Discards received data. Returns true when the engine has closed, or the connection failed.
 fn is_closed(mut connection: &TcpStream) -> bool {
-    let mut words = [0; 512];
+    let mut buffer = [0; 512];
     // Bounded, so that an engine that sends without end does not occupy the task.
     for _ in 0..8 {
-        match connection.read(&mut words) {
+        match connection.read(&mut buffer) {
             Ok(0) => return true,
             Ok(_) => {}
             Err(e) => return e.kind() != ErrorKind::WouldBlock,

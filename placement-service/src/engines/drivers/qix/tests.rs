@@ -21,17 +21,17 @@ enum Action {
 }
 
 /// Runs a fake engine for one connection, which it closes after its last action.
-async fn fake_engine(acts: Vec<Action>) -> SocketAddr {
+async fn fake_engine(actions: Vec<Action>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         let mut stream = listener.accept().await.unwrap().0;
         let request = head(&mut stream).await;
-        for act in acts {
-            match act {
+        for action in actions {
+            match action {
                 Action::Send(bytes) => drop(stream.write_all(&bytes).await),
                 Action::Upgrade => drop(stream.write_all(&accept(&request)).await),
-                Action::Wait(time) => tokio::time::sleep(time).await,
+                Action::Wait(duration) => tokio::time::sleep(duration).await,
             }
         }
     });
@@ -75,8 +75,8 @@ fn send(bytes: &[u8]) -> Action {
     Action::Send(bytes.to_vec())
 }
 
-async fn prepare(acts: Vec<Action>) -> Result<RequestMutation, DriverFault> {
-    let engine = fake_engine(acts).await;
+async fn prepare(actions: Vec<Action>) -> Result<RequestMutation, DriverFault> {
+    let engine = fake_engine(actions).await;
     let now = Instant::now();
     let job = PrepareRequest {
         target: &OpenTarget::Document("x".into()),
@@ -88,58 +88,58 @@ async fn prepare(acts: Vec<Action>) -> Result<RequestMutation, DriverFault> {
 
 #[tokio::test]
 async fn messages_may_arrive_in_pieces_and_in_any_order() {
-    let words = [
+    let responses = [
         frame(0x81, CREATED.as_bytes()),
         frame(0x81, OPENED.as_bytes()),
     ]
     .concat();
     let linger = Action::Wait(Duration::from_secs(5));
-    let (one, two) = words.split_at(40);
+    let (head, tail) = responses.split_at(40);
     let pieces = vec![
         Action::Upgrade,
-        send(one),
+        send(head),
         Action::Wait(Duration::from_millis(20)),
-        send(two),
+        send(tail),
         linger.clone(),
     ];
     let prepared = prepare(pieces).await.unwrap();
     assert_eq!(prepared.path, "/app/engineData/ttl/60");
     let ping = send(&frame(0x89, b"hello"));
-    let note = text(r#"{"method":"OnProgress","params":[1]}"#);
-    let swapped = vec![
+    let notification = text(r#"{"method":"OnProgress","params":[1]}"#);
+    let reordered = vec![
         Action::Upgrade,
         ping,
         text(OPENED),
-        note,
+        notification,
         text(CREATED),
         linger,
     ];
-    prepare(swapped).await.unwrap();
+    prepare(reordered).await.unwrap();
 }
 
 #[tokio::test]
 async fn each_misbehaviour_has_its_fault() {
     let huge = vec![b' '; 2 * 1024 * 1024];
-    let long = Action::Wait(Duration::from_secs(5));
+    let long_wait = Action::Wait(Duration::from_secs(5));
     let cases = [
         ("closes at once", vec![], "connect"),
-        ("speaks ssh", vec![send(b"SSH-2.0-x\r\n\r\n")], "garbage"),
+        ("speaks ssh", vec![send(b"SSH-2.0-x\r\n\r\n")], "malformed"),
         (
             "is a web server",
             vec![send(b"HTTP/1.1 200 OK\r\n\r\n")],
-            "garbage",
+            "malformed",
         ),
         (
             "rejects the token",
             vec![send(b"HTTP/1.1 401 No\r\n\r\n")],
             "token-rejected",
         ),
-        ("endless head", vec![send(&[b'x'; 20_000])], "garbage"),
-        ("no response", vec![long.clone()], "silent"),
+        ("endless head", vec![send(&[b'x'; 20_000])], "malformed"),
+        ("no response", vec![long_wait.clone()], "no-response"),
         (
             "no message when upgraded",
-            vec![Action::Upgrade, long.clone()],
-            "silent",
+            vec![Action::Upgrade, long_wait.clone()],
+            "no-response",
         ),
         ("closes when upgraded", vec![Action::Upgrade], "connect"),
         (
@@ -150,22 +150,26 @@ async fn each_misbehaviour_has_its_fault() {
         (
             "speaks binary",
             vec![Action::Upgrade, send(&frame(0x82, b"x"))],
-            "garbage",
+            "malformed",
         ),
         (
             "broken frame",
             vec![Action::Upgrade, send(&[0xff; 20])],
-            "garbage",
+            "malformed",
         ),
-        ("no json", vec![Action::Upgrade, text("hello")], "garbage"),
+        ("no json", vec![Action::Upgrade, text("hello")], "malformed"),
         (
             "huge message",
-            vec![Action::Upgrade, send(&frame(0x81, &huge)), long.clone()],
-            "garbage",
+            vec![
+                Action::Upgrade,
+                send(&frame(0x81, &huge)),
+                long_wait.clone(),
+            ],
+            "malformed",
         ),
         (
             "never finishes loading",
-            vec![Action::Upgrade, text(CREATED), long],
+            vec![Action::Upgrade, text(CREATED), long_wait],
             "open-timeout",
         ),
         (
@@ -174,8 +178,12 @@ async fn each_misbehaviour_has_its_fault() {
             "connect",
         ),
     ];
-    for (what, acts, fault) in cases {
-        assert_eq!(prepare(acts).await.unwrap_err().as_str(), fault, "{what}");
+    for (description, actions, fault) in cases {
+        assert_eq!(
+            prepare(actions).await.unwrap_err().as_str(),
+            fault,
+            "{description}"
+        );
     }
 }
 
@@ -200,27 +208,27 @@ async fn a_closed_port_is_a_connect_fault() {
 
 #[tokio::test]
 async fn a_lingering_connection_ends_when_the_engine_closes_or_after_a_second() {
-    let farewells = LingeringConnections::default();
+    let lingering = LingeringConnections::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let engine = listener.local_addr().unwrap();
-    let mut ends = Vec::new();
+    let mut peers = Vec::new();
     for _ in 0..3 {
-        farewells.add(TcpStream::connect(engine).await.unwrap());
-        ends.push(listener.accept().await.unwrap().0);
+        lingering.add(TcpStream::connect(engine).await.unwrap());
+        peers.push(listener.accept().await.unwrap().0);
     }
-    assert_eq!(farewells.count(), 3);
-    drop(ends.remove(0));
-    let begin = Instant::now();
-    let count = async |wanted: usize| {
-        while farewells.count() > wanted {
+    assert_eq!(lingering.count(), 3);
+    drop(peers.remove(0));
+    let start = Instant::now();
+    let count = async |expected_count: usize| {
+        while lingering.count() > expected_count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        begin.elapsed()
+        start.elapsed()
     };
     assert!(count(2).await < Duration::from_secs(1));
     assert!(count(0).await >= Duration::from_millis(900));
     // The sweeper also handles a connection that is added after the list was empty.
-    farewells.add(TcpStream::connect(engine).await.unwrap());
+    lingering.add(TcpStream::connect(engine).await.unwrap());
     drop(listener.accept().await.unwrap());
     count(0).await;
 }

@@ -74,32 +74,34 @@ pub fn parse_response(bytes: &[u8], accept: &str) -> Result<ResponseHead, Driver
     let length = match response.parse(bytes) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if bytes.len() >= MAX_HEAD => {
-            return Err(garbage("the response head is too long"));
+            return Err(malformed("the response head is too long"));
         }
         Ok(httparse::Status::Partial) => return Ok(ResponseHead::Partial),
-        Err(error) => return Err(garbage(&format!("not an HTTP/1.1 response: {error}"))),
+        Err(error) => return Err(malformed(&format!("not an HTTP/1.1 response: {error}"))),
     };
     match (response.version, response.code) {
         (Some(1), Some(101)) => {}
         (Some(1), Some(status @ (401 | 403))) => {
             return Err(DriverFault::TokenRejected(format!("status {status}")));
         }
-        (Some(1), Some(status)) => return Err(garbage(&format!("status {status} to an upgrade"))),
-        _ => return Err(garbage("not an HTTP/1.1 response")),
+        (Some(1), Some(status)) => {
+            return Err(malformed(&format!("status {status} to an upgrade")));
+        }
+        _ => return Err(malformed("not an HTTP/1.1 response")),
     }
-    let proven = response.headers.iter().any(|header| {
+    let has_accept_key = response.headers.iter().any(|header| {
         header.name.eq_ignore_ascii_case("sec-websocket-accept")
             && header.value == accept.as_bytes()
     });
-    if proven {
+    if has_accept_key {
         Ok(ResponseHead::Upgraded(length))
     } else {
-        Err(garbage("the upgrade has a wrong Sec-WebSocket-Accept"))
+        Err(malformed("the upgrade has a wrong Sec-WebSocket-Accept"))
     }
 }
 
-fn garbage(what: &str) -> DriverFault {
-    DriverFault::Garbage(what.to_owned())
+fn malformed(description: &str) -> DriverFault {
+    DriverFault::Malformed(description.to_owned())
 }
 
 #[cfg(test)]
@@ -147,21 +149,21 @@ mod tests {
     #[test]
     fn each_other_response_has_its_fault() {
         assert_eq!(fault("HTTP/1.1 401 Unauthorized\r\n\r\n"), "token-rejected");
-        assert_eq!(fault("HTTP/1.1 200 OK\r\n\r\n"), "garbage");
-        assert_eq!(fault("SSH-2.0-OpenSSH\r\n\r\n"), "garbage");
+        assert_eq!(fault("HTTP/1.1 200 OK\r\n\r\n"), "malformed");
+        assert_eq!(fault("SSH-2.0-OpenSSH\r\n\r\n"), "malformed");
         let upgrade = format!("101 S\r\nSec-WebSocket-Accept: {ACCEPT}\r\n");
-        assert_eq!(fault(&format!("HTTP/1.0 {upgrade}\r\n")), "garbage");
+        assert_eq!(fault(&format!("HTTP/1.0 {upgrade}\r\n")), "malformed");
         assert_eq!(
             fault(&format!("HTTP/1.1 {upgrade}a b: c\r\n\r\n")),
-            "garbage"
+            "malformed"
         );
         let many = "x: y\r\n".repeat(MAX_HEADERS);
-        assert_eq!(fault(&format!("HTTP/1.1 {upgrade}{many}\r\n")), "garbage");
+        assert_eq!(fault(&format!("HTTP/1.1 {upgrade}{many}\r\n")), "malformed");
         assert_eq!(
             fault("HTTP/1.1 101 S\r\nSec-WebSocket-Accept: no\r\n\r\n"),
-            "garbage"
+            "malformed"
         );
         let long = format!("HTTP/1.1 101 S\r\nx: {}", "y".repeat(MAX_HEAD));
-        assert_eq!(fault(&long), "garbage");
+        assert_eq!(fault(&long), "malformed");
     }
 }

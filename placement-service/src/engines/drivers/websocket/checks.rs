@@ -53,11 +53,11 @@ impl Checks {
             checks.remove(&engine);
             return false;
         }
-        let fresh = now < check.renewed_at + VALIDITY;
-        if !fresh {
+        let is_valid = now < check.renewed_at + VALIDITY;
+        if !is_valid {
             check.renewed_at = now;
         }
-        fresh
+        is_valid
     }
 
     /// Records that an engine has accepted a connection.
@@ -67,10 +67,10 @@ impl Checks {
         let Ok(connection) = connection.into_std() else {
             return;
         };
-        let at = Instant::now();
+        let checked_at = Instant::now();
         let check = Check {
-            checked_at: at,
-            renewed_at: at,
+            checked_at,
+            renewed_at: checked_at,
             connection,
         };
         self.checks().insert(engine, check);
@@ -79,7 +79,10 @@ impl Checks {
             tokio::time::sleep(2 * VALIDITY).await;
             let mut checks = checks.checks();
             // A later check may have replaced this one.
-            if checks.get(&engine).is_some_and(|c| c.checked_at == at) {
+            if checks
+                .get(&engine)
+                .is_some_and(|c| c.checked_at == checked_at)
+            {
                 checks.remove(&engine);
             }
         });

@@ -7,14 +7,10 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-async fn prepare(
-    driver: &Websocket,
-    engine: SocketAddr,
-    rehearsal: bool,
-) -> Result<(), DriverFault> {
+async fn prepare(driver: &Websocket, engine: SocketAddr, dry_run: bool) -> Result<(), DriverFault> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let job = PrepareRequest {
-        dry_run: rehearsal,
+        dry_run,
         ..PrepareRequest::plain(engine, deadline)
     };
     driver.prepare(job).await.map(drop)
@@ -30,9 +26,9 @@ async fn listen() -> (TcpListener, SocketAddr) {
 async fn one_check_is_valid_for_the_placements_of_a_short_time() {
     let (listener, engine) = listen().await;
     let driver = Websocket::default();
-    let begin = Instant::now();
+    let start = Instant::now();
     let mut placed = 0;
-    while begin.elapsed() < 5 * VALIDITY {
+    while start.elapsed() < 5 * VALIDITY {
         prepare(&driver, engine, false).await.unwrap();
         placed += 1;
         tokio::task::yield_now().await;

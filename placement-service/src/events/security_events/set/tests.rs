@@ -13,13 +13,13 @@ fn claims() -> Value {
 }
 
 fn token(header: &Value, claims: &Value) -> String {
-    let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    format!("{}.{}.c2ln", part(header), part(claims))
+    let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    format!("{}.{}.c2ln", encode(header), encode(claims))
 }
 
 fn fault(header: &Value, claims: &Value) -> String {
-    let read = UnverifiedSet::parse(token(header, claims).as_bytes());
-    read.map_or_else(|error| error.to_string(), |_| "none".to_owned())
+    let result = UnverifiedSet::parse(token(header, claims).as_bytes());
+    result.map_or_else(|error| error.to_string(), |_| "none".to_owned())
 }
 
 /// The fault of a token with a changed header.
@@ -47,21 +47,24 @@ fn a_valid_token_is_parsed() {
     claims["iat"] = json!(1_700_000_000.9);
     claims["sub_id"] = json!({"format": "opaque", "id": "s"});
     let text = token(&header(), &claims);
-    let set = UnverifiedSet::parse(text.as_bytes()).unwrap();
+    let event_token = UnverifiedSet::parse(text.as_bytes()).unwrap();
     assert_eq!(
-        (set.algorithm, set.kid.as_deref()),
+        (event_token.algorithm, event_token.kid.as_deref()),
         (Algorithm::ES256, Some("k"))
     );
-    assert_eq!(format!("{}.{}", set.message, set.signature), text);
-    assert_eq!(set.claims.audience, ["x", "a"]);
-    assert_eq!(set.claims.issued_at, 1_700_000_000);
+    assert_eq!(
+        format!("{}.{}", event_token.message, event_token.signature),
+        text
+    );
+    assert_eq!(event_token.claims.audience, ["x", "a"]);
+    assert_eq!(event_token.claims.issued_at, 1_700_000_000);
     let subject = Subject::Session("s".to_owned());
-    assert_eq!(set.claims.subject, Some(subject.clone()));
+    assert_eq!(event_token.claims.subject, Some(subject.clone()));
     // The form before RFC 9493.
     claims["events"]["e"] = json!({"subject": claims["sub_id"]});
     claims.as_object_mut().unwrap().remove("sub_id");
-    let set = UnverifiedSet::parse(token(&header(), &claims).as_bytes()).unwrap();
-    assert_eq!(set.claims.subject, Some(subject));
+    let event_token = UnverifiedSet::parse(token(&header(), &claims).as_bytes()).unwrap();
+    assert_eq!(event_token.claims.subject, Some(subject));
 }
 
 #[test]
@@ -101,14 +104,14 @@ fn each_fault_has_its_own_error() {
             "invalid_request: typ is not secevent+jwt"
         );
     }
-    for fine in ["secevent+jwt", "application/secevent+jwt", "SecEvent+JWT"] {
-        assert_eq!(fault_with_header("typ", json!(fine)), "none");
+    for valid_type in ["secevent+jwt", "application/secevent+jwt", "SecEvent+JWT"] {
+        assert_eq!(fault_with_header("typ", json!(valid_type)), "none");
     }
     let crit = "invalid_request: crit names what is not understood";
     assert_eq!(fault_with_header("crit", json!(["b64"])), crit);
-    let long = json!("k".repeat(2000));
+    let too_long = json!("k".repeat(2000));
     assert_eq!(
-        fault_with_header("kid", long.clone()),
+        fault_with_header("kid", too_long.clone()),
         "invalid_key: kid is too long"
     );
     for claim in ["iss", "aud", "iat", "jti", "events"] {
@@ -120,7 +123,7 @@ fn each_fault_has_its_own_error() {
         "invalid_request: jti is missing"
     );
     assert_eq!(
-        fault_with_claim("jti", long),
+        fault_with_claim("jti", too_long),
         "invalid_request: jti is too long"
     );
     assert_eq!(

@@ -106,12 +106,12 @@ fn each_claim_is_checked() {
     ] {
         assert_eq!(check_without(name), Err(fault), "{name}");
     }
-    let mut nobody = valid_claims();
-    nobody
+    let mut without_subject = valid_claims();
+    without_subject
         .as_object_mut()
         .unwrap()
         .retain(|name, _| name != "sub" && name != "sid");
-    assert_eq!(check(&nobody), Err(LogoutFault::Subject));
+    assert_eq!(check(&without_subject), Err(LogoutFault::Subject));
 }
 
 #[test]
@@ -122,20 +122,21 @@ fn only_a_key_of_the_provider_verifies_a_signature() {
             jsonwebtoken::encode(&signer.header, &valid_claims(), &signer.encoding_key).unwrap();
         let parsed = LogoutToken::parse(&token).unwrap();
         assert_eq!(parsed.check_signature(&keys(&all.each_ref())), Ok(()));
-        let others: Vec<&SigningKey> = all
+        let other_keys: Vec<&SigningKey> = all
             .iter()
             .filter(|k| k.header.alg != signer.header.alg)
             .collect();
         assert_eq!(
-            parsed.check_signature(&keys(&others)),
+            parsed.check_signature(&keys(&other_keys)),
             Err(LogoutFault::Signature)
         );
         assert_eq!(parsed.check_signature(&[]), Err(LogoutFault::UnknownKey));
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let (header, _) = signed.split_once('.').unwrap();
-        let evil = URL_SAFE_NO_PAD.encode(valid_claims().to_string().replace("\"u\"", "\"admin\""));
-        let changed = format!("{header}.{evil}.{signature}");
-        let parsed = LogoutToken::parse(&changed).unwrap();
+        let other_claims =
+            URL_SAFE_NO_PAD.encode(valid_claims().to_string().replace("\"u\"", "\"admin\""));
+        let forged_token = format!("{header}.{other_claims}.{signature}");
+        let parsed = LogoutToken::parse(&forged_token).unwrap();
         let fault = parsed.check_signature(&keys(&[signer]));
         assert_eq!(fault, Err(LogoutFault::Signature));
     }
@@ -150,8 +151,8 @@ fn only_a_key_of_the_provider_verifies_a_signature() {
 #[test]
 fn symmetric_and_unsigned_algorithms_are_rejected() {
     let encode = |header: &Value| {
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        format!("{}.{}.", part(header), part(&valid_claims()))
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        format!("{}.{}.", encode(header), encode(&valid_claims()))
     };
     for header in [
         json!({"alg": "none"}),

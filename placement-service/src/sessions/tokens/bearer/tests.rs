@@ -20,9 +20,9 @@ fn signed_with(secret: &str, claims: &Value) -> String {
 }
 
 fn fault(tokens: &Tokens, token: &str) -> String {
-    let refusal = tokens.verify(token).unwrap_err();
-    assert_eq!(refusal.reason, RejectReason::BearerInvalid);
-    refusal.detail.unwrap()
+    let rejection = tokens.verify(token).unwrap_err();
+    assert_eq!(rejection.reason, RejectReason::BearerInvalid);
+    rejection.detail.unwrap()
 }
 
 #[test]
@@ -37,13 +37,13 @@ fn a_valid_token_yields_its_claims() {
         (bearer.roles, bearer.session_ref),
         (vec!["batch".to_owned()], None)
     );
-    let mut many = claims();
-    many["aud"] = json!(["other", "engine"]);
-    many["roles"] = Value::Null;
-    many.as_object_mut().unwrap().remove("roles");
+    let mut many_claims = claims();
+    many_claims["aud"] = json!(["other", "engine"]);
+    many_claims["roles"] = Value::Null;
+    many_claims.as_object_mut().unwrap().remove("roles");
     assert!(
         tokens
-            .verify(&signed_with(SECRET, &many))
+            .verify(&signed_with(SECRET, &many_claims))
             .unwrap()
             .roles
             .is_empty()
@@ -58,8 +58,8 @@ fn issued_tokens_of_every_algorithm_are_accepted() {
         (Algorithm::EdDsa, EDDSA),
     ] {
         let (tokens, _) = tokens(algorithm, key, None);
-        let minted = tokens.issue(&session("ref")).unwrap();
-        let bearer = tokens.verify(&minted.token).unwrap();
+        let token = tokens.issue(&session("ref")).unwrap();
+        let bearer = tokens.verify(&token.token).unwrap();
         assert_eq!(bearer.session_ref.as_deref(), Some("ref"));
         assert_eq!(
             (bearer.account.as_str(), bearer.expires_at),
@@ -76,15 +76,15 @@ fn times_are_checked_by_the_services_clock_within_the_leeway() {
     assert!(tokens.verify(&token).is_ok());
     clock.advance_ms(1000);
     assert_eq!(fault(&tokens, &token), "expired");
-    let mut later = claims();
-    later["exp"] = json!(NOW + 600);
-    later["nbf"] = json!(NOW + 60 + 2 * LEEWAY_S + 2);
+    let mut future = claims();
+    future["exp"] = json!(NOW + 600);
+    future["nbf"] = json!(NOW + 60 + 2 * LEEWAY_S + 2);
     assert_eq!(
-        fault(&tokens, &signed_with(SECRET, &later)),
+        fault(&tokens, &signed_with(SECRET, &future)),
         "not valid yet"
     );
     clock.advance_ms(1000);
-    assert!(tokens.verify(&signed_with(SECRET, &later)).is_ok());
+    assert!(tokens.verify(&signed_with(SECRET, &future)).is_ok());
 }
 
 #[test]
@@ -127,11 +127,11 @@ fn every_other_fault_is_reported_without_the_token() {
     cases.push(("kid", encode(&kid, &claims(), &key).unwrap()));
     let (rs256, _) = super::super::tests::tokens(Algorithm::Rs256, RS256, None);
     cases.push(("alg", rs256.issue(&session("r")).unwrap().token.clone()));
-    for (what, token) in cases {
+    for (description, token) in cases {
         let fault = fault(&tokens, &token);
         assert!(
             !fault.is_empty() && !fault.contains("eyJ"),
-            "{what}: {fault}"
+            "{description}: {fault}"
         );
     }
 }
@@ -180,8 +180,8 @@ fn tokens_of_previous_and_next_keys_are_accepted() {
         let token = &other.issue(&session("ref")).unwrap().token;
         assert_eq!(now.verify(token).unwrap().account, "demo", "{kid}");
     }
-    let (gone, _) = tokens(Algorithm::Rs256, RS256, Some("before"));
-    let token = &gone.issue(&session("ref")).unwrap().token;
+    let (previous_key_tokens, _) = tokens(Algorithm::Rs256, RS256, Some("before"));
+    let token = &previous_key_tokens.issue(&session("ref")).unwrap().token;
     assert_eq!(fault(&now, token), "no key matches it");
 }
 
@@ -201,22 +201,25 @@ fn a_token_of_another_login_service_yields_its_account_and_expiry() {
         idle_timeout: std::time::Duration::from_secs(60),
         absolute_timeout: std::time::Duration::from_secs(1000),
     };
-    let read = |claims: Value, now_s: u64| {
+    let read_claims = |claims: Value, now_s: u64| {
         let key = EncodingKey::from_secret(secret);
         let token = encode(&Header::default(), &claims, &key).unwrap();
         BearerClaims::verify_with(&token, &rules, now_s * 1000)
     };
     let ada = json!({"name": "ada", "roles": "admin", "sid": "s", "iat": 5000});
-    let bearer = read(ada.clone(), 5999).unwrap();
+    let bearer = read_claims(ada.clone(), 5999).unwrap();
     assert_eq!((bearer.account.as_str(), bearer.expires_at), ("ada", 6000));
     assert_eq!(
         (bearer.roles, bearer.session_ref),
         (vec!["admin".to_owned()], None)
     );
-    assert_eq!(read(ada, 6000), None);
-    let short = json!({"name": "ada", "iat": 5000, "exp": 5010});
-    assert_eq!(read(short.clone(), 5009).unwrap().expires_at, 5010);
-    assert_eq!(read(short, 5010), None);
+    assert_eq!(read_claims(ada, 6000), None);
+    let short_lived = json!({"name": "ada", "iat": 5000, "exp": 5010});
+    assert_eq!(
+        read_claims(short_lived.clone(), 5009).unwrap().expires_at,
+        5010
+    );
+    assert_eq!(read_claims(short_lived, 5010), None);
     assert_eq!(BearerClaims::verify_with("a.b.c", &rules, 0), None);
     assert_eq!(
         BearerClaims::verify_with(&"a".repeat(MAX_TOKEN_BYTES + 1), &rules, 0),
