@@ -4,6 +4,7 @@ mod account;
 mod check;
 mod engines;
 mod explain;
+mod render;
 mod serve;
 mod service_client;
 mod sessions;
@@ -12,6 +13,7 @@ mod store_context;
 use crate::cli::account::AccountCommand;
 use crate::cli::engines::EnginesCommand;
 use crate::cli::explain::ExplainArgs;
+use crate::cli::render::RenderArgs;
 use crate::cli::sessions::SessionsCommand;
 use berth_placement::config::fault::Faults;
 use berth_placement::config::load::{self, LoadedConfig};
@@ -47,6 +49,9 @@ enum Command {
         /// Do not read the secrets that the file refers to.
         #[arg(long)]
         without_secrets: bool,
+        /// Also review these files of Envoy, the filter or Istio, which are kept by hand, against it.
+        #[arg(long, value_name = "FILE", num_args = 1..)]
+        edge: Vec<PathBuf>,
     },
     /// Manage local accounts.
     Account {
@@ -65,6 +70,8 @@ enum Command {
     },
     /// Explain which engine a session would get now.
     Explain(ExplainArgs),
+    /// Write the files of the edge, Envoy and the filter, from the configuration.
+    Render(RenderArgs),
     /// Print all settings with their defaults and comments.
     Defaults,
 }
@@ -120,11 +127,13 @@ impl Cli {
             Command::Check {
                 file,
                 without_secrets,
-            } => check::run(&file, without_secrets),
+                edge,
+            } => check::run(&file, without_secrets, &edge),
             Command::Account { command } => account::run(command).await,
             Command::Sessions { command } => sessions::run(command).await,
             Command::Engines { command } => engines::run(command).await,
             Command::Explain(command) => explain::run(command).await,
+            Command::Render(args) => render::run(&args),
             Command::Defaults => print(load::DEFAULT.trim_end()),
         };
         match result {

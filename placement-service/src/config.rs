@@ -7,6 +7,7 @@ mod capacity;
 mod check;
 mod compat;
 mod discovery;
+mod edge;
 mod events;
 pub mod fault;
 mod fault_collector;
@@ -34,18 +35,24 @@ pub use discovery::{
     Addresses, Discovery, DnsSource, DockerMode, DockerSource, FileSource, KubernetesSource,
     MiraSource, Sources, StaticEngine,
 };
+pub use edge::{
+    Application, ApplicationRoute, Edge, EdgeCache, EdgeTls, EdgeTokenKey, HostPort, RouteAction,
+};
 pub use events::Events;
 pub use fleet::{Placement, Probe};
 pub use http::Http;
 pub use ledger::{Ledger, RedisLedger};
 pub use login::{Lockout, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_https_or_loopback};
-pub use pool::{Driver, OpenTemplate, Pool, Route, Sharing, Strategy, Weights};
+pub use pool::{
+    DOCUMENT_PLACEHOLDER, Driver, ENGINE_PLACEHOLDER, OpenTemplate, PathPattern, Permission, Pool,
+    Route, Sharing, Strategy, Weights,
+};
 pub use pool_probe::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, OnLimit, SameSite, Session, Sweep};
 pub use store::{JwtKey, RedisJwt, Store};
-pub use tokens::{Algorithm, Gateways, SecretSource, TokenKey, Tokens};
+pub use tokens::{Algorithm, DEMO_SECRET, Gateways, SecretSource, TokenKey, Tokens};
 pub use webhooks::{Backoff, Webhook, WebhookFormat};
 
 use serde::Deserialize;
@@ -75,6 +82,7 @@ pub struct Config {
     pub routes: Vec<Route>,
     pub compat: Compat,
     pub http: Http,
+    pub edge: Edge,
     /// How long requests in flight may take to finish after SIGTERM.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,

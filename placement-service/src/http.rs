@@ -8,7 +8,7 @@ mod gateways;
 mod health;
 mod openapi;
 pub mod operators;
-mod paths;
+pub mod paths;
 pub mod problem;
 mod security_events;
 pub mod server;

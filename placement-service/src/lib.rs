@@ -20,4 +20,8 @@ pub mod gateways;
 
 pub mod http;
 
+pub mod render;
+
+pub mod review;
+
 pub mod app;

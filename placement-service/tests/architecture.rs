@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// Each group may import the groups before it. The crates `berth-api`, `berth-store` and `berth-scheduler` are below
 /// all of them.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 16] = [
     "core",
     "config",
     "engines::drivers",
@@ -24,6 +24,8 @@ const ORDER: [&str; 14] = [
     "login",
     "gateways",
     "http",
+    "render",
+    "review",
 ];
 /// Imports everything, and nothing imports it. `cli` and `main` are another crate.
 const TOP: &str = "app";

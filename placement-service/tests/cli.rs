@@ -8,6 +8,8 @@
 
 #[path = "cli/log.rs"]
 mod log;
+#[path = "cli/render.rs"]
+mod render;
 
 use serde_json::{Value, json};
 use std::fs::File;
@@ -135,7 +137,7 @@ fn help_names_every_command() {
     let (code, out, _) = run_berth(&["--help"], "");
     assert_eq!(code, Some(0));
     for command in [
-        "serve", "check", "account", "sessions", "engines", "explain", "defaults",
+        "serve", "check", "account", "sessions", "engines", "explain", "render", "defaults",
     ] {
         assert!(
             out.lines().any(|l| l.trim_start().starts_with(command)),

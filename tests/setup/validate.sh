@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lets Envoy check the configurations: the shipped ones must pass, and modified ones must fail. `--mode validate`
+# Lets Envoy check the configurations: the shipped and the rendered ones must pass, modified ones must fail. `--mode validate`
 # loads the filter and runs its on_configure. A filter that is discovered from a file is checked inside a rendered
 # configuration.
 . "$(dirname "$0")/lib.sh"
@@ -23,23 +23,39 @@ judge() {
     fi
 }
 
-judge ok "envoy/config.yaml" envoy/config.yaml
-judge ok "envoy/minimal.yaml" envoy/minimal.yaml
-# With TLS, as envoy/README.md describes it, and a certificate for this run.
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost \
-    -keyout "$dir/tls.key" -out "$dir/tls.crt" 2>/dev/null
-sed "s/#tls //; s|/etc/berth/tls|$dir/tls|g" envoy/config.yaml >"$dir/tls.yaml"
-grep -q '^ *transport_socket:' "$dir/tls.yaml" || die "validate.sh: config.yaml has no TLS part"
-judge ok "envoy/config.yaml with TLS" "$dir/tls.yaml"
-sed 's/alpn_protocols/alpn_protocolls/' "$dir/tls.yaml" >"$dir/spoilt.yaml"
-judge refused "an unknown field of its TLS part" "$dir/spoilt.yaml" alpn_protocolls
 # spoil FILE SED-EXPRESSION: a copy with one change. If nothing changes, this script has a fault.
 spoil() {
     sed -E "$2" "$1" >"$dir/spoilt.yaml"
     ! cmp -s "$1" "$dir/spoilt.yaml" || die "validate.sh: nothing to spoil in $1: $2"
 }
-inline() { target/quick/berth-run --render-inline >"$1"; }
-inline "$dir/inline.yaml"
+
+judge ok "envoy/config.yaml" envoy/config.yaml
+judge ok "envoy/minimal.yaml" envoy/minimal.yaml
+
+# What `berth render` writes for three unlike configurations, as Envoy's file and with the filter in its place. The
+# certificate is for this run, and the files are where the configuration says.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost \
+    -keyout "$dir/tls.key" -out "$dir/tls.crt" 2>/dev/null
+export BERTH_TOKEN_KEY=0123456789abcdef0123456789abcdef BERTH_OLD_TOKEN_KEY=fedcba9876543210fedcba9876543210 \
+    BERTH_GATEWAY_SECRET=0123456789abcdef
+for config in placement-service/config/demo.yaml tests/fixtures/edge/{production,minimal}.yaml; do
+    name=$(basename "$config" .yaml)
+    mkdir "$dir/$name"
+    {
+        sed "s|/etc/berth/tls|$dir/tls|g" "$config"
+        grep -q '^edge: {' "$config" || echo "  filter_file: $dir/$name/filter.yaml"
+    } | sed "s|^edge: { |&filter_file: $dir/$name/filter.yaml, |; /filter_file: envoy/d" >"$dir/$name.yaml"
+    target/quick/berth render envoy --config "$dir/$name.yaml" --output "$dir/$name" >/dev/null
+    judge ok "the files of $config" "$dir/$name/config.yaml"
+    target/quick/berth-run --render-inline "$dir/$name" >"$dir/$name/inline.yaml"
+    judge ok "the files of $config, with the filter in its place" "$dir/$name/inline.yaml"
+done
+grep -q 'DownstreamTlsContext' "$dir/production/config.yaml" || die "validate.sh: the production files have no TLS"
+spoil "$dir/production/config.yaml" 's/alpn_protocols/alpn_protocolls/'
+judge refused "an unknown field of the TLS part" "$dir/spoilt.yaml" alpn_protocolls
+spoil "$dir/production/inline.yaml" 's/BERTH_OLD_TOKEN_KEY/BERTH_ABSENT_KEY/'
+judge refused "a variable that is not set" "$dir/spoilt.yaml" BERTH_ABSENT_KEY
+target/quick/berth-run --render-inline envoy >"$dir/inline.yaml"
 judge ok "envoy/filter.yaml in its place" "$dir/inline.yaml"
 spoil envoy/minimal.yaml 's/action: place/action: plaice/'
 judge refused "an unknown action" "$dir/spoilt.yaml" plaice

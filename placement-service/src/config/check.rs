@@ -4,12 +4,9 @@
 use super::fault::Fault;
 use super::fault_collector::{FaultCollector, format_duration};
 use super::{
-    Algorithm, Config, Driver, SameSite, SecretSource, api, compat, events, fleet, http, login,
-    oidc, pool, security_events, session, store, tokens, webhooks,
+    Algorithm, Config, Driver, SameSite, SecretSource, api, compat, edge, events, fleet, http,
+    login, oidc, pool, security_events, session, store, tokens, webhooks,
 };
-
-/// The secret of `config/demo.yaml`.
-const DEMO_SECRET: &str = "berth-demo-secret-known-to-everybody";
 
 /// Every fault, and every warning.
 pub(super) fn check_all(config: &Config) -> (Vec<Fault>, Vec<String>) {
@@ -29,6 +26,7 @@ pub(super) fn check_all(config: &Config) -> (Vec<Fault>, Vec<String>) {
     api::check(&config.api, &mut faults);
     compat::check(&config.compat, &mut faults);
     http::check(&config.http, &mut faults);
+    edge::check(config, &mut faults);
     webhooks::check(config, &mut faults);
     security_events::check(config, &mut faults);
     fleet::check(config, &mut faults);
@@ -44,8 +42,8 @@ pub(super) fn check_all(config: &Config) -> (Vec<Fault>, Vec<String>) {
 
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    let demo = |key: &SecretSource| matches!(key, SecretSource::Inline(secret) if secret.reveal() == DEMO_SECRET);
-    if demo(&config.tokens.key) || config.gateways.secret.as_ref().is_some_and(demo) {
+    let gateways = config.gateways.secret.as_ref();
+    if config.tokens.key.is_demo_secret() || gateways.is_some_and(SecretSource::is_demo_secret) {
         warnings.push("the demo secret is in use: it is public".to_owned());
     }
     if !config.session.cookie.secure {
@@ -65,6 +63,16 @@ fn warnings(config: &Config) -> Vec<String> {
     if config.gateways.secret.is_none() && !config.listen.ip().is_loopback() {
         let listen = config.listen;
         warnings.push(format!("gateways.secret is null and {listen} is not a loopback address: anyone who can connect can act as a gateway"));
+    }
+    if config.edge.tls.is_none() && !config.edge.listen.ip().is_loopback() {
+        let listen = config.edge.listen;
+        warnings.push(format!("edge.tls is null and {listen} is not a loopback address: a proxy in front of the edge must speak https with browsers"));
+    }
+    if config.edge.tls.is_some() && !config.session.cookie.secure {
+        warnings.push(
+            "edge.tls is set, but session.cookie.secure is false: browsers would send the cookie over http too"
+                .to_owned(),
+        );
     }
     if !config.oidc.is_empty() && config.login.public_url.is_none() {
         warnings.push(

@@ -37,6 +37,13 @@ tokens:
   next: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ]
 compat: { session_service: { keys: [ { algorithm: HS256, key: { env: BERTH_MODEL } } ] } }
 api: { clients: [ { name: berth-model, secret: { env: BERTH_MODEL }, role: runtime } ] }
+edge:
+  tls: { certificate: m, key: m }
+  service: [ 'berth-model:1' ]
+  gateway_secret_env: BERTH_MODEL
+  token_keys: [ { secret_env: BERTH_MODEL, kid: m } ]
+  applications:
+    - { name: berth-model, addresses: [ 'berth-model:1' ], routes: [ { path: /berth-model, action: bypass, timeout: 1s } ] }
 webhooks: [ { name: berth-model, url: https://example.com/, secret: { env: BERTH_MODEL } } ]
 security_events:
   audience: berth-model
@@ -157,7 +164,8 @@ fn quoted_field(message: &str, before: &str) -> Option<String> {
 /// The message of a type error for an operator. Never contains a secret.
 fn operator_message(place: &[PathStep], message: &str) -> String {
     let secret = |step: &PathStep| matches!(step, PathStep::Field(name) if ["secret", "key", "client_secret"].contains(&name.as_str()));
-    if place.iter().any(secret) {
+    let edge = place.first() == Some(&PathStep::Field("edge".to_owned()));
+    if !edge && place.iter().any(secret) {
         return "expected {env: NAME}, {file: PATH} or {inline: TEXT}".to_owned();
     }
     if message.starts_with("missing field") {

@@ -90,7 +90,7 @@ pub(super) fn check(login: &Login, faults: &mut FaultCollector) {
 }
 
 /// Whether the text is `scheme://host[:port]` in lower case, as browsers send it (RFC 6454 section 6.2).
-fn is_origin(text: &str) -> bool {
+pub(super) fn is_origin(text: &str) -> bool {
     let rest = text
         .strip_prefix("https://")
         .or(text.strip_prefix("http://"));

@@ -3,8 +3,13 @@
 use super::fault_collector::{FaultCollector, SECOND};
 use super::{Capacity, Config, PoolProbe, Queue, Sources, capacity, discovery, pool_probe};
 pub use berth_scheduler::strategy::{Strategy, Weights};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// Stands for the engine's name in [`Pool::cluster`].
+pub const ENGINE_PLACEHOLDER: &str = "{engine}";
+/// Stands for the rest of the path in [`Route::path`].
+pub const DOCUMENT_PLACEHOLDER: &str = "{document}";
 
 /// A pool: engines that serve the same content.
 #[derive(Clone, Debug, Deserialize)]
@@ -84,6 +89,47 @@ pub struct Route {
     /// What the driver opens before the client connects; `websocket` pools open nothing.
     #[serde(default)]
     pub open: OpenTemplate,
+    /// Whether the edge accepts the tokens of programs.
+    #[serde(default)]
+    pub bearer: Permission,
+    /// The age at which the edge closes a WebSocket; zero: never.
+    #[serde(default, with = "humantime_serde")]
+    pub max_age: Duration,
+    /// The share by which WebSockets close earlier at random, so that they do not close together.
+    #[serde(default = "max_age_jitter")]
+    pub max_age_jitter: f64,
+}
+
+/// Which paths a route matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathPattern<'a> {
+    Exact(&'a str),
+    Prefix(&'a str),
+}
+
+impl Route {
+    /// Which paths it matches.
+    #[must_use]
+    pub fn pattern(&self) -> PathPattern<'_> {
+        match self.path.strip_suffix(DOCUMENT_PLACEHOLDER) {
+            Some(prefix) => PathPattern::Prefix(prefix),
+            None => PathPattern::Exact(&self.path),
+        }
+    }
+}
+
+/// The filter's default.
+const fn max_age_jitter() -> f64 {
+    0.1
+}
+
+/// Whether a route of the edge accepts a kind of client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Permission {
+    Allow,
+    #[default]
+    Deny,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -162,8 +208,10 @@ fn check_weights(path: &str, weights: &Weights, faults: &mut FaultCollector) {
 }
 
 pub(super) fn check_route(path: &str, route: &Route, config: &Config, faults: &mut FaultCollector) {
-    let literal = route.path.strip_suffix("{document}").unwrap_or(&route.path);
-    let rest_of_path = literal.len() < route.path.len();
+    let (literal, rest_of_path) = match route.pattern() {
+        PathPattern::Prefix(prefix) => (prefix, true),
+        PathPattern::Exact(exact) => (exact, false),
+    };
     if !literal.starts_with('/') || literal.contains(['{', '}', '?', '#']) {
         let message = "must start with / and may end in {document}, without a query";
         faults.add(format!("{path}.path"), message);
@@ -177,6 +225,15 @@ pub(super) fn check_route(path: &str, route: &Route, config: &Config, faults: &m
         );
         return;
     };
+    faults.check_range(
+        &format!("{path}.max_age"),
+        route.max_age,
+        Duration::ZERO,
+        365 * 24 * 3600 * SECOND,
+    );
+    if !(0.0..=1.0).contains(&route.max_age_jitter) {
+        faults.add(format!("{path}.max_age_jitter"), "must be 0 to 1");
+    }
     let open = format!("{path}.open");
     if pool.driver == Driver::Websocket && route.open != OpenTemplate::Nothing {
         faults.add(&open, "a websocket pool opens nothing");

@@ -59,6 +59,15 @@ pub struct Cookie {
     pub same_site: SameSite,
 }
 
+impl Cookie {
+    /// The configured name, or the default.
+    #[must_use]
+    pub fn effective_name(&self) -> &str {
+        let default = if self.secure { "__Host-berth" } else { "berth" };
+        self.name.as_deref().unwrap_or(default)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SameSite {

@@ -59,6 +59,17 @@ pub enum SecretSource {
     Env(String),
 }
 
+/// The secret of `config/demo.yaml`.
+pub const DEMO_SECRET: &str = "berth-demo-secret-known-to-everybody";
+
+impl SecretSource {
+    /// Whether it is the public secret of the demonstration.
+    #[must_use]
+    pub fn is_demo_secret(&self) -> bool {
+        matches!(self, Self::Inline(secret) if secret.reveal() == DEMO_SECRET)
+    }
+}
+
 /// How a gateway (Envoy with the filter) authenticates on `/v1`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,7 +2,7 @@
 //! on the engine's circuit breaker. Knows no other pool.
 
 use super::admission_queue::AdmissionQueue;
-use crate::config::{self, Sharing};
+use crate::config::{self, ENGINE_PLACEHOLDER, Sharing};
 use crate::core::rejection::Rejection;
 use crate::engines::drivers::open_target::OpenTarget;
 use crate::engines::drivers::{self, DriverFault, EngineDriver, PrepareRequest};
@@ -16,8 +16,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-/// The placeholder of the engine's name in a pool's `cluster`.
-const ENGINE_PLACEHOLDER: &str = "{engine}";
 /// `Retry-After` in seconds for a session with too many streams: by then gateways have reported the streams
 /// that it closed.
 const TOO_MANY_RETRY_S: u32 = 5;

@@ -1,14 +1,13 @@
 //! The route table: maps a client's path to a pool and to what is opened there. Pure functions over untrusted
 //! bytes; knows no engine and no driver protocol.
 
-use crate::config::{self, OpenTemplate};
+use crate::config::{self, DOCUMENT_PLACEHOLDER, OpenTemplate, PathPattern};
 use crate::core::rejection::Rejection;
 use crate::engines::drivers::open_target::OpenTarget;
 use berth_api::RejectReason;
 
 /// Maximum length of a document name in bytes.
 const MAX_DOCUMENT_BYTES: usize = 1024;
-const DOCUMENT_PLACEHOLDER: &str = "{document}";
 /// The path segment by which QIX clients request no document.
 const NO_DOCUMENT: &str = "engineData";
 
@@ -45,9 +44,9 @@ impl Routes {
     #[must_use]
     pub fn new(routes: &[config::Route], pools: &[config::Pool]) -> Self {
         let compile = |route: &config::Route| {
-            let pattern = match route.path.strip_suffix(DOCUMENT_PLACEHOLDER) {
-                Some(prefix) => Pattern::Prefix(prefix.to_owned()),
-                None => Pattern::Exact(route.path.clone()),
+            let pattern = match route.pattern() {
+                PathPattern::Prefix(prefix) => Pattern::Prefix(prefix.to_owned()),
+                PathPattern::Exact(path) => Pattern::Exact(path.to_owned()),
             };
             Some(Route {
                 pattern,

@@ -19,18 +19,11 @@ const LANGUAGES: [&str; 8] = [
 /// What a reader of the pages has.
 const CONFIG: &str = "
 store: { kind: sqlite, path: berth.db }
-tokens: { key: { inline: 0123456789abcdef0123456789abcdef } }
 ";
 
-/// A folder with `envoy/` and `my.yaml`.
+/// A folder with `my.yaml`.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let envoy = folder.path().join("envoy");
-    std::fs::create_dir(&envoy).unwrap();
-    for name in ["config.yaml", "filter.yaml"] {
-        let file = pages::root().join("envoy").join(name);
-        std::fs::copy(file, envoy.join(name)).unwrap();
-    }
     std::fs::write(folder.path().join("my.yaml"), CONFIG).unwrap();
     folder
 }
@@ -52,6 +45,7 @@ fn commands_run() {
                 .current_dir(folder.path())
                 .env("PATH", search_path())
                 .env("BERTH_CONFIG", "my.yaml")
+                .env("BERTH_TOKEN_KEY", "0123456789abcdef0123456789abcdef")
                 .env("PASSWORD", "a-long-password-of-ada");
             let output = bash.output().unwrap();
             let error = String::from_utf8_lossy(&output.stderr);

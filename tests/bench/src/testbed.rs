@@ -135,6 +135,7 @@ impl Berth {
             certificate: None,
             module: None,
             all_capabilities: false,
+            service_config: None,
         };
         let mut config = envoy::render(&wiring, &json!({}), dir)?;
         log_to_file(&mut config, dir);

@@ -179,6 +179,7 @@ async fn plugins_with_separate_vms_and_pools_do_not_affect_each_other() -> Resul
         certificate: None,
         module: None,
         all_capabilities: false,
+        service_config: None,
     };
     let mut config = envoy::render(&wiring, &json!({}), &stack.dir)?;
     with_second_listener(&mut config, &stack.dir)?;

@@ -54,6 +54,7 @@ async fn the_listener_removes_spoofed_headers_even_without_the_filter() -> Resul
         certificate: None,
         module: None,
         all_capabilities: false,
+        service_config: None,
     };
     let mut config = envoy::render(&wiring, &json!({}), &stack.dir)?;
     let filters =

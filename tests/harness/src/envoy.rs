@@ -1,14 +1,15 @@
-//! Envoy as a process: renders the repository's configuration for free ports, reads the admin address back, and waits
-//! until Envoy is ready.
+//! Envoy as a process: lets `berth render` write its configuration for free ports, reads the admin address back, and
+//! waits until Envoy is ready.
 
 use crate::certificate::Certificate;
 use crate::process::Process;
 use crate::render::{self, Replacements};
-use crate::{Call, Result, paths, wait};
+use crate::{Call, Result, paths, service, wait};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -77,19 +78,18 @@ pub struct Wiring {
     pub module: Option<PathBuf>,
     /// Whether the list of capabilities is removed, as in installations that cannot have one.
     pub all_capabilities: bool,
+    /// The service's configuration, from which Envoy's is written; `None`: that of the demonstration.
+    pub service_config: Option<Value>,
 }
 
-/// Renders `envoy/config.yaml` and `envoy/filter.yaml` for this run. Writes the second into `dir` and returns the
-/// first.
+/// Lets `berth render` write Envoy's and the filter's configuration for this run. Writes the second into `dir` and
+/// returns the first.
 ///
 /// # Errors
 /// When the files cannot be read, or the filter has not been built.
 pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value> {
-    let root = paths::repository_root().join("envoy");
-    let filter = dir.join(FILTER_FILE);
-    let mut replacements = replacements(wiring)?.text("envoy/filter.yaml", &filter);
-    let mut resource = render::read_yaml(&root.join("filter.yaml"))?;
-    replacements.apply(&mut resource);
+    let rendered = render_files(wiring, dir)?;
+    let mut resource = render::read_yaml(&rendered.join("filter.yaml"))?;
     if wiring.all_capabilities {
         let vm = resource
             .pointer_mut(VM_CONFIG)
@@ -103,19 +103,51 @@ pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value
         settings.ok_or("filter.yaml has no plugin configuration")?,
         filter_patch,
     );
-    render::write(&filter, &resource)?;
-    let file = root.join("config.yaml");
-    let mut config = match &wiring.certificate {
-        None => render::read_yaml(&file)?,
-        Some(certificate) => {
-            replacements = replacements
-                .text("/etc/berth/tls.crt", &certificate.file)
-                .text("/etc/berth/tls.key", &certificate.key_file);
-            render::read_marked_yaml(&file, "#tls ")?
-        }
+    render::write(&dir.join(FILTER_FILE), &resource)?;
+    render::read_yaml(&rendered.join("config.yaml"))
+}
+
+/// Runs `berth render` as an operator would. Returns the folder of the files.
+fn render_files(wiring: &Wiring, dir: &Path) -> Result<PathBuf> {
+    let mut config = match &wiring.service_config {
+        Some(config) => config.clone(),
+        None => service::read_demo_config()?,
     };
-    replacements.apply(&mut config);
-    Ok(config)
+    let loopback = |port: u16| format!("127.0.0.1:{port}");
+    let certificate = wiring.certificate.as_ref();
+    let tls = certificate.map(|one| json!({"certificate": one.file, "key": one.key_file}));
+    let edge = json!({
+        "listen": loopback(wiring.http),
+        "admin": loopback(wiring.admin),
+        "service": [loopback(wiring.service)],
+        "filter_file": dir.join(FILTER_FILE),
+        "wasm": filter_module(wiring)?,
+        "tls": tls,
+    });
+    // `berth render` writes no secret but the demonstration's: a test gives others to the filter itself.
+    let secrets = json!({"tokens": service::read_demo_config()?["tokens"], "gateways": null});
+    render::merge(&mut config, &json!({"edge": edge, "tokens": null}));
+    render::merge(&mut config, &secrets);
+    let app = config.pointer_mut("/edge/applications/0/addresses");
+    *app.ok_or("demo.yaml has no application")? = json!([loopback(wiring.app)]);
+    let file = dir.join("edge.yaml");
+    render::write(&file, &config)?;
+    let folder = dir.join("rendered");
+    let mut command = Command::new(paths::binary("berth")?);
+    command.args(["render", "envoy", "--config"]).arg(&file);
+    let output = command.arg("--output").arg(&folder).output()?;
+    if output.status.success() {
+        return Ok(folder);
+    }
+    let error = String::from_utf8_lossy(&output.stderr);
+    Err(format!("berth render: {error}").into())
+}
+
+fn filter_module(wiring: &Wiring) -> Result<PathBuf> {
+    match &wiring.module {
+        Some(module) => Ok(module.clone()),
+        None => paths::filter_module(),
+    }
 }
 
 /// Renders `envoy/minimal.yaml` for this run. Adds an admin interface, from which the harness reads the ports.
@@ -124,25 +156,15 @@ pub fn render(wiring: &Wiring, filter_patch: &Value, dir: &Path) -> Result<Value
 /// When the file cannot be read, or the filter has not been built.
 pub fn render_minimal(wiring: &Wiring) -> Result<Value> {
     let mut config = render::read_yaml(&paths::repository_root().join("envoy/minimal.yaml"))?;
-    replacements(wiring)?.apply(&mut config);
+    Replacements::default()
+        .port(HTTP_PORT, wiring.http)
+        .port(SERVICE_PORT, wiring.service)
+        .text("target/wasm/berth_filter.wasm", &filter_module(wiring)?)
+        .apply(&mut config);
     let admin = json!({"address": "127.0.0.1", "port_value": wiring.admin});
     let admin = json!({"admin": {"address": {"socket_address": admin}}});
     render::merge(&mut config, &admin);
     Ok(config)
-}
-
-/// The replacements that apply to every configuration file of the repository.
-fn replacements(wiring: &Wiring) -> Result<Replacements> {
-    let module = match &wiring.module {
-        Some(module) => module.clone(),
-        None => paths::filter_module()?,
-    };
-    Ok(Replacements::default()
-        .port(HTTP_PORT, wiring.http)
-        .port(ADMIN_PORT, wiring.admin)
-        .port(SERVICE_PORT, wiring.service)
-        .port(APP_PORT, wiring.app)
-        .text("target/wasm/berth_filter.wasm", &module))
 }
 
 /// Adds an endpoint to a cluster.
@@ -180,16 +202,15 @@ pub fn find_cluster<'a>(config: &'a mut Value, name: &str) -> Result<&'a mut Val
     found.ok_or_else(|| format!("no cluster {name}").into())
 }
 
-/// `envoy/config.yaml` with the filter of `envoy/filter.yaml` in place of its discovery. So `envoy --mode validate`
+/// `config.yaml` of a folder with the filter of its `filter.yaml` in place of the discovery. So `envoy --mode validate`
 /// checks both together.
 ///
 /// # Errors
 /// When the files cannot be read or have another structure.
-pub fn render_inline() -> Result<Value> {
-    let root = paths::repository_root().join("envoy");
-    let resource = render::read_yaml(&root.join("filter.yaml"))?;
+pub fn render_inline(folder: &Path) -> Result<Value> {
+    let resource = render::read_yaml(&folder.join("filter.yaml"))?;
     let filter = resource.pointer("/resources/0/typed_config").cloned();
-    let mut config = render::read_yaml(&root.join("config.yaml"))?;
+    let mut config = render::read_yaml(&folder.join("config.yaml"))?;
     let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
     let first = config.pointer_mut(&format!("{manager}/http_filters/0"));
     *first.ok_or("config.yaml has no HTTP filter")? =

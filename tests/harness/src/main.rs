@@ -1,13 +1,14 @@
 //! `berth-run`, the program of `make run`: starts the demonstration, reports when it is ready, supervises it, and
 //! ends every process on Ctrl-C, SIGTERM or when one process exits. Envoy is an exception: its watchdog ends it when
 //! a worker hangs, so it is restarted unless it exits at every start.
-//! `berth-run --render-inline` prints `envoy/config.yaml` with the filter in its place, for `make validate`.
+//! `berth-run --render-inline FOLDER` prints the folder's `config.yaml` with the filter in its place, for `make validate`.
 
 use berth_harness::demo::Demo;
 use berth_harness::process::Process;
 use berth_harness::restart_policy::RestartPolicy;
 use berth_harness::{Result, Stack, envoy, paths};
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -19,13 +20,10 @@ const TERMINATION_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let inline = env::args()
-        .nth(1)
-        .is_some_and(|arg| arg == "--render-inline");
-    let done = if inline {
-        print_inline_config()
-    } else {
-        run().await
+    let args: Vec<String> = env::args().skip(1).collect();
+    let done = match args.as_slice() {
+        [option, folder] if option == "--render-inline" => print_inline_config(Path::new(folder)),
+        _ => run().await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -124,7 +122,7 @@ async fn start(demo: &Demo) -> Result<Stack> {
     builder.start().await
 }
 
-fn remove_old_logs(dir: &std::path::Path) -> Result<()> {
+fn remove_old_logs(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir)?;
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -146,8 +144,8 @@ fn terminate_all(stack: &mut Stack) {
     }
 }
 
-fn print_inline_config() -> Result<()> {
-    let file = serde_json::to_string_pretty(&envoy::render_inline()?)?;
+fn print_inline_config(folder: &Path) -> Result<()> {
+    let file = serde_json::to_string_pretty(&envoy::render_inline(folder)?)?;
     print_line(&file)
 }
 

@@ -56,20 +56,7 @@ impl Replacements {
 /// When it is not there or not YAML.
 pub fn read_yaml(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    parse(path, &text)
-}
-
-/// Reads a YAML file and uncomments the lines that begin with this mark, as `sed 's/MARK//'` does.
-///
-/// # Errors
-/// When it is not there or not YAML.
-pub fn read_marked_yaml(path: &Path, mark: &str) -> Result<Value> {
-    let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    parse(path, &text.replace(mark, ""))
-}
-
-fn parse(path: &Path, text: &str) -> Result<Value> {
-    serde_saphyr::from_str(text).map_err(|e| format!("{}: {e}", path.display()).into())
+    serde_saphyr::from_str(&text).map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
 /// Writes a tree as JSON, which is valid YAML.

@@ -23,6 +23,14 @@ pub struct Service {
     process: Option<Process>,
 }
 
+/// The configuration of the demonstration.
+///
+/// # Errors
+/// When `demo.yaml` cannot be read.
+pub fn read_demo_config() -> Result<Value> {
+    render::read_yaml(&paths::repository_root().join("placement-service/config/demo.yaml"))
+}
+
 /// The configuration of the demonstration with these engines, a store in `dir`, and the test's patches for the pool
 /// and the whole.
 ///
@@ -34,8 +42,7 @@ pub fn build_config(
     pool_patch: &Value,
     patch: &Value,
 ) -> Result<Value> {
-    let mut tree =
-        render::read_yaml(&paths::repository_root().join("placement-service/config/demo.yaml"))?;
+    let mut tree = read_demo_config()?;
     let fixed: Vec<Value> = engines.iter().map(|engine| {
         json!({"name": engine.name, "ip": engine.api.ip(), "port": engine.api.port(), "metrics_port": engine.metrics.port()})
     }).collect();

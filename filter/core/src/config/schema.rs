@@ -37,6 +37,7 @@ pub(super) struct Service {
     pub(super) authority: String,
     pub(super) timeout: Duration,
     pub(super) secret: Option<Secret>,
+    pub(super) secret_env: Option<String>,
 }
 
 impl Default for Service {
@@ -46,6 +47,7 @@ impl Default for Service {
             authority: "berth-placement".to_owned(),
             timeout: Duration::from_millis(12_000),
             secret: None,
+            secret_env: None,
         }
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn validate(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigErrors> {
     let mut errors = Errors(Vec::new());
-    let service = service(raw.service, &mut errors);
+    let service = service(raw.service, env, &mut errors);
     errors.require(is_token(&raw.cookie), "cookie", "is no cookie name");
     errors.require(
         is_path(&raw.login_path),
@@ -124,7 +124,11 @@ pub(super) fn validate(
     }
 }
 
-fn service(raw: schema::Service, errors: &mut Errors) -> Service {
+fn service(
+    raw: schema::Service,
+    env: &dyn Fn(&str) -> Option<String>,
+    errors: &mut Errors,
+) -> Service {
     errors.require(!raw.cluster.is_empty(), "service.cluster", "is empty");
     errors.require(
         is_visible(&raw.authority),
@@ -137,13 +141,24 @@ fn service(raw: schema::Service, errors: &mut Errors) -> Service {
         "service.timeout",
         "must be 1ms to 30s",
     );
-    let authorization = raw.secret.map(|secret| {
-        errors.require(
-            is_visible(&secret.0),
-            "service.secret",
-            "must be visible ASCII",
-        );
-        format!("Bearer {}", secret.0)
+    let (field, secret) = match (raw.secret, raw.secret_env) {
+        (Some(_), Some(_)) => {
+            errors.add("service", "has both secret and secret_env");
+            ("service.secret", None)
+        }
+        (None, Some(name)) => {
+            let secret = env(&name);
+            if secret.is_none() {
+                let error = format!("the environment variable {name} is not set");
+                errors.add("service.secret_env", &error);
+            }
+            ("service.secret_env", secret)
+        }
+        (secret, None) => ("service.secret", secret.map(|secret| secret.0)),
+    };
+    let authorization = secret.map(|secret| {
+        errors.require(is_visible(&secret), field, "must be visible ASCII");
+        format!("Bearer {secret}")
     });
     Service {
         cluster: raw.cluster,

@@ -24,13 +24,8 @@ impl LoginCookie {
     /// Without a configured name, `__Host-berth` if secure, else `berth`. Without `Domain` and `Max-Age`.
     #[must_use]
     pub fn new(config: &Cookie) -> Self {
-        let default = if config.secure {
-            "__Host-berth"
-        } else {
-            "berth"
-        };
         Self {
-            name: config.name.clone().unwrap_or_else(|| default.to_owned()),
+            name: config.effective_name().to_owned(),
             attributes: attributes(config, "/"),
             secure: config.secure,
         }

@@ -26,6 +26,9 @@ fn routes() -> Routes {
         path: path.into(),
         pool: pool.into(),
         open,
+        bearer: config::Permission::Deny,
+        max_age: std::time::Duration::ZERO,
+        max_age_jitter: 0.1,
     };
     let document = |template: &str| OpenTemplate::Document(template.into());
     Routes::new(

@@ -43,6 +43,7 @@ pub(super) fn config(gateway: Gateway, service: u16, app: u16, dir: &Path) -> Re
         certificate: None,
         module: None,
         all_capabilities: false,
+        service_config: None,
     };
     let patch = match gateway {
         Gateway::Uncached => json!({"cache": {"entries": 0}}),

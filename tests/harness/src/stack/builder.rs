@@ -154,7 +154,6 @@ impl Builder {
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.tls = true;
-        merge(&mut self.filter_patch, &json!({"cookie": "__Host-berth"}));
         merge(
             &mut self.service_patch,
             &json!({"session": {"cookie": {"secure": true}}}),
@@ -246,12 +245,12 @@ impl Builder {
         let app = App::start(self.ports.app).await?;
         let mut service = None;
         let mut replicas = vec![];
+        let service_config =
+            service::build_config(&engines, &dir, &self.pool_patch, &self.service_patch)?;
         let service_addr = match &self.fake_service {
             Some(stand_in) => stand_in.addr,
             None => {
-                let config =
-                    service::build_config(&engines, &dir, &self.pool_patch, &self.service_patch)?;
-                let started = Service::start(&config, self.ports.service, &dir).await?;
+                let started = Service::start(&service_config, self.ports.service, &dir).await?;
                 (self.progress)(&format!("placement service on {}", started.addr));
                 for number in 1..self.services {
                     replicas.push(started.start_replica(number).await?);
@@ -268,6 +267,7 @@ impl Builder {
             certificate: certificate.clone(),
             module: self.module.clone(),
             all_capabilities: self.all_capabilities,
+            service_config: Some(service_config),
         };
         let mut further_envoys = vec![];
         let envoy = if self.repository_config {

@@ -1,0 +1,93 @@
+//! Settings of the applications behind the edge and of the routes to them.
+
+use super::address::HostPort;
+use super::check_path;
+use crate::config::fault_collector::{FaultCollector, SECOND};
+use crate::config::pool::Permission;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Upstreams that serve the same, and the paths that lead there.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Application {
+    /// The Envoy cluster.
+    pub name: String,
+    pub addresses: Vec<HostPort>,
+    pub routes: Vec<ApplicationRoute>,
+}
+
+/// A path of an application: either `prefix` or `path`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplicationRoute {
+    #[serde(default)]
+    pub prefix: Option<String>,
+    #[serde(default)]
+    pub path: Option<String>,
+    pub action: RouteAction,
+    /// The time for the whole response.
+    #[serde(default = "timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Whether the tokens of programs are accepted.
+    #[serde(default)]
+    pub bearer: Permission,
+    /// Whether requests without a session are forwarded.
+    #[serde(default)]
+    pub anonymous: Permission,
+}
+
+/// What the filter does with a request to an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouteAction {
+    /// Exchanges the login cookie for a JWT.
+    Authenticate,
+    /// Forwards the request without the headers that clients must not set.
+    Bypass,
+}
+
+/// The default of Envoy.
+const fn timeout() -> Duration {
+    Duration::from_secs(15)
+}
+
+pub(super) fn check(applications: &[Application], faults: &mut FaultCollector) {
+    for (index, application) in applications.iter().enumerate() {
+        let path = format!("edge.applications[{index}]");
+        faults.check_name(&format!("{path}.name"), &application.name);
+        if application.addresses.is_empty() {
+            faults.add(format!("{path}.addresses"), "must not be empty");
+        }
+        for (index, route) in application.routes.iter().enumerate() {
+            check_route(&format!("{path}.routes[{index}]"), route, faults);
+        }
+    }
+    let names = applications.iter().map(|one| one.name.as_str());
+    faults.check_unique_names("edge.applications", names);
+}
+
+fn check_route(path: &str, route: &ApplicationRoute, faults: &mut FaultCollector) {
+    match (&route.prefix, &route.path) {
+        (Some(prefix), None) => check_path(&format!("{path}.prefix"), prefix, faults),
+        (None, Some(exact)) => check_path(&format!("{path}.path"), exact, faults),
+        _ => faults.add(path, "needs either prefix or path"),
+    }
+    let min = Duration::from_millis(1);
+    faults.check_range(
+        &format!("{path}.timeout"),
+        route.timeout,
+        min,
+        3600 * SECOND,
+    );
+    if route.action == RouteAction::Bypass {
+        for (field, permission) in [("bearer", route.bearer), ("anonymous", route.anonymous)] {
+            if permission == Permission::Allow {
+                faults.add(
+                    format!("{path}.{field}"),
+                    "a bypass route checks no identity",
+                );
+            }
+        }
+    }
+}

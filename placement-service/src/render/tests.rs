@@ -1,0 +1,159 @@
+//! What the files contain for unlike configurations, and that no value of a configuration breaks out of its place.
+
+use super::*;
+use crate::config::load;
+use serde_json::{Value, json};
+
+fn no_file(path: &Path) -> io::Result<String> {
+    Err(io::Error::other(format!("{} is read", path.display())))
+}
+
+fn render_text(config: &str, target: Target) -> Result<Vec<RenderedFile>, String> {
+    let loaded = load::from_text(config).map_err(|faults| faults.to_string())?;
+    render(target, &loaded.config, "my.yaml", &no_file).map_err(|error| error.to_string())
+}
+
+fn parse(files: &[RenderedFile], name: &str) -> Value {
+    let file = files.iter().find(|file| file.name == name).unwrap();
+    serde_saphyr::from_str(&file.text).unwrap_or_else(|error| panic!("{error}\n{}", file.text))
+}
+
+/// The filter's own settings in its file.
+fn settings(files: &[RenderedFile]) -> Value {
+    let file = parse(files, "filter.yaml");
+    let settings = file.pointer("/resources/0/typed_config/config/configuration/value");
+    settings.unwrap().clone()
+}
+
+fn manager(files: &[RenderedFile]) -> Value {
+    let file = parse(files, "config.yaml");
+    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    file.pointer(manager).unwrap().clone()
+}
+
+#[test]
+fn the_defaults_alone_are_rendered() {
+    let files = render_text("", Target::Envoy).unwrap();
+    let settings = settings(&files);
+    assert_eq!(settings["cookie"], "__Host-berth");
+    assert_eq!(settings["service"]["timeout"], "12s");
+    assert_eq!(
+        settings["tokens"],
+        json!({"issuer": "berth", "audience": "engine", "keys": [{"alg": "HS256", "secret_env": "BERTH_TOKEN_KEY"}]})
+    );
+    assert_eq!(render_text("", Target::Filter).unwrap(), files[1..]);
+}
+
+#[test]
+fn settings_of_other_sections_are_taken_over() {
+    let files = render_text(
+        r#"
+session: { absolute_timeout: 90m, cookie: { secure: false } }
+login: { trusted_proxies: 3 }
+gateways: { secret: { env: GATEWAYS } }
+tokens: { algorithm: ES256, key: { file: key.pem }, issuer: site, previous: [ { algorithm: HS256, key: { env: OLD } } ] }
+placement: { deadline: 1500ms }
+pools: [ { name: p, driver: websocket, cluster: "c-{engine}", discovery: { static: [ { name: a, ip: "fd00::1", port: 80 } ] } } ]
+routes: [ { path: "/ws/{document}", pool: p, bearer: allow, max_age: 1h } ]
+edge: { listen: "0.0.0.0:443", tls: { certificate: /c, key: /k }, strip_headers: [x-user], origins: ["https://a.example"] }
+"#,
+        Target::Envoy,
+    )
+    .unwrap();
+    let settings = settings(&files);
+    assert_eq!(settings["cookie"], "berth");
+    assert_eq!(
+        settings["service"],
+        json!({"cluster": "placement", "authority": "berth-placement", "timeout": "3.5s", "secret_env": "GATEWAYS"})
+    );
+    assert_eq!(
+        settings["tokens"],
+        json!({"issuer": "site", "audience": "engine", "keys": [{"alg": "HS256", "secret_env": "OLD"}], "jwks": {"path": "/.well-known/jwks.json"}})
+    );
+    assert_eq!(
+        settings["routes"][0],
+        json!({"prefix": "/ws/", "action": "place", "bearer": "allow", "max_age": "3600s", "max_age_jitter": 0.1})
+    );
+    assert_eq!(settings["strip_headers"], json!(["x-user"]));
+    assert_eq!(settings["origins"], json!(["https://a.example"]));
+    let manager = manager(&files);
+    assert_eq!(manager["xff_num_trusted_hops"], 2);
+    let removed = &manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"];
+    let removed = removed.to_string();
+    assert!(
+        removed.contains("x-user") && !removed.contains("x-forwarded-"),
+        "{removed}"
+    );
+    let route = &manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"];
+    assert_eq!(route["max_stream_duration"]["max_stream_duration"], "5400s");
+    let file = parse(&files, "config.yaml");
+    let tls = "/static_resources/listeners/0/filter_chains/0/transport_socket/typed_config/common_tls_context/tls_certificates/0";
+    assert_eq!(
+        file.pointer(tls).unwrap(),
+        &json!({"certificate_chain": {"filename": "/c"}, "private_key": {"filename": "/k"}})
+    );
+    let engine = &file["static_resources"]["clusters"][0];
+    assert_eq!(engine["name"], "c-a");
+    let address = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
+    assert_eq!(
+        engine.pointer(address).unwrap(),
+        &json!({"address": "fd00::1", "port_value": 80})
+    );
+}
+
+#[test]
+fn no_value_breaks_out_of_its_place() {
+    let hostile = "a\"b'}}]]\n  - x: &y {{ z }} # %";
+    let quoted = serde_json::to_string(hostile).unwrap();
+    let files = render_text(
+        &format!("tokens: {{ issuer: {quoted}, audience: {quoted}, kid: {quoted} }}"),
+        Target::Envoy,
+    )
+    .unwrap();
+    let tokens = &settings(&files)["tokens"];
+    let key = json!({"alg": "HS256", "secret_env": "BERTH_TOKEN_KEY", "kid": hostile});
+    assert_eq!(
+        tokens,
+        &json!({"issuer": hostile, "audience": hostile, "keys": [key]})
+    );
+}
+
+#[test]
+fn unused_public_paths_are_not_forwarded() {
+    let paths = |more: &str| -> Vec<String> {
+        let settings = settings(&render_text(more, Target::Envoy).unwrap());
+        let routes = settings["routes"].as_array().unwrap().iter();
+        let path = |route: &Value| {
+            route["path"]
+                .as_str()
+                .or(route["prefix"].as_str())
+                .map(str::to_owned)
+        };
+        routes.filter_map(path).collect()
+    };
+    let few = paths("");
+    assert!(few.contains(&"/login".to_owned()));
+    for (more, path) in [
+        ("edge: { demo_page: true }", "/"),
+        (
+            "oidc: [ { name: a, issuer: 'https://a.example', client_id: b, roles: { default: [user] } } ]",
+            "/login/oidc/",
+        ),
+        (
+            "security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { url: 'https://a.example/' }, account_by: sub } ] }",
+            "/security-events",
+        ),
+    ] {
+        assert!(!few.contains(&path.to_owned()), "{path}");
+        assert!(paths(more).contains(&path.to_owned()), "{path}");
+    }
+}
+
+#[test]
+fn the_listed_capabilities_are_those_of_the_model() {
+    let files = render_text("", Target::Filter).unwrap();
+    let file = parse(&files, "filter.yaml");
+    let list = "/resources/0/typed_config/config/vm_config/capability_restriction_config/allowed_capabilities";
+    let list = file.pointer(list).unwrap().as_object().unwrap();
+    assert_eq!(list.len(), capabilities::CAPABILITIES.len());
+}

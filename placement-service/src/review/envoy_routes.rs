@@ -1,0 +1,204 @@
+//! Rules for Envoy's routes: each route of the configuration exists and leads to its kind of upstream; WebSockets have
+//! no time limit but the session's; requests to the service are buffered, use a cluster of their own, and reach only its
+//! public paths.
+
+use super::Finding;
+use super::parts::{Part, Parts};
+use crate::render::model::{EdgeModel, EdgeRoute, PathKind};
+use std::collections::BTreeSet;
+
+/// The header by which the filter selects the cluster.
+const CLUSTER_HEADER: &str = "x-berth-cluster";
+const BUFFER: &str = "envoy.filters.http.buffer";
+/// Paths of the service that no client may reach.
+const PRIVATE_PATHS: [&str; 4] = ["/v1/", "/health/", "/metrics", "/openapi.json"];
+
+/// A route of a file.
+struct EnvoyRoute<'a, 'b> {
+    part: &'b Part<'a>,
+    kind: PathKind,
+    path: String,
+    target: Part<'a>,
+}
+
+impl EnvoyRoute<'_, '_> {
+    fn matches(&self, route: &EdgeRoute) -> bool {
+        route.is_hidden_by(self.kind, &self.path)
+    }
+
+    fn to_engine(&self) -> bool {
+        self.target.text("cluster_header").is_some()
+    }
+}
+
+pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Finding>) {
+    let routes: Vec<EnvoyRoute<'_, '_>> = parts.routes.iter().filter_map(read_route).collect();
+    let Some(first) = parts.routes.first().or(parts.managers.first()) else {
+        return;
+    };
+    for part in &parts.routes {
+        if read_route(part).is_none() {
+            let message =
+                "is neither prefix nor path: it cannot be compared with the configuration";
+            part.report_at("match", message, findings);
+        }
+    }
+    let calls = calls_clusters(parts, model);
+    let mut used = BTreeSet::new();
+    let mut reviewed = BTreeSet::new();
+    let mut service_clusters = BTreeSet::new();
+    for route in model.routes.all() {
+        let found = routes.iter().position(|other| other.matches(route));
+        let Some((index, found)) = found.and_then(|at| Some((at, routes.get(at)?))) else {
+            let message = format!("there is no route for {}", describe(route));
+            first.report_whole(message, findings);
+            continue;
+        };
+        used.insert(index);
+        // One route of a file may serve several of the configuration: one finding is enough for those of one kind.
+        if !reviewed.insert((index, &route.cluster)) {
+            continue;
+        }
+        if route.cluster.is_none() {
+            review_place_route(found, model, findings);
+            if !parts.managers.is_empty() {
+                review_upgrade(found, findings);
+            }
+            continue;
+        }
+        review_cluster(found, route, &calls, findings);
+        if route.cluster.as_ref() == Some(&model.clusters.pages.name) {
+            service_clusters.extend(found.target.text("cluster").map(str::to_owned));
+            review_buffer(found, model, findings);
+        }
+    }
+    for (index, route) in routes.iter().enumerate() {
+        let cluster = route.target.text("cluster").unwrap_or_default();
+        if service_clusters.contains(cluster) {
+            review_private_paths(route, findings);
+        }
+        if !used.contains(&index) {
+            let message = "no route of the configuration uses it";
+            route.part.report_at("match", message, findings);
+        }
+    }
+}
+
+fn read_route<'a, 'b>(part: &'b Part<'a>) -> Option<EnvoyRoute<'a, 'b>> {
+    let matcher = part.get("match")?;
+    let (kind, path) = match (matcher.text("prefix"), matcher.text("path")) {
+        (Some(prefix), None) => (PathKind::Prefix, prefix),
+        (None, Some(path)) => (PathKind::Path, path),
+        _ => return None,
+    };
+    Some(EnvoyRoute {
+        part,
+        kind,
+        path: path.to_owned(),
+        target: part.get("route")?,
+    })
+}
+
+pub(super) fn describe(route: &EdgeRoute) -> String {
+    let kind = match route.kind {
+        PathKind::Prefix => "the prefix",
+        PathKind::Path => "the path",
+    };
+    format!("{kind} {}", route.path)
+}
+
+fn review_place_route(route: &EnvoyRoute<'_, '_>, model: &EdgeModel, findings: &mut Vec<Finding>) {
+    let (part, target) = (route.part, &route.target);
+    if target.text("cluster_header") != Some(CLUSTER_HEADER) {
+        let message = format!("must be {CLUSTER_HEADER}: the filter selects the cluster");
+        part.report_at("route.cluster_header", message, findings);
+    }
+    for field in ["timeout", "idle_timeout"] {
+        if target.text(field) != Some("0s") {
+            let message = "must be 0s: Envoy would close WebSockets";
+            part.report_at(&format!("route.{field}"), message, findings);
+        }
+    }
+    let longest = target.at("max_stream_duration.max_stream_duration");
+    let longest = longest.as_ref().and_then(|part| part.value().as_str());
+    if longest != Some(model.max_stream_duration.as_str()) {
+        let expected = &model.max_stream_duration;
+        let message = format!("must be {expected}: session.absolute_timeout");
+        part.report_at("route.max_stream_duration", message, findings);
+    }
+}
+
+/// The listener disables WebSockets, so their routes must enable them.
+fn review_upgrade(route: &EnvoyRoute<'_, '_>, findings: &mut Vec<Finding>) {
+    let upgrades = route
+        .target
+        .get("upgrade_configs")
+        .map(|list| list.items())
+        .unwrap_or_default();
+    let is_websocket = |part: &Part<'_>| part.text("upgrade_type") == Some("websocket");
+    if !upgrades.iter().any(is_websocket) {
+        let message = "must enable websocket";
+        route
+            .part
+            .report_at("route.upgrade_configs", message, findings);
+    }
+}
+
+/// The clusters of the filter's calls.
+fn calls_clusters(parts: &Parts<'_>, model: &EdgeModel) -> Vec<String> {
+    let clusters = parts.settings.iter().map(|settings| {
+        let cluster = settings.at("service.cluster");
+        let cluster = cluster.as_ref().and_then(|part| part.value().as_str());
+        cluster.unwrap_or(&model.clusters.calls.name).to_owned()
+    });
+    let clusters: Vec<String> = clusters.collect();
+    if clusters.is_empty() {
+        return vec![model.clusters.calls.name.clone()];
+    }
+    clusters
+}
+
+/// A request that does not go to an engine needs a cluster of its own kind.
+fn review_cluster(
+    found: &EnvoyRoute<'_, '_>,
+    route: &EdgeRoute,
+    calls: &[String],
+    findings: &mut Vec<Finding>,
+) {
+    if found.to_engine() {
+        let message = format!("leads to an engine, but {} does not", describe(route));
+        found
+            .part
+            .report_at("route.cluster_header", message, findings);
+    }
+    let cluster = found.target.text("cluster");
+    if cluster.is_some_and(|name| calls.iter().any(|calls| calls == name)) {
+        let message = "is the cluster of the filter's calls: clients could exhaust its connections";
+        found.part.report_at("route.cluster", message, findings);
+    }
+}
+
+fn review_buffer(route: &EnvoyRoute<'_, '_>, model: &EdgeModel, findings: &mut Vec<Finding>) {
+    let filters = route.part.get("typed_per_filter_config");
+    let buffer = filters.and_then(|filters| filters.get_exact(BUFFER));
+    let limit = buffer.and_then(|buffer| buffer.at("buffer.max_request_bytes"));
+    let limit = limit.and_then(|limit| limit.value().as_u64());
+    if limit != u64::try_from(model.max_body_bytes).ok() {
+        let expected = model.max_body_bytes;
+        let message = format!("must enable {BUFFER} with max_request_bytes: {expected}");
+        route
+            .part
+            .report_at("typed_per_filter_config", message, findings);
+    }
+}
+
+fn review_private_paths(route: &EnvoyRoute<'_, '_>, findings: &mut Vec<Finding>) {
+    let reaches = |path: &&str| match route.kind {
+        PathKind::Prefix => path.starts_with(&route.path) || route.path.starts_with(*path),
+        PathKind::Path => route.path.starts_with(*path),
+    };
+    if let Some(path) = PRIVATE_PATHS.iter().find(|path| reaches(path)) {
+        let message = format!("exposes {path} of the service to clients");
+        route.part.report_at("match", message, findings);
+    }
+}

@@ -1,0 +1,57 @@
+//! Rules for the filter's routes: each route of the configuration exists with its action and its permissions, and the
+//! filter has no others.
+
+use super::Finding;
+use super::envoy_routes::describe;
+use super::parts::Part;
+use crate::config::Permission;
+use crate::render::model::{EdgeModel, EdgeRoute, PathKind};
+use std::collections::BTreeSet;
+
+pub(super) fn review(settings: &Part<'_>, model: &EdgeModel, findings: &mut Vec<Finding>) {
+    let routes = settings
+        .get("routes")
+        .map(|list| list.items())
+        .unwrap_or_default();
+    let mut used = BTreeSet::new();
+    for route in model.routes.all() {
+        let found = routes.iter().position(|other| matches(other, route));
+        let Some((index, found)) = found.and_then(|at| Some((at, routes.get(at)?))) else {
+            let message = format!("there is no route for {}", describe(route));
+            settings.report_at("routes", message, findings);
+            continue;
+        };
+        used.insert(index);
+        review_route(found, route, findings);
+    }
+    for (index, route) in routes.iter().enumerate() {
+        if !used.contains(&index) {
+            route.report("no route of the configuration uses it", findings);
+        }
+    }
+}
+
+fn matches(part: &Part<'_>, route: &EdgeRoute) -> bool {
+    match (part.text("prefix"), part.text("path")) {
+        (Some(prefix), _) => route.is_hidden_by(PathKind::Prefix, prefix),
+        (None, Some(path)) => route.is_hidden_by(PathKind::Path, path),
+        (None, None) => false,
+    }
+}
+
+fn review_route(part: &Part<'_>, route: &EdgeRoute, findings: &mut Vec<Finding>) {
+    let action = part.text("action").unwrap_or_default();
+    if action != route.action {
+        let expected = route.action;
+        let message = format!("is {action}, but {} has {expected}", describe(route));
+        part.report_at("action", message, findings);
+    }
+    for (field, permission) in [("bearer", route.bearer), ("anonymous", route.anonymous)] {
+        let allowed = part.text(field) == Some("allow");
+        if allowed != (permission == Permission::Allow) {
+            let expected = if allowed { "deny" } else { "allow" };
+            let message = format!("must be {expected} for {}", describe(route));
+            part.report_at(field, message, findings);
+        }
+    }
+}
