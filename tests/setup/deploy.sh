@@ -60,17 +60,26 @@ base() {
 # config_map FILE: the text of a file in the ConfigMaps of the manifests.
 config_map() { sed -n "/^  $1: |\$/,/^[^ ]\|^  [^ ]/ { /^    /s/^    //p; }"; }
 
+# inline FILTER: Envoy's configuration on standard input, with the filter in place of its discovery: validation does not
+# load what is discovered.
+inline() {
+    awk -v block="$(sed -n '/^  typed_config:$/,/^[^ ]/ { /^    /p; }' "$1")" '
+        /^ *- config_discovery:$/ { indent = substr($0, 1, index($0, "-") - 1); print indent "- typed_config:"; count = split(block, lines, "\n"); for (n = 1; n <= count; n++) print indent lines[n]; skip = 1; next }
+        skip && index($0, indent "  name: berth") == 1 { skip = 0 }
+        !skip { print }'
+}
+
 # The rendered gateway, with the paths of this machine.
 validates() {
     mkdir -p "$dir/gateway/filter" "$dir/gateway/envoy" "$dir/gateway/tls"
     template 1.35.0 "$1" >"$dir/manifests.yaml"
     local here="s|/etc/berth/|$dir/gateway/|g; s|/opt/berth/plugin.wasm|$PWD/target/wasm/berth_filter.wasm|"
-    config_map envoy.yaml <"$dir/manifests.yaml" | sed "$here" >"$dir/gateway/envoy.yaml"
     config_map filter.yaml <"$dir/manifests.yaml" | sed "$here" >"$dir/gateway/filter/filter.yaml"
     config_map certificate.yaml <"$dir/manifests.yaml" | sed "$here" >"$dir/gateway/envoy/certificate.yaml"
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost \
         -keyout "$dir/gateway/tls/tls.key" -out "$dir/gateway/tls/tls.crt"
-    grep -q 'allowed_capabilities' "$dir/gateway/filter/filter.yaml"
+    config_map envoy.yaml <"$dir/manifests.yaml" | sed "$here" | inline "$dir/gateway/filter/filter.yaml" >"$dir/gateway/envoy.yaml"
+    grep 'allowed_capabilities' "$dir/gateway/envoy.yaml"
     BERTH_TOKEN_KEY=0123456789abcdef0123456789abcdef BERTH_GATEWAY_SECRET=0123456789abcdef \
         "$envoy" --mode validate -c "$dir/gateway/envoy.yaml"
 }
