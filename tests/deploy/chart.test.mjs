@@ -32,6 +32,12 @@ test('the table of values in the README is that of the chart', () => {
   assert.equal(readme, withTable(readme, table(CHART)), 'run tests/setup/chart.sh');
 });
 
+test('the version of the chart is that of the workspace', () => {
+  const workspace = readFileSync('Cargo.toml', 'utf8').match(/^\[workspace\.package\]\nversion = "(.*)"/m)[1];
+  const chart = readFileSync(join(CHART, 'Chart.yaml'), 'utf8');
+  assert.deepEqual([...chart.matchAll(/^(?:version|appVersion): (.*)$/gm)].map(([, version]) => version), [workspace, workspace]);
+});
+
 test('every value has a row', () => {
   const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
   const paths = rows(schema, readValues(CHART)).map(({ path }) => path);
