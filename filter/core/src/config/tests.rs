@@ -333,3 +333,22 @@ fn a_secret_becomes_a_bearer_token() {
         Some("Bearer s3cret")
     );
 }
+
+#[test]
+fn a_secret_may_come_from_the_environment() {
+    let service = |service: Value| {
+        let mut json = valid();
+        json["service"] = service;
+        parse(&json).map(|config| config.service.authorization)
+    };
+    let expected = format!("Bearer {SECRET}");
+    assert_eq!(service(json!({"secret_env": "SECRET"})), Ok(Some(expected)));
+    assert_eq!(
+        service(json!({"secret_env": "ABSENT"})),
+        Err("service.secret_env: the environment variable ABSENT is not set".to_owned())
+    );
+    assert_eq!(
+        service(json!({"secret_env": "SECRET", "secret": "s3cret"})),
+        Err("service: has both secret and secret_env".to_owned())
+    );
+}
