@@ -71,7 +71,7 @@ test('the service may list pods only where its configuration looks for engines',
 
 test('the cookie of the filter is that of the configuration', () => {
   const cookie = (text) => file(renderWith('config', config('{ static: [] }', text)), 'filter.yaml').match(/cookie: (.*)/)?.[1];
-  assert.equal(cookie(''), undefined);
+  assert.equal(cookie(''), '__Host-berth');
   assert.equal(cookie('session: { cookie: { secure: false } }'), 'berth');
   assert.equal(cookie('session: { cookie: { secure: false, name: mine } }'), 'mine');
 });
@@ -80,9 +80,9 @@ test('a secret in the filter is refused', () => {
   const filter = readFileSync(join(CHART, 'files/filter.yaml'), 'utf8');
   const inline = filter.replace('secret_env: BERTH_TOKEN_KEY', 'secret: a-secret-in-a-config-map');
   assert.throws(() => renderWith('gateway.filterConfig', inline), /use secret_env/);
-  const service = filter.replace('service: { ', 'service: { secret: a-secret-in-a-config-map, ');
+  const service = filter.replace('secret_env: BERTH_GATEWAY_SECRET', 'secret: a-secret-in-a-config-map');
   assert.notEqual(service, filter);
-  assert.throws(() => renderWith('gateway.filterConfig', service), /service\.secret/);
+  assert.throws(() => renderWith('gateway.filterConfig', service), /service: use secret_env/);
 });
 
 test('an input that is not what the chart expects is refused', () => {

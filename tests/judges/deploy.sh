@@ -35,6 +35,14 @@ check() {
     fi
 }
 
+# fails COMMAND...: succeeds if the command does not. With `!`, `set -e` would have no effect.
+fails() {
+    if "$@"; then
+        say "succeeded: $*"
+        return 1
+    fi
+}
+
 ready() {
     for _ in $(seq 600); do
         kubectl get --raw /readyz >/dev/null 2>&1 && kubectl get namespace default >/dev/null 2>&1 && return
@@ -55,7 +63,7 @@ operator_definitions() {
 
 # Namespaces that enforce the standard, besides that of the base.
 namespaces() {
-    kubectl create -f "$deploy/kustomize/namespace.yaml"
+    kubectl apply -f "$deploy/kustomize/namespace.yaml"
     for name in engines notebooks; do
         kubectl create namespace $name
         kubectl label namespace $name pod-security.kubernetes.io/enforce=restricted pod-security.kubernetes.io/warn=restricted
@@ -98,27 +106,28 @@ pods_admitted() {
 # A pod with more rights is refused: the namespaces enforce the standard.
 pods_refused() {
     sed 's/"allowPrivilegeEscalation":false/"allowPrivilegeEscalation":true/' "$dir/pods.json" >"$dir/spoilt.json"
-    ! cmp -s "$dir/pods.json" "$dir/spoilt.json"
-    ! kubectl apply --dry-run=server -f "$dir/spoilt.json" >"$dir/said" 2>&1
+    fails accepted "$dir/spoilt.json"
     grep -q 'violates PodSecurity "restricted' "$dir/said"
 }
 
 misspelt_refused() {
     template "" | sed 's/topologySpreadConstraints:/topologySpreadConstraint:/' >"$dir/misspelt.yaml"
-    ! accepted "$dir/misspelt.yaml" >"$dir/said.log" 2>&1
-    grep -q 'unknown field.*topologySpreadConstraint' "$dir/said" "$dir/said.log"
+    fails accepted "$dir/misspelt.yaml"
+    grep -q 'unknown field.*topologySpreadConstraint' "$dir/said"
 }
 
-# may VERB RESOURCE NAMESPACE: whether the service's account may do it.
-may() { kubectl auth can-i "$1" "$2" -n "$3" --as=system:serviceaccount:berth:berth 2>/dev/null | grep -qx yes; }
+# may VERB RESOURCE NAMESPACE OPTION...: whether the service's account may do it.
+may() { kubectl auth can-i "$1" "$2" -n "$3" "${@:4}" --as=system:serviceaccount:berth:berth 2>/dev/null | grep -qx yes; }
 
 rights() {
     base_accepted
     kubectl apply -f "$dir/base.yaml"
     for verb in list watch; do may $verb pods berth; done
-    for verb in get create update patch delete; do ! may $verb pods berth; done
-    for resource in secrets configmaps pods/exec pods/log deployments.apps services; do ! may list $resource berth; done
-    for namespace in engines default kube-system; do ! may list pods $namespace; done
+    for verb in get create update patch delete; do fails may $verb pods berth; done
+    for resource in secrets configmaps deployments.apps services; do fails may list $resource berth; done
+    fails may create pods berth --subresource=exec
+    fails may get pods berth --subresource=log
+    for namespace in engines default kube-system; do fails may list pods $namespace; done
     kubectl delete -f "$dir/base.yaml" --ignore-not-found --wait=false
 }
 

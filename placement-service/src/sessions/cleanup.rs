@@ -8,6 +8,7 @@ use crate::core::metrics::CleanupResult;
 use crate::core::ticker::ticker;
 use berth_store::{EndCause, SessionQuery, SessionRow, StoreError};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Interval;
 use uuid::Uuid;

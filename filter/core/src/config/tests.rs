@@ -335,7 +335,7 @@ fn a_secret_becomes_a_bearer_token() {
 }
 
 #[test]
-fn a_secret_may_come_from_the_environment() {
+fn the_secret_of_the_service_may_come_from_the_environment() {
     let service = |service: Value| {
         let mut json = valid();
         json["service"] = service;

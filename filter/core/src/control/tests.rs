@@ -144,19 +144,22 @@ fn a_drained_gateway_refuses_if_told_so_until_it_is_undrained() {
     let mut gateway = gateway();
     open(&mut gateway, 1, 0);
     tick(&mut gateway, 0);
-    let mut tell = |gateway: &mut Gateway, event: Value| {
+    let send_event = |gateway: &mut Gateway, event: Value| {
         answer(gateway, 0, &json!({"cursor": "a", "events": [event]})).unwrap();
         gateway.is_refusing()
     };
     let drained = |refuse| json!({"type": "gateway-drained", "over_ms": 10_000, "refuse": refuse});
-    assert!(!tell(
+    assert!(!send_event(
         &mut gateway,
         json!({"type": "gateway-drained", "over_ms": 10_000})
     ));
-    assert!(tell(&mut gateway, drained(true)));
+    assert!(send_event(&mut gateway, drained(true)));
     assert_eq!(poll(&tick(&mut gateway, 50))["identity"]["refusing"], true);
-    assert!(!tell(&mut gateway, drained(false)) && tell(&mut gateway, drained(true)));
-    assert!(!tell(&mut gateway, json!({"type": "gateway-undrained"})));
+    assert!(!send_event(&mut gateway, drained(false)) && send_event(&mut gateway, drained(true)));
+    assert!(!send_event(
+        &mut gateway,
+        json!({"type": "gateway-undrained"})
+    ));
     // The only stream ends in the middle of its slot, and is reset as its client has been silent.
     assert_eq!(gateway.begin_tick(4_900).resets, Vec::<u32>::new());
     assert_eq!(gateway.begin_tick(5_000).resets, [1]);

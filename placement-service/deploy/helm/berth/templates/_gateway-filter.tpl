@@ -21,7 +21,7 @@
 {{- $_ := set $settings "cookie" "berth" -}}
 {{- end -}}
 {{- if hasKey ($settings.service | default dict) "secret" -}}
-{{- fail "gateway.filterConfig: service.secret: Envoy adds the secret of existingSecret; a secret has no place in a ConfigMap" -}}
+{{- fail "gateway.filterConfig: service: use secret_env; a secret has no place in a ConfigMap" -}}
 {{- end -}}
 {{- range $settings.tokens.keys -}}
 {{- if hasKey . "secret" }}{{ fail "gateway.filterConfig: tokens.keys: use secret_env; a secret has no place in a ConfigMap" }}{{ end -}}

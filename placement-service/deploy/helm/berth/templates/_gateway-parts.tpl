@@ -52,28 +52,6 @@ cluster:
     endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: 9901 } } } }] }]
 {{- end }}
 
-{{/* Adds the gateway secret to the filter's calls: it is neither in the filter's file nor in /config_dump. */}}
-{{- define "berth.gateway.credential" -}}
-- name: envoy.filters.http.credential_injector
-  typed_config:
-    "@type": type.googleapis.com/envoy.extensions.filters.http.credential_injector.v3.CredentialInjector
-    overwrite: true
-    credential:
-      name: envoy.http.injected_credentials.generic
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.http.injected_credentials.generic.v3.Generic
-        credential: { name: gateway-secret }
-        header_value_prefix: "Bearer "
-- name: envoy.filters.http.upstream_codec
-  typed_config:
-    "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec
-{{- end }}
-
-{{- define "berth.gateway.secrets" -}}
-- name: gateway-secret
-  generic_secret: { secret: { environment_variable: BERTH_GATEWAY_SECRET } }
-{{- end }}
-
 {{/* TLS of the listener. The certificate comes by discovery from a file, so that Envoy notices its renewal. */}}
 {{- define "berth.gateway.tls" -}}
 name: envoy.transport_sockets.tls

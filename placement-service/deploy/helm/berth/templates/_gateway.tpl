@@ -1,5 +1,5 @@
 {{/*
-Envoy's bootstrap: the input, with the addresses, ports, paths and secrets of the release. Everything else, such as limits
+Envoy's bootstrap: the input, with the addresses, ports and paths of the release. Everything else, such as limits
 and routes, is the input's.
 */}}
 
@@ -23,7 +23,6 @@ and routes, is the input's.
 {{- $stats := include "berth.gateway.stats" . | fromYaml -}}
 {{- $_ := set $static "clusters" (append $clusters.kept $stats.cluster) -}}
 {{- $_ := set $static "listeners" (list $listener $stats.listener) -}}
-{{- $_ := set $static "secrets" (include "berth.gateway.secrets" . | fromYamlArray) -}}
 {{- $_ := set $envoy "admin" (dict "address" (include "berth.gateway.address" (list "127.0.0.1" 9901) | fromJson)) -}}
 {{- range dig "overload_manager" "resource_monitors" list $envoy -}}
 {{- if eq .name "envoy.resource_monitors.fixed_heap" -}}
@@ -50,10 +49,6 @@ The clusters with the addresses of the release, and the names of those without a
 {{- $endpoint := dict "endpoint" (dict "address" (include "berth.gateway.address" (list $to.host $to.port) | fromJson)) -}}
 {{- $_ := set . "type" "STRICT_DNS" -}}
 {{- $_ := set . "load_assignment" (dict "cluster_name" .name "endpoints" (list (dict "lb_endpoints" (list $endpoint)))) -}}
-{{- end -}}
-{{- if eq .name "placement" -}}
-{{- $options := get .typed_extension_protocol_options "envoy.extensions.upstreams.http.v3.HttpProtocolOptions" -}}
-{{- $_ := set $options "http_filters" (include "berth.gateway.credential" $root | fromYamlArray) -}}
 {{- end -}}
 {{- if contains "127.0.0.1" (toJson (.load_assignment | default dict)) -}}
 {{- $_ := set $removed .name true -}}
