@@ -7,7 +7,7 @@ use crate::reporting_gateway::{
 };
 use crate::site::{Site, send_request};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
