@@ -63,7 +63,7 @@ pub(super) struct Route {
     #[serde(default)]
     pub(super) anonymous: Permission,
     pub(super) max_age: Option<Duration>,
-    pub(super) max_age_jitter: Option<f64>,
+    pub(super) max_age_jitter: Option<Share>,
 }
 
 /// Whether a route accepts a credential.
@@ -174,6 +174,23 @@ impl<'de> Deserialize<'de> for Duration {
         text.map(Self).ok_or_else(|| {
             D::Error::custom("expected a duration with a unit such as \"500ms\", \"2s\" or \"10m\"")
         })
+    }
+}
+
+/// A number with a fraction. Envoy passes such a number of a YAML file on as a text.
+#[derive(Clone, Copy)]
+pub(super) struct Share(pub(super) f64);
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = match serde_json::Value::deserialize(deserializer) {
+            Ok(serde_json::Value::Number(number)) => number.as_f64(),
+            Ok(serde_json::Value::String(text)) => text.parse().ok(),
+            _ => None,
+        };
+        number
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("expected a number such as 0.1"))
     }
 }
 

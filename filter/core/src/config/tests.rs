@@ -352,3 +352,21 @@ fn the_secret_of_the_service_may_come_from_the_environment() {
         Err("service: has both secret and secret_env".to_owned())
     );
 }
+
+#[test]
+fn a_fraction_may_be_a_text_as_envoy_passes_it_on() {
+    let jitter = |value: Value| {
+        let mut json = valid();
+        json["routes"][0]["max_age"] = json!("1h");
+        json["routes"][0]["max_age_jitter"] = value;
+        let route = parse(&json).map(|config| config.routes.into_iter().next());
+        route.map(|route| route.and_then(|route| route.max_age).map(|age| age.jitter))
+    };
+    for value in [json!(0.2), json!("0.2")] {
+        assert_eq!(jitter(value), Ok(Some(0.2)));
+    }
+    for value in [json!("x"), json!("NaN"), json!("2"), json!(true)] {
+        let error = jitter(value).unwrap_err();
+        assert!(error.starts_with("routes[0].max_age_jitter: "), "{error}");
+    }
+}

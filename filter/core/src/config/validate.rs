@@ -278,7 +278,7 @@ fn max_age(i: usize, route: &schema::Route, errors: &mut Errors) -> Option<MaxAg
         &format!("routes[{i}].max_age"),
         "is for place routes: other routes have no WebSockets that the filter closes",
     );
-    let jitter = route.max_age_jitter.unwrap_or(MAX_AGE_JITTER);
+    let jitter = route.max_age_jitter.map_or(MAX_AGE_JITTER, |share| share.0);
     errors.require(
         (0.0..=1.0).contains(&jitter),
         &format!("routes[{i}].max_age_jitter"),
