@@ -7,6 +7,7 @@ import { fixture, head, serviceBody, table } from './fixture.mjs';
 const routes = [{ prefix: '/app/', action: 'place' }];
 const keys = [{ alg: 'HS256', secret: fixture.secret }];
 const valid = { routes, tokens: { keys } };
+const INFO = 2;
 const ERROR = 4;
 
 function errorsOf(config, options) {
@@ -17,10 +18,13 @@ function errorsOf(config, options) {
   return errors[0];
 }
 
-test('a valid configuration is accepted without a log line', () => {
+test('a valid configuration is accepted, and the log names the version', () => {
   const host = new Host();
   assert.ok(host.configure(valid));
-  assert.deepEqual(host.logs, []);
+  assert.equal(host.logs.length, 1);
+  const [{ level, text }] = host.logs;
+  assert.equal(level, INFO);
+  assert.match(text, /^berth: filter \d+\.\d+\.\d+ runs, node=- gateway=[0-9a-f]{32}$/);
   assert.equal(host.tick, 1_000, 'slow ticks while there is nothing to do');
 });
 
