@@ -14,12 +14,12 @@
 //! are added in the same way. Knows no strategy, driver or gateway; time is an argument.
 
 mod dirty_set;
-mod handles;
 mod ledger_entry;
 mod pending_cost;
 mod queue;
 mod registry;
 mod remote_sessions;
+mod reservation;
 mod snapshot;
 mod state;
 mod stream_counts;
@@ -30,12 +30,12 @@ use crate::cost::{CostKey, PoolCosts};
 use crate::engine::load::Load;
 pub(crate) use dirty_set::DirtySet;
 use dirty_set::Subscription;
-pub use handles::{HalfOpenPermit, Reservation};
 pub use ledger_entry::LedgerEntry;
 use parking_lot::{Mutex, MutexGuard};
 use pending_cost::CostEstimate;
 use queue::Ticket;
 pub use registry::AccountingRegistry;
+pub use reservation::{HalfOpenPermit, Reservation};
 pub use snapshot::LoadSnapshot;
 use state::{AccountingState, ClosedStream, Stream};
 use std::sync::Arc;

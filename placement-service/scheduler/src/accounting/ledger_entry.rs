@@ -1,7 +1,7 @@
 //! One engine's entry in the ledger that replicas share: reports to it what happens in the engine's accounting. With a
 //! single replica no engine has an entry.
 
-use super::{EngineAccounting, Reservation};
+use super::EngineAccounting;
 use crate::capacity_ledger::{CapacityLedger, CapacityLimits, LedgerReply};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -19,37 +19,17 @@ impl LedgerEntry {
         Self { ledger, engine }
     }
 
+    /// Reserves for a stream, within the limits.
+    pub(super) async fn reserve(&self, stream: &Arc<str>, limits: CapacityLimits) -> LedgerReply {
+        self.ledger.reserve(stream, &self.engine, limits).await
+    }
+
     pub(super) fn opened(&self, stream: &Arc<str>) {
         self.ledger.opened(stream, &self.engine);
     }
 
     pub(super) fn released(&self, stream: &str) {
         self.ledger.released(stream);
-    }
-}
-
-impl Reservation {
-    /// Reserves in the replicas' ledger, if there is one. `stream` generates the name under which gateways will report
-    /// the stream.
-    pub async fn confirm(&mut self, stream: fn() -> String, limits: CapacityLimits) -> LedgerReply {
-        let accounting = Arc::clone(&self.accounting);
-        let Some(entry) = &accounting.ledger else {
-            return LedgerReply::Reserved;
-        };
-        let stream: Arc<str> = stream().into();
-        // From here on dropping the reservation releases it in the ledger, too.
-        self.stream = Some(Arc::clone(&stream));
-        let confirmed = entry.ledger.reserve(&stream, &entry.engine, limits).await;
-        if let LedgerReply::EngineFull { remote } = confirmed {
-            accounting.set_remote_sessions(remote, Instant::now());
-        }
-        confirmed
-    }
-
-    /// The name under which gateways will report the stream, if the ledger knows it.
-    #[must_use]
-    pub fn stream_name(&self) -> Option<&str> {
-        self.stream.as_deref()
     }
 }
 

@@ -2,7 +2,7 @@
 //! without keeping a session alive.
 
 use super::cross_site;
-use crate::http::gateways::auth;
+use crate::http::gateways::tokens;
 use crate::http::openapi::{BROWSERS, ProblemResponse};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
@@ -101,7 +101,7 @@ pub(in crate::http) async fn renew_session(
         Ok((live, remaining)) => Ok(with_no_store(
             Json(OwnSession::new(&live, remaining)).into_response(),
         )),
-        Err(rejection) if auth::is_stale(&rejection) => {
+        Err(rejection) if tokens::is_stale(&rejection) => {
             let id = app.sessions.anonymous_id(cookie);
             let anonymous = HeaderValue::try_from(app.cookie.set_anonymous(&id));
             let mut response = HttpProblem::from(rejection)

@@ -1,6 +1,7 @@
 //! `POST /v1/tokens` for gateways, and the public keys that verify the tokens.
 
-use super::auth::{self, GatewayAuth};
+use super::auth::GatewayAuth;
+use crate::core::rejection::Rejection;
 use crate::http::body::{self, RawBody};
 use crate::http::openapi::{GATEWAYS, OTHERS, ProblemResponse};
 use crate::http::problem::HttpProblem;
@@ -11,7 +12,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use berth_api::{TOKENS_PATH, TokenAnswer, TokenRequest};
+use berth_api::{RejectReason, TOKENS_PATH, TokenAnswer, TokenRequest};
 use std::sync::Arc;
 
 /// `POST /v1/tokens`: takes a cookie and answers with the session's token, which counts as activity. Or takes a
@@ -52,7 +53,7 @@ pub(in crate::http) async fn resolve_identity(
 ) -> Result<(Arc<LiveSession>, Arc<IssuedToken>), HttpProblem> {
     match (cookie, token) {
         (Some(cookie), None) => {
-            let session = auth::resolve_session(app, cookie).await?;
+            let session = resolve_session(app, cookie).await?;
             let issued = app.tokens.issue(&session)?;
             Ok((session, issued))
         }
@@ -67,6 +68,28 @@ pub(in crate::http) async fn resolve_identity(
             "session or token, one of them",
         )),
     }
+}
+
+/// Finds the session of a login cookie. The rejection of a stale cookie carries the anonymous cookie.
+async fn resolve_session(app: &App, cookie: &str) -> Result<Arc<LiveSession>, HttpProblem> {
+    app.sessions.resolve(cookie).await.map_err(|rejection| {
+        let stale = is_stale(&rejection);
+        let problem = HttpProblem::from(rejection);
+        if stale {
+            let id = app.sessions.anonymous_id(cookie);
+            problem.with_anonymous_cookie(app.cookie.set_anonymous(&id))
+        } else {
+            problem
+        }
+    })
+}
+
+/// Whether the cookie names a session that has ended, or no session.
+pub(in crate::http) fn is_stale(rejection: &Rejection) -> bool {
+    matches!(
+        rejection.reason,
+        RejectReason::UnknownSession | RejectReason::SessionExpired
+    )
 }
 
 /// `GET /.well-known/jwks.json` (RFC 7517).

@@ -1,10 +1,11 @@
-//! Handles that are held while a placement is under way and take effect when they are dropped: the reservation, and the
-//! permit to try an ejected engine.
+//! A reservation, from the selection of an engine until gateways report the stream: confirmed by the replicas' ledger,
+//! then placed, or released when it is dropped. And the permit to try an ejected engine.
 
 use super::EngineAccounting;
 use super::pending_cost::CostEstimate;
 use super::state::Stream;
 use super::stream_counts::StreamSlot;
+use crate::capacity_ledger::{CapacityLimits, LedgerReply};
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -26,6 +27,29 @@ impl Reservation {
     /// Makes the stream count for its login session as long as it counts on the engine.
     pub fn attach_slot(&mut self, slot: StreamSlot) {
         self.slot = Some(slot);
+    }
+
+    /// Reserves in the replicas' ledger, if there is one. `stream` generates the name under which gateways will report
+    /// the stream.
+    pub async fn confirm(&mut self, stream: fn() -> String, limits: CapacityLimits) -> LedgerReply {
+        let accounting = Arc::clone(&self.accounting);
+        let Some(entry) = &accounting.ledger else {
+            return LedgerReply::Reserved;
+        };
+        let stream: Arc<str> = stream().into();
+        // From here on dropping the reservation releases it in the ledger, too.
+        self.stream = Some(Arc::clone(&stream));
+        let confirmed = entry.reserve(&stream, limits).await;
+        if let LedgerReply::EngineFull { remote } = confirmed {
+            accounting.set_remote_sessions(remote, Instant::now());
+        }
+        confirmed
+    }
+
+    /// The name under which gateways will report the stream, if the ledger knows it.
+    #[must_use]
+    pub fn stream_name(&self) -> Option<&str> {
+        self.stream.as_deref()
     }
 
     /// The session is on the engine; gateways will report its stream under the name `stream`.
