@@ -5,6 +5,7 @@
 mod admission_queue;
 mod affinity;
 mod attempts;
+pub mod decision_log;
 pub mod explain;
 mod metrics;
 mod pool;
@@ -24,7 +25,7 @@ use affinity::{AffinityEntry, AffinityKey, SessionAffinity};
 use attempts::PreparedEngine;
 use berth_api::RejectReason;
 use berth_scheduler::accounting::{AccountingRegistry, StreamSlot};
-use explain::Candidate;
+use decision_log::Candidate;
 use metrics::PlacementMetrics;
 use pool::Pool;
 use rand::RngExt;

@@ -192,12 +192,12 @@ fn serve_shuts_down_cleanly_and_logs_no_secret() {
     served.post("/v1/tokens", json(&format!(r#"{{"session":"{unknown}"}}"#)));
     served.post(
         "/login",
-        json(r#"{"username":"demo","password":"wrong-password"}"#),
+        json(r#"{"username":"demo","password":"a-mistyped-password"}"#),
     );
     let (code, log) = served.terminate();
     assert_eq!(code, Some(0), "{log}");
     let key = "k".repeat(40);
-    for secret in [id, token, &unknown, PASSWORD, "wrong-password", &key] {
+    for secret in [id, token, &unknown, PASSWORD, "a-mistyped-password", &key] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
     let events: Vec<String> = log

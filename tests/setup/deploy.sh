@@ -94,7 +94,7 @@ service_config() {
 rendered_rules() {
     template 1.35.0 "$chart/ci/every-option.yaml" | sed -n '/^kind: PrometheusRule$/,/^---$/p' | sed -n '/^  groups:$/,/^---$/ { /^---$/d; s/^  //p; }' >"$dir/rules.yaml"
     promtool check rules "$dir/rules.yaml" | grep '49 rules found'
-    [ "$(grep -c 'runbook_url: https://docs.example.com/berth/runbook#' "$dir/rules.yaml")" -eq 26 ]
+    [ "$(grep -c 'runbook_url: https://docs.example.com/berth/runbook#' "$dir/rules.yaml")" -eq 28 ]
 }
 
 values=("" "$deploy/helm/trial.yaml" "$chart"/ci/*.yaml)

@@ -126,7 +126,7 @@ mod tests {
         let faults = secrets::fetch(&config, &env).err().unwrap().to_string();
         assert_eq!(
             faults,
-            "placement.ledger.url: the URL cannot be read as one of Redis"
+            "placement.ledger.url: the URL contains an @ after the host: write / ? @ in a user name or password as %2F %3F %40"
         );
     }
 }

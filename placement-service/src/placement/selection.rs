@@ -191,7 +191,7 @@ impl PlacementService {
             let (selection, explanation) =
                 scheduler.select_explained(&pool_fleet.engines, &scheduling_request);
             if logged {
-                super::explain::log_decision(&task.pool.name, &explanation);
+                super::decision_log::log_decision(&task.pool.name, &explanation);
             }
             trace.explanation = Some(explanation);
             selection

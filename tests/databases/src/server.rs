@@ -144,8 +144,18 @@ impl<K: ServerKind> Server<K> {
     /// When it does not start. The error contains its log.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill();
-        self.process = spawn_server(&self.kind, self.dir.path(), self.port)?;
-        wait_until_ready(&self.kind, &mut self.process, self.port).await
+        let end = Instant::now() + START_TIMEOUT;
+        loop {
+            self.process = spawn_server(&self.kind, self.dir.path(), self.port)?;
+            let ready = wait_until_ready(&self.kind, &mut self.process, self.port).await;
+            // PostgreSQL does not start while the kernel is still ending a killed process of the previous server.
+            let in_use =
+                |error: &berth_harness::Error| error.to_string().contains("is still in use");
+            if Instant::now() >= end || !ready.as_ref().is_err_and(in_use) {
+                return ready;
+            }
+            sleep(READY_POLL).await;
+        }
     }
 
     /// Everything that the server has printed.

@@ -8,7 +8,7 @@ use crate::http::openapi::{GATEWAYS, ProblemResponse};
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use crate::placement::PlaceRequest;
-use crate::placement::explain::Candidate;
+use crate::placement::decision_log::Candidate;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
