@@ -17,11 +17,15 @@ import (
 
 var ingressLabels = map[string]string{"istio": "ingressgateway"}
 
+// everyEnvoyFilter is what istiod says about each EnvoyFilter, whatever it contains.
+const everyEnvoyFilter = "Warning: EnvoyFilter exposes internal implementation details that may change at any time. " +
+	"Prefer other APIs if possible, and exercise extreme caution, especially around upgrades.\n"
+
 func TestIstio(t *testing.T) {
 	lab := startMesh(t)
 	for _, folder := range istioInstalls {
 		t.Run("istiod accepts "+filepath.Base(folder)+" without a warning", func(t *testing.T) {
-			if complaints := lab.judge(render(t, folder)); complaints != "" {
+			if complaints := strings.ReplaceAll(lab.judge(render(t, folder)), everyEnvoyFilter, ""); complaints != "" {
 				t.Fatal(complaints)
 			}
 		})
