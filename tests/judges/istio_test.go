@@ -101,6 +101,7 @@ func TestIstio(t *testing.T) {
 		})
 		checkHappyPath(t, lab.berth, gateway.client)
 	})
+	suite := t
 	t.Run("a fresh gateway without its filter is closed", func(t *testing.T) {
 		gateway.kill()
 		gateway.agent = lab.startAgent(t, proxy{name: "gateway-without-filter", namespace: "istio-ingress",
@@ -110,7 +111,8 @@ func TestIstio(t *testing.T) {
 		checkClosed(t, lab.berth, gateway.client)
 		gateway.kill()
 		lab.apply(t, gateway.manifests)
-		lab.start(t, gateway, "gateway-again", ingressLabels, "istio-ingressgateway")
+		// It outlasts this test.
+		lab.start(suite, gateway, "gateway-again", ingressLabels, "istio-ingressgateway")
 		checkHappyPath(t, lab.berth, gateway.client)
 	})
 	t.Run("deleting the filter opens nothing, not even while it is deleted", func(t *testing.T) {
