@@ -4,6 +4,8 @@ package judges
 
 import (
 	"fmt"
+	"io"
+	"log"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -24,7 +26,11 @@ func pushFilter(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(registry.New())
+	// The agent keeps modules there; its containers have the folder.
+	if err := os.MkdirAll("/var/lib/istio/data", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
 	name := strings.TrimPrefix(server.URL, "http://") + "/berth-filter:0.1.0"
 	if err := crane.Push(image, name, crane.Insecure); err != nil {
