@@ -202,7 +202,10 @@ fn listed_key(
 /// A JWK (RFC 7517) without private or symmetric parts.
 fn parse_public_jwk(text: &str) -> Result<Value, String> {
     let jwk: Value = serde_json::from_str(text).map_err(|_| "is no JSON".to_owned())?;
-    let public = matches!(jwk["kty"].as_str(), Some("RSA" | "EC" | "OKP"));
+    let public = matches!(
+        jwk.get("kty").and_then(Value::as_str),
+        Some("RSA" | "EC" | "OKP")
+    );
     // `d` is the private part of each of these kinds (RFC 7518 section 6).
     if !public || jwk.get("d").is_some() || jwk.get("k").is_some() {
         return Err("is no public key: a JWK of kty RSA, EC or OKP without d".to_owned());

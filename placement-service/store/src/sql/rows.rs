@@ -73,13 +73,10 @@ pub(super) fn account_from<D: Dialect>(row: &D::Row) -> Result<AccountRow, Store
 }
 
 /// Reads one column of the first row; `None` if there is no row.
-pub(super) fn read_first<D: Dialect, T>(
+pub(super) fn read_first<D: Dialect + Read<T>, T>(
     rows: &[D::Row],
     column: &'static str,
-) -> Result<Option<T>, StoreError>
-where
-    D: Read<T>,
-{
+) -> Result<Option<T>, StoreError> {
     let first = rows.first().map(|row| D::read(row, column));
     Ok(first.transpose()?)
 }
