@@ -56,7 +56,7 @@ fn write(file: &RenderedFile, folder: &Path) -> Result<(), Failure> {
         return print(&format!("{}: unchanged", path.display()));
     }
     let new = folder.join(format!("{}.new", file.name));
-    std::fs::create_dir_all(folder)
+    std::fs::create_dir_all(path.parent().unwrap_or(folder))
         .and_then(|()| std::fs::write(&new, &file.text))
         .and_then(|()| std::fs::rename(&new, &path))
         .map_err(failure)?;
