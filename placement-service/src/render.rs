@@ -27,6 +27,8 @@ pub enum Target {
     Istio,
     /// Manifests for Envoy Gateway
     EnvoyGateway,
+    /// Values of Berth's Helm chart: the configuration, and the files of Envoy
+    Kubernetes,
 }
 
 impl Target {
@@ -75,13 +77,14 @@ impl Target {
                 ("gateway.yaml", "envoy-gateway/gateway.yaml"),
                 ("kustomization.yaml", "envoy-gateway/kustomization.yaml"),
             ],
+            Self::Kubernetes => &[("values.yaml", "kubernetes/values.yaml")],
         }
     }
 
     /// The control plane that delivers the files.
     const fn control_plane(self) -> Option<ControlPlane> {
         match self {
-            Self::Envoy | Self::Filter => None,
+            Self::Envoy | Self::Filter | Self::Kubernetes => None,
             Self::Istio => Some(ControlPlane::Istio),
             Self::EnvoyGateway => Some(ControlPlane::EnvoyGateway),
         }
@@ -95,15 +98,22 @@ pub struct RenderedFile {
     pub text: String,
 }
 
-/// Writes the files of a target. `source` is the name of the configuration for the head of each file. `read` reads the
-/// public keys that the configuration refers to.
+/// The file of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// For the head of each file.
+    pub name: &'a str,
+    pub text: &'a str,
+}
+
+/// Writes the files of a target. `read` reads the public keys that the configuration refers to.
 ///
 /// # Errors
 /// Every setting that the edge cannot express.
 pub fn render(
     target: Target,
     config: &Config,
-    source: &str,
+    source: Source<'_>,
     read: &dyn Fn(&Path) -> io::Result<String>,
 ) -> Result<Vec<RenderedFile>, RenderError> {
     let mut model = EdgeModel::new(config, read)?;

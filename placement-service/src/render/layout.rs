@@ -57,6 +57,29 @@ pub(super) fn fields(part: &Value) -> Result<Vec<Value>, Error> {
     Ok(fields.collect())
 }
 
+/// A text as a literal block scalar, whose lines are in column `width`, which is two more than its key's. YAML reads it
+/// as it is.
+pub(super) fn block(text: &str, width: usize) -> Result<Value, Error> {
+    let printable = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    if !text.chars().all(printable) || text.contains('\u{feff}') {
+        let message = "the text has characters that YAML cannot contain as they are";
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    // Without the number, spaces at the beginning of the text would count as indentation.
+    let end = match text.strip_suffix('\n') {
+        None => "-",
+        Some(rest) if rest.is_empty() || rest.ends_with('\n') => "+",
+        Some(_) => "",
+    };
+    let mut moved = format!("|2{end}\n");
+    for line in text.lines() {
+        push_line(&mut moved, width, line);
+    }
+    // The line of the template ends the last one.
+    moved.pop();
+    Ok(Value::from_safe_string(moved))
+}
+
 fn push_line(text: &mut String, width: usize, line: &str) {
     let width = if line.is_empty() { 0 } else { width };
     // Writing to a text cannot fail.
@@ -98,6 +121,25 @@ mod tests {
                 assert_eq!(found.as_str(), Some(expected));
             }
         }
+    }
+
+    #[test]
+    fn a_block_is_read_back_as_it_is() {
+        for text in [
+            "a: 1\n",
+            "  a: 1\nb",
+            "a\n\n",
+            "\n",
+            "",
+            "\ta # b\n",
+            "# é: {{ x }}\n\n  y",
+        ] {
+            let yaml = format!("x:\n  key: {}\n  last: 1\n", block(text, 4).unwrap());
+            let read: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();
+            assert_eq!(read["x"]["key"], text, "{yaml}");
+            assert_eq!(read["x"]["last"], 1);
+        }
+        assert!(block("a\r\n", 4).is_err());
     }
 
     #[test]

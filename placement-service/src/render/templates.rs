@@ -3,7 +3,7 @@
 
 use super::error::RenderError;
 use super::model::{EdgeModel, Install};
-use super::{layout, scalar};
+use super::{Source, layout, scalar};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, context};
@@ -54,14 +54,15 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "envoy-gateway/edge.yaml",
     "envoy-gateway/gateway.yaml",
     "envoy-gateway/kustomization.yaml",
+    "kubernetes/values.yaml",
 ];
 
-/// Fills the template `name`. `source` is the name of the configuration; `install` has the names of a Kubernetes install.
+/// Fills the template `name`. `install` has the names of a Kubernetes install.
 pub(super) fn render(
     name: &str,
     model: &EdgeModel,
     install: Option<&Install>,
-    source: &str,
+    source: Source<'_>,
 ) -> Result<String, RenderError> {
     let fill = |version: &str| {
         let environment = environment()?;
@@ -70,7 +71,7 @@ pub(super) fn render(
         let install = Value::from(Serde(install));
         environment
             .get_template(name)?
-            .render(context! { edge, install, guarded, source, version })
+            .render(context! { edge, install, guarded, source => source.name, config => source.text, version })
     };
     // A new version for each new content: Envoy takes over a changed file.
     let version = fill("").map(|text| format!("{:x}", Sha256::digest(text)));
@@ -100,6 +101,7 @@ fn environment() -> Result<Environment<'static>, Error> {
     environment.add_filter("indented", layout::indented);
     environment.add_filter("listed", layout::listed);
     environment.add_filter("fields", layout::fields);
+    environment.add_filter("block", layout::block);
     for (name, text) in TEMPLATES {
         environment.add_template(name, text)?;
     }

@@ -211,6 +211,21 @@ edge: { applications: [ { name: app, addresses: ['10.0.0.1:80'], routes: [ { pat
 }
 
 #[test]
+fn the_values_of_the_chart_contain_the_configuration_and_the_files_of_envoy() {
+    let file = |dir: &str, name: &str| fs::read_to_string(Path::new(dir).join(name)).unwrap();
+    let (dir, files) = render_files("kubernetes", DEMO);
+    assert_eq!(files.len(), 1);
+    let values: serde_json::Value =
+        serde_saphyr::from_str(&file(text(dir.path()), "values.yaml")).unwrap();
+    assert_eq!(values["config"], fs::read_to_string(DEMO).unwrap());
+    assert_eq!(values["gateway"]["envoyConfig"], file(ENVOY, "config.yaml"));
+    let tree = |text: &str| -> serde_json::Value { serde_saphyr::from_str(text).unwrap() };
+    let filter = tree(values["gateway"]["filterConfig"].as_str().unwrap());
+    let expected = tree(&file(ENVOY, "filter.yaml"));
+    assert_eq!(filter["resources"], expected["resources"]);
+}
+
+#[test]
 fn files_are_written_once_and_compared() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("new/edge");
