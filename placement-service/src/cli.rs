@@ -101,6 +101,15 @@ impl ConfigFile {
         self.config.as_deref().unwrap_or(Path::new("defaults"))
     }
 
+    /// The text of the file; empty without one.
+    fn read(&self) -> Result<String, Failure> {
+        let Some(file) = &self.config else {
+            return Ok(String::new());
+        };
+        let text = std::fs::read_to_string(file);
+        text.map_err(|error| Failure(format!("{}: cannot read the file: {error}", file.display())))
+    }
+
     fn load(&self) -> Result<LoadedConfig, Failure> {
         match &self.config {
             Some(file) => {

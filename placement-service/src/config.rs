@@ -36,7 +36,8 @@ pub use discovery::{
     MiraSource, Sources, StaticEngine,
 };
 pub use edge::{
-    Application, ApplicationRoute, Edge, EdgeCache, EdgeTls, EdgeTokenKey, HostPort, RouteAction,
+    Application, ApplicationRoute, Edge, EdgeCache, EdgeEnvoyGateway, EdgeIstio, EdgeKubernetes,
+    EdgeTls, EdgeTokenKey, HostPort, LabelSelector, RouteAction,
 };
 pub use events::Events;
 pub use fleet::{Placement, Probe};

@@ -24,7 +24,7 @@ spec:
   endpoints:
     - address: 127.0.0.1
       ports: { http2: %[1]d }
-      labels: { app: berth, security.istio.io/tlsMode: istio }
+      labels: { app.kubernetes.io/name: berth, app.kubernetes.io/component: service, security.istio.io/tlsMode: istio }
       serviceAccount: berth
 ---
 # The sidecar listens on a port of its own: nothing redirects the connections of a process to it.
@@ -32,7 +32,7 @@ apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: { name: berth, namespace: berth }
 spec:
-  workloadSelector: { labels: { app: berth } }
+  workloadSelector: { labels: { app.kubernetes.io/name: berth, app.kubernetes.io/component: service } }
   ingress:
     - port: { number: %[1]d, name: http2, protocol: HTTP2 }
       bind: 127.0.0.1
@@ -75,7 +75,7 @@ func startMesh(t testing.TB) *meshLab {
 	lab.apply(t, fmt.Sprintf(secret, certificate, key))
 	sidecar := lab.startAgent(t, proxy{
 		name: "sidecar", namespace: "berth", account: "berth", role: "sidecar",
-		labels: map[string]string{"app": "berth"}, env: []string{"ISTIO_META_INTERCEPTION_MODE=NONE"},
+		labels: map[string]string{"app.kubernetes.io/name": "berth", "app.kubernetes.io/component": "service"}, env: []string{"ISTIO_META_INTERCEPTION_MODE=NONE"},
 	})
 	sidecar.waitUntilReady(t)
 	sidecar.waitFor(t, startTimeout, func() error { return listens(lab.sidecar) })

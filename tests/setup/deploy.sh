@@ -49,6 +49,14 @@ generated() {
     diff -r "$dir/deploy" "$deploy" || die "run tests/setup/chart.sh"
 }
 
+# The values that `berth render` writes from the chart's own configuration change nothing.
+rendered_values() {
+    local berth=$TARGET/quick/berth
+    (cd "$chart/files" && "$berth" render kubernetes --config berth.yaml --output "$dir/values")
+    template 1.35.0 "" >"$dir/default.yaml"
+    template 1.35.0 "$dir/values/values.yaml" | diff "$dir/default.yaml" -
+}
+
 # The base means what the chart renders: both, sorted and formatted by kustomize.
 base() {
     renders ""
@@ -105,6 +113,7 @@ for file in "${values[@]}"; do
     if [ "$name" != all-namespaces.yaml ]; then check "envoy --mode validate: $name" validates "$file"; fi
 done
 check "generated files are up to date" generated
+check "the values of berth render kubernetes change nothing" rendered_values
 check "the kustomize base means what the chart renders" base
 check "promtool check rules" promtool check rules "$deploy/monitoring/objectives.yaml" "$deploy/monitoring/alerts.yaml"
 check "promtool check rules: every-option.yaml" rendered_rules

@@ -1,7 +1,8 @@
 //! `berth render`: writes the files of the edge from the configuration, or compares them with those on disk.
 
 use super::{ConfigFile, Failure, print};
-use berth_placement::render::{self, RenderError, RenderedFile, Target, difference};
+use berth_placement::config::load;
+use berth_placement::render::{self, RenderError, RenderedFile, Source, Target, difference};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -20,15 +21,22 @@ pub(crate) struct RenderArgs {
 }
 
 pub(super) fn run(args: &RenderArgs) -> Result<(), Failure> {
-    let loaded = args.config.load()?;
     let path = args.config.display_path();
+    let text = args.config.read()?;
+    let loaded = load::from_text(&text).map_err(|faults| Failure::from_faults(path, &faults))?;
     let name = path.file_name().unwrap_or(path.as_os_str());
     let read = |file: &Path| std::fs::read_to_string(file);
-    let files = render::render(args.target, &loaded.config, &name.to_string_lossy(), &read)
-        .map_err(|error| match error {
-            RenderError::Config(faults) => Failure::from_faults(path, &faults),
-            RenderError::Template { .. } => Failure::from(error),
-        })?;
+    let source = Source {
+        name: &name.to_string_lossy(),
+        text: &text,
+    };
+    let files =
+        render::render(args.target, &loaded.config, source, &read).map_err(
+            |error| match error {
+                RenderError::Config(faults) => Failure::from_faults(path, &faults),
+                RenderError::Template { .. } => Failure::from(error),
+            },
+        )?;
     match &args.output {
         None => print(&concatenate(&files)),
         Some(folder) if args.check => compare(&files, folder),
@@ -56,7 +64,7 @@ fn write(file: &RenderedFile, folder: &Path) -> Result<(), Failure> {
         return print(&format!("{}: unchanged", path.display()));
     }
     let new = folder.join(format!("{}.new", file.name));
-    std::fs::create_dir_all(folder)
+    std::fs::create_dir_all(path.parent().unwrap_or(folder))
         .and_then(|()| std::fs::write(&new, &file.text))
         .and_then(|()| std::fs::rename(&new, &path))
         .map_err(failure)?;

@@ -3,10 +3,12 @@
 
 mod address;
 mod applications;
+mod kubernetes;
 mod token_keys;
 
 pub use address::HostPort;
 pub use applications::{Application, ApplicationRoute, RouteAction};
+pub use kubernetes::{EdgeEnvoyGateway, EdgeIstio, EdgeKubernetes, LabelSelector};
 pub use token_keys::EdgeTokenKey;
 
 use super::Config;
@@ -54,6 +56,9 @@ pub struct Edge {
     pub cache: EdgeCache,
     /// What is behind the edge besides engines and the service.
     pub applications: Vec<Application>,
+    pub kubernetes: EdgeKubernetes,
+    pub istio: EdgeIstio,
+    pub envoy_gateway: EdgeEnvoyGateway,
 }
 
 /// PEM files on the machine of the edge.
@@ -119,6 +124,7 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
         faults.add("edge.cache.bytes", "must be 65536 to 268435456");
     }
     applications::check(&edge.applications, faults);
+    kubernetes::check(edge, faults);
 }
 
 fn check_file(path: &str, file: &std::path::Path, faults: &mut FaultCollector) {

@@ -3,11 +3,13 @@
 
 mod clusters;
 mod filter;
+mod install;
 mod listener;
 mod routes;
 
 pub use clusters::{Address, Cluster, Clusters, ExternalClusters};
 pub use filter::{FilterSettings, TokenKey, TokenRules};
+pub use install::{ControlPlane, Install, MeshService};
 pub use listener::{Listener, TlsFiles};
 pub use routes::{EdgeRoute, PathKind, Routes};
 
@@ -16,6 +18,7 @@ use crate::config::Config;
 use crate::config::fault::{Fault, Faults};
 use crate::http::body::MAX_BODY_BYTES;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -79,6 +82,22 @@ impl EdgeModel {
         }
         faults.sort();
         Err(Faults(faults))
+    }
+
+    /// Replaces names of clusters, wherever they are.
+    fn rename_clusters(&mut self, names: &BTreeMap<String, String>) {
+        let clusters = &mut self.clusters;
+        let applications = clusters.applications.iter_mut();
+        let clusters = applications.chain([&mut clusters.calls, &mut clusters.pages]);
+        let clusters = clusters.map(|cluster| &mut cluster.name);
+        let routes = &mut self.routes;
+        let routes = routes.service.iter_mut().chain(&mut routes.applications);
+        let routes = routes.filter_map(|route| route.cluster.as_mut());
+        for name in clusters.chain(routes).chain([&mut self.filter.cluster]) {
+            if let Some(new) = names.get(name) {
+                name.clone_from(new);
+            }
+        }
     }
 }
 

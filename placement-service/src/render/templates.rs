@@ -2,27 +2,76 @@
 //! only comments, which are texts of Berth itself, are written as they are.
 
 use super::error::RenderError;
-use super::model::EdgeModel;
-use super::scalar;
+use super::model::{EdgeModel, Install};
+use super::{Source, layout, scalar};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, context};
 use sha2::{Digest, Sha256};
 
-/// The name of each file and its template.
-const TEMPLATES: [(&str, &str); 2] = [
-    ("config.yaml", include_str!("templates/config.yaml.j2")),
-    ("filter.yaml", include_str!("templates/filter.yaml.j2")),
+macro_rules! templates {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("templates/", $name, ".j2")))),+]
+    };
+}
+
+/// The name of each template and its text. `parts` are included by others: what several targets have in common.
+const TEMPLATES: &[(&str, &str)] = templates![
+    "config.yaml",
+    "filter.yaml",
+    "parts/access_log.yaml",
+    "parts/application_cluster.yaml",
+    "parts/buffer.yaml",
+    "parts/calls_cluster.yaml",
+    "parts/capabilities.yaml",
+    "parts/client_address.yaml",
+    "parts/engine_limits.yaml",
+    "parts/engines_cluster.yaml",
+    "parts/limits.yaml",
+    "parts/load_assignment.yaml",
+    "parts/overload_manager.yaml",
+    "parts/pages_cluster.yaml",
+    "parts/routes.yaml",
+    "parts/settings.yaml",
+    "parts/single_engine_cluster.yaml",
+    "parts/statistics.yaml",
+    "parts/trusted_headers.yaml",
+    "parts/watchdogs.yaml",
+    "istio/base/bootstrap.yaml",
+    "istio/base/edge.yaml",
+    "istio/base/gateway.yaml",
+    "istio/base/kustomization.yaml",
+    "istio/base/service.yaml",
+    "istio/envoyfilter/filter.yaml",
+    "istio/envoyfilter/kustomization.yaml",
+    "istio/gateway-api/gateway.yaml",
+    "istio/gateway-api/kustomization.yaml",
+    "istio/gateway-values.yaml",
+    "istio/traffic-extension/filter.yaml",
+    "istio/traffic-extension/kustomization.yaml",
+    "istio/wasm-plugin/filter.yaml",
+    "istio/wasm-plugin/kustomization.yaml",
+    "envoy-gateway/edge.yaml",
+    "envoy-gateway/gateway.yaml",
+    "envoy-gateway/kustomization.yaml",
+    "kubernetes/values.yaml",
 ];
 
-/// Fills the template of a file. `source` is the name of the configuration.
-pub(super) fn render(name: &str, model: &EdgeModel, source: &str) -> Result<String, RenderError> {
+/// Fills the template `name`. `install` has the names of a Kubernetes install.
+pub(super) fn render(
+    name: &str,
+    model: &EdgeModel,
+    install: Option<&Install>,
+    source: Source<'_>,
+) -> Result<String, RenderError> {
     let fill = |version: &str| {
         let environment = environment()?;
         let edge = Value::from(Serde(model));
+        let guarded = install.is_some();
+        let install = Value::from(Serde(install));
         environment
             .get_template(name)?
-            .render(context! { edge, source, version })
+            .render(context! { edge, install, guarded, source => source.name, config => source.text, version })
     };
     // A new version for each new content: Envoy takes over a changed file.
     let version = fill("").map(|text| format!("{:x}", Sha256::digest(text)));
@@ -49,6 +98,10 @@ fn environment() -> Result<Environment<'static>, Error> {
         _ => scalar::write(out, value).map_err(Error::from),
     });
     environment.add_filter("comment", comment);
+    environment.add_filter("indented", layout::indented);
+    environment.add_filter("listed", layout::listed);
+    environment.add_filter("fields", layout::fields);
+    environment.add_filter("block", layout::block);
     for (name, text) in TEMPLATES {
         environment.add_template(name, text)?;
     }

@@ -10,7 +10,11 @@ fn no_file(path: &Path) -> io::Result<String> {
 
 fn render_text(config: &str, target: Target) -> Result<Vec<RenderedFile>, String> {
     let loaded = load::from_text(config).map_err(|faults| faults.to_string())?;
-    render(target, &loaded.config, "my.yaml", &no_file).map_err(|error| error.to_string())
+    let source = Source {
+        name: "my.yaml",
+        text: config,
+    };
+    render(target, &loaded.config, source, &no_file).map_err(|error| error.to_string())
 }
 
 fn parse(files: &[RenderedFile], name: &str) -> Value {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::load;
-use crate::render::{Target, render};
+use crate::render::{Source, Target, render};
 use std::io;
 use std::path::Path;
 
@@ -33,7 +33,11 @@ fn no_file(_: &Path) -> io::Result<String> {
 
 fn rendered(config: &str) -> Vec<EdgeFile> {
     let config = load::from_text(config).unwrap().config;
-    let files = render(Target::Envoy, &config, "test.yaml", &no_file).unwrap();
+    let source = Source {
+        name: "test.yaml",
+        text: "",
+    };
+    let files = render(Target::Envoy, &config, source, &no_file).unwrap();
     let file = |file: crate::render::RenderedFile| EdgeFile {
         name: file.name.to_owned(),
         text: file.text,

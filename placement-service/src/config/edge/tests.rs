@@ -25,6 +25,26 @@ fn a_complete_section_is_valid() {
 fn faults_name_their_fields() {
     for (edge, fault) in [
         (
+            "{ kubernetes: { host: 'a b' } }",
+            "edge.kubernetes.host: must be a DNS name: a-z, 0-9, - and .",
+        ),
+        (
+            "{ kubernetes: { filter_image: 'oci://a/b' } }",
+            "edge.kubernetes.filter_image: must be an image such as registry.example.com/berth-filter:1.0",
+        ),
+        (
+            "{ istio: { namespace: A } }",
+            "edge.istio.namespace: must be the name of a namespace: a-z, 0-9 and -",
+        ),
+        (
+            "{ istio: { selector: 'a=b,c' } }",
+            "edge.istio.selector: \"a=b,c\" are no labels such as app=berth,tier=edge",
+        ),
+        (
+            "{ envoy_gateway: { namespace: a.b } }",
+            "edge.envoy_gateway.namespace: must be the name of a namespace: a-z, 0-9 and -",
+        ),
+        (
             "{ admin: '127.0.0.1:8080' }",
             "edge.admin: must not be the address of edge.listen",
         ),

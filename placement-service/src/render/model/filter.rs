@@ -20,7 +20,7 @@ const MAX_CALL: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Serialize)]
 pub struct FilterSettings {
     /// The cluster of its calls.
-    pub cluster: &'static str,
+    pub cluster: String,
     /// Maximum time of a call.
     pub timeout: String,
     /// The variable with the gateways' secret.
@@ -45,7 +45,7 @@ impl FilterSettings {
             fault(faults, "placement.deadline", message);
         }
         Self {
-            cluster: CALLS_CLUSTER,
+            cluster: CALLS_CLUSTER.to_owned(),
             timeout: format_duration(timeout),
             secret_env: gateway_secret(config, faults),
             cookie: config.session.cookie.effective_name().to_owned(),
