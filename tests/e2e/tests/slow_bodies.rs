@@ -156,14 +156,14 @@ async fn a_body_that_is_too_large_never_reaches_the_service() -> Result<()> {
         .start()
         .await?;
     for (bytes, status) in [(65_536, 200), (65_537, 413)] {
-        let call = Call::new("POST", "/security-events").body("a".repeat(bytes));
+        let call = Call::new("POST", "/session/renew").body("a".repeat(bytes));
         assert_eq!(stack.send(call).await?.status, status, "{bytes} bytes");
     }
     let asked = stack.fake_service()?.requests();
-    let events = asked
+    let renewals = asked
         .iter()
-        .filter(|asked| asked.path == "/security-events");
-    assert_eq!(events.count(), 1);
+        .filter(|asked| asked.path == "/session/renew");
+    assert_eq!(renewals.count(), 1);
     Ok(())
 }
 

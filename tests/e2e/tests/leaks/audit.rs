@@ -83,7 +83,7 @@ pub(crate) fn check(logs: &[Sink]) -> Result<()> {
     }
     for expected in [
         "login",
-        "login-failed wrong",
+        "login-failed wrong-password",
         "login-failed unknown-account",
         "session-renewed",
         "unknown-session",
