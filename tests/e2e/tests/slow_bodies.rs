@@ -160,9 +160,7 @@ async fn a_body_that_is_too_large_never_reaches_the_service() -> Result<()> {
         assert_eq!(stack.send(call).await?.status, status, "{bytes} bytes");
     }
     let asked = stack.fake_service()?.requests();
-    let renewals = asked
-        .iter()
-        .filter(|asked| asked.path == "/session/renew");
+    let renewals = asked.iter().filter(|asked| asked.path == "/session/renew");
     assert_eq!(renewals.count(), 1);
     Ok(())
 }
