@@ -56,7 +56,7 @@ test('Envoy accepts the configuration that the container renders', { skip: compo
   const text = readFileSync(rendered, 'utf8');
   assert.equal(text.match(/STRICT_DNS/g).length, 2);
   assert.match(text, /0\.0\.0\.0, port_value: 8080/);
-  assert.equal(text.match(/address: berth, port_value: 9455/g).length, 1);
+  assert.equal(text.match(/address: berth, port_value: 9455/g).length, 2);
   const judged = run(process.env.ENVOY_PATH ?? join(ROOT, '.tools/envoy'), ['--mode', 'validate', '-c', rendered], { cwd: dir });
   assert.equal(judged.status, 0, judged.text);
   rmSync(dir, { recursive: true });
