@@ -24,27 +24,44 @@ const IDLE_POLL: Duration = Duration::from_millis(20);
 /// When the server or file behind all connections was last found to be unusable. Connections opened before are not
 /// used again.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Replacement(Arc<Mutex<Option<Instant>>>);
+pub(crate) struct Replacement(Arc<Mutex<Faults>>);
+
+#[derive(Debug, Default)]
+struct Faults {
+    count: u64,
+    /// The count at the last check of the database that passed.
+    checked: u64,
+    last: Option<Instant>,
+}
 
 impl Replacement {
     fn request(&self, error: &Error) {
-        let mut last = self.0.lock();
-        if last.is_none_or(|at| at.elapsed() >= REPLACEMENT_INTERVAL) {
+        let mut faults = self.0.lock();
+        faults.count += 1;
+        if faults
+            .last
+            .is_none_or(|at| at.elapsed() >= REPLACEMENT_INTERVAL)
+        {
             tracing::warn!(%error, "replacing all connections to the store");
-            *last = Some(Instant::now());
+            faults.last = Some(Instant::now());
         }
     }
 
     /// Whether a connection that was opened this long ago must be replaced.
     pub(crate) fn concerns(&self, age: Duration) -> bool {
-        let last = self.0.lock();
-        last.is_some_and(|at| age >= at.elapsed())
+        let faults = self.0.lock();
+        faults.last.is_some_and(|at| age >= at.elapsed())
     }
 
-    /// Whether the backend was ever found to be unusable.
-    pub(crate) fn was_requested(&self) -> bool {
-        let last = self.0.lock();
-        last.is_some()
+    /// The number of faults so far, if no check of the database has passed since the last one.
+    pub(crate) fn unchecked_faults(&self) -> Option<u64> {
+        let faults = self.0.lock();
+        (faults.count > faults.checked).then_some(faults.count)
+    }
+
+    /// A check that began after this number of faults has passed.
+    pub(crate) fn mark_checked(&self, count: u64) {
+        self.0.lock().checked = count;
     }
 }
 
@@ -210,5 +227,28 @@ async fn wait_for_idle<DB: Database>(pool: &Pool<DB>, patience: Duration) -> Poo
             return connection;
         }
         sleep(IDLE_POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_due_after_each_fault_until_one_passes() {
+        let replacement = Replacement::default();
+        assert_eq!(replacement.unchecked_faults(), None);
+        replacement.request(&Error::PoolClosed);
+        let faults = replacement.unchecked_faults().unwrap();
+        // A check that fails, or is cancelled, leaves it due.
+        assert_eq!(replacement.unchecked_faults(), Some(faults));
+        replacement.request(&Error::PoolClosed);
+        replacement.mark_checked(faults);
+        assert!(
+            replacement.unchecked_faults().is_some(),
+            "a fault meanwhile"
+        );
+        replacement.mark_checked(faults + 1);
+        assert_eq!(replacement.unchecked_faults(), None);
     }
 }

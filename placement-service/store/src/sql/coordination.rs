@@ -92,8 +92,10 @@ impl<D: Dialect> Coordination for SqlStore<D> {
         ));
         let mut connection = self.acquire().await?;
         connection.execute(upsert).await?;
-        if self.replacement.was_requested() {
+        // Once after a fault, not with every heartbeat: the check reads the whole database.
+        if let Some(faults) = self.replacement.unchecked_faults() {
             D::check_integrity(&mut connection).await?;
+            self.replacement.mark_checked(faults);
         }
         Ok(())
     }
