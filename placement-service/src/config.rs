@@ -19,6 +19,7 @@ mod login;
 mod oidc;
 mod pool;
 mod pool_probe;
+mod route;
 mod security_events;
 mod session;
 mod store;
@@ -45,11 +46,9 @@ pub use http::Http;
 pub use ledger::{Ledger, RedisLedger};
 pub use login::{Lockout, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_https_or_loopback};
-pub use pool::{
-    DOCUMENT_PLACEHOLDER, Driver, ENGINE_PLACEHOLDER, OpenTemplate, PathPattern, Permission, Pool,
-    Route, Sharing, Strategy, Weights,
-};
+pub use pool::{Driver, ENGINE_PLACEHOLDER, Pool, Sharing, Strategy, Weights};
 pub use pool_probe::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
+pub use route::{DOCUMENT_PLACEHOLDER, OpenTemplate, PathPattern, Permission, Route};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, OnLimit, SameSite, Session, Sweep};
 pub use store::{JwtKey, RedisJwt, Store};

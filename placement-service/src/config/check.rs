@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::fault_collector::{FaultCollector, SECOND, format_duration};
 use super::{
     Algorithm, Config, Driver, SameSite, SecretSource, Store, api, compat, edge, events, fleet,
-    http, login, oidc, pool, security_events, session, store, tokens, webhooks,
+    http, login, oidc, pool, route, security_events, session, store, tokens, webhooks,
 };
 use crate::core::log_filter::parse_log_filter;
 use std::collections::BTreeSet;
@@ -35,8 +35,8 @@ const CHECKS: &[Check] = &[
     (&["placement"], fleet::check_placement),
     (&["placement", "pools"], fleet::check_queues),
     (&["pools"], pool::check_pools),
-    (&["routes"], pool::check_routes),
-    (&["routes", "pools"], pool::check_targets),
+    (&["routes"], route::check_routes),
+    (&["routes", "pools"], route::check_targets),
     (&["compat"], compat::check),
     (&["http"], http::check),
     (&["edge"], edge::check),

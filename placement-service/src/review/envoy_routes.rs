@@ -3,13 +3,13 @@
 //! public paths.
 
 use super::Finding;
+use super::listener::BUFFER;
 use super::parts::{Part, Parts};
 use crate::render::model::{EdgeModel, EdgeRoute, PathKind};
 use std::collections::BTreeSet;
 
 /// The header by which the filter selects the cluster.
 const CLUSTER_HEADER: &str = "x-berth-cluster";
-const BUFFER: &str = "envoy.filters.http.buffer";
 /// Paths of the service that no client may reach.
 const PRIVATE_PATHS: [&str; 4] = ["/v1/", "/health/", "/metrics", "/openapi.json"];
 
@@ -32,12 +32,14 @@ impl EnvoyRoute<'_, '_> {
 }
 
 pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Finding>) {
-    let routes: Vec<EnvoyRoute<'_, '_>> = parts.routes.iter().filter_map(read_route).collect();
     let Some(first) = parts.routes.first().or(parts.managers.first()) else {
         return;
     };
+    let mut routes = Vec::new();
     for part in &parts.routes {
-        if read_route(part).is_none() {
+        if let Some(route) = read_route(part) {
+            routes.push(route);
+        } else {
             let message =
                 "is neither prefix nor path: it cannot be compared with the configuration";
             part.report_at("match", message, findings);
@@ -48,8 +50,8 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
     let mut reviewed = BTreeSet::new();
     let mut service_clusters = BTreeSet::new();
     for route in model.routes.all() {
-        let found = routes.iter().position(|other| other.matches(route));
-        let Some((index, found)) = found.and_then(|at| Some((at, routes.get(at)?))) else {
+        let mut candidates = routes.iter().enumerate();
+        let Some((index, found)) = candidates.find(|(_, other)| other.matches(route)) else {
             let message = format!("there is no route for {}", describe(route));
             first.report_whole(message, findings);
             continue;

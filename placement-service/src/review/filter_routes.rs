@@ -15,8 +15,8 @@ pub(super) fn review(settings: &Part<'_>, model: &EdgeModel, findings: &mut Vec<
         .unwrap_or_default();
     let mut used = BTreeSet::new();
     for route in model.routes.all() {
-        let found = routes.iter().position(|other| matches(other, route));
-        let Some((index, found)) = found.and_then(|at| Some((at, routes.get(at)?))) else {
+        let mut candidates = routes.iter().enumerate();
+        let Some((index, found)) = candidates.find(|(_, other)| matches(other, route)) else {
             let message = format!("there is no route for {}", describe(route));
             settings.report_at("routes", message, findings);
             continue;

@@ -27,7 +27,7 @@ const FIELDS: [(&str, &str, &str); 5] = [
     ),
 ];
 const TIME_LIMITS: [&str; 2] = ["request_headers_timeout", "request_timeout"];
-const BUFFER: &str = "envoy.filters.http.buffer";
+pub(super) const BUFFER: &str = "envoy.filters.http.buffer";
 
 pub(super) fn review(manager: &Part<'_>, model: &EdgeModel, findings: &mut Vec<Finding>) {
     for (field, expected, why) in FIELDS {

@@ -3,7 +3,7 @@
 use super::address::HostPort;
 use super::check_path;
 use crate::config::fault_collector::{FaultCollector, SECOND};
-use crate::config::pool::Permission;
+use crate::config::route::Permission;
 use serde::Deserialize;
 use std::time::Duration;
 

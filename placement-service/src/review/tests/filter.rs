@@ -1,0 +1,155 @@
+//! The rules for the filter: its settings, its tokens, and how Envoy loads it.
+
+use super::*;
+
+#[test]
+fn settings_of_the_filter_are_compared() {
+    for (config, old, new, path, message) in [
+        (
+            CONFIG,
+            "cookie: berth",
+            "cookie: other",
+            "cookie",
+            "is \"other\", but the service has \"berth\": session.cookie",
+        ),
+        (
+            CONFIG,
+            "timeout: 12s",
+            "timeout: 5s",
+            "service.timeout",
+            "must be at least 12s: placement.deadline and 2s",
+        ),
+        (
+            CONFIG,
+            "issuer: berth",
+            "issuer: x",
+            "tokens.issuer",
+            "is \"x\", but the service has \"berth\": tokens.issuer",
+        ),
+        (
+            CONFIG,
+            "audience: engine",
+            "audience: x",
+            "tokens.audience",
+            "is \"x\", but the service has \"engine\": tokens.audience",
+        ),
+        (
+            PRODUCTION,
+            "secret_env: GATEWAY_SECRET",
+            "secret_env: X",
+            "service.secret_env",
+            "must be GATEWAY_SECRET: gateways.secret",
+        ),
+        (
+            PRODUCTION,
+            "strip_headers: [x-user]",
+            "strip_headers: []",
+            "strip_headers",
+            "does not contain x-user, one of edge.strip_headers",
+        ),
+    ] {
+        assert_eq!(
+            findings(config, old, new),
+            [format!("{SETTINGS}.{path}: {message}")],
+            "{old}"
+        );
+    }
+    assert_eq!(
+        findings(
+            PRODUCTION,
+            "secret_env: GATEWAY_SECRET",
+            "secret: a-secret-in-clear-text"
+        ),
+        [
+            format!("{SETTINGS}.service.secret: is a secret in clear text: use secret_env"),
+            format!("{SETTINGS}.service.secret_env: must be GATEWAY_SECRET: gateways.secret"),
+        ]
+    );
+    assert_eq!(
+        findings(PRODUCTION, "secret_env: TOKEN_KEY", "secret_env: OTHER"),
+        [
+            format!("{SETTINGS}.tokens.keys: has no key with secret_env: TOKEN_KEY"),
+            format!(
+                "{SETTINGS}.tokens.keys[0].secret_env: is OTHER, no key of the service: tokens, edge.token_keys"
+            ),
+        ]
+    );
+    let secret = findings(
+        PRODUCTION,
+        "secret_env: TOKEN_KEY",
+        "secret: another-secret-of-somebody",
+    );
+    assert_eq!(
+        secret[1],
+        format!("{SETTINGS}.tokens.keys[0].secret: is a secret in clear text: use secret_env")
+    );
+    assert!(!secret.concat().contains("another-secret"));
+}
+
+#[test]
+fn a_filter_that_could_fail_open_or_do_more_is_a_finding() {
+    let list = "vm_config.capability_restriction_config.allowed_capabilities";
+    for (old, new, path, message) in [
+        (
+            "failure_policy: FAIL_RELOAD",
+            "failure_policy: FAIL_OPEN",
+            "failure_policy",
+            "must be FAIL_RELOAD: otherwise a trap fails open, or every later request",
+        ),
+        (
+            "failure_policy: FAIL_RELOAD",
+            "failure_policy: FAIL_RELOAD\n        fail_open: true",
+            "fail_open",
+            "forwards spoofed headers after a trap",
+        ),
+        (
+            "proxy_on_tick: {}",
+            "",
+            list,
+            "has no proxy_on_tick, which the filter needs",
+        ),
+        (
+            "proxy_on_tick: {}",
+            "proxy_on_tick: {}\n              proxy_on_log: {}",
+            list,
+            "has proxy_on_log, which the filter does not need",
+        ),
+        (
+            "capability_restriction_config:",
+            "other_config:",
+            "capability_restriction_config",
+            "is missing: the filter could call every function of Envoy",
+        ),
+    ] {
+        assert_eq!(
+            findings(CONFIG, old, new),
+            [format!("{WASM}.{path}: {message}")],
+            "{old}"
+        );
+    }
+    assert_eq!(
+        findings(
+            PRODUCTION,
+            "host_env_keys: [GATEWAY_SECRET, TOKEN_KEY]",
+            "host_env_keys: [GATEWAY_SECRET]"
+        ),
+        [format!(
+            "{WASM}.vm_config.environment_variables.host_env_keys: does not contain TOKEN_KEY"
+        )]
+    );
+}
+
+#[test]
+fn an_inline_filter_is_a_finding() {
+    let minimal = EdgeFile {
+        name: "minimal.yaml".to_owned(),
+        text: include_str!("../../../../envoy/minimal.yaml").to_owned(),
+    };
+    let found = lines(CONFIG, &[minimal]);
+    let filter = "minimal.yaml: static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[0].typed_config";
+    let inline =
+        format!("{filter}: is inline: a change of it closes every WebSocket; use config_discovery");
+    assert!(found.contains(&inline), "{found:#?}");
+    let routes = "minimal.yaml: there is no route for the path /logout".to_owned();
+    assert!(found.contains(&routes), "{found:#?}");
+}

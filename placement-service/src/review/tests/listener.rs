@@ -1,0 +1,100 @@
+//! The rules for the listener.
+
+use super::*;
+
+#[test]
+fn a_weaker_listener_is_a_finding() {
+    for (old, new, field, message) in [
+        (
+            "normalize_path: true",
+            "normalize_path: false",
+            "normalize_path",
+            "must be true: routes compare normalized paths",
+        ),
+        (
+            "merge_slashes: true\n",
+            "\n",
+            "merge_slashes",
+            "must be true: routes compare normalized paths",
+        ),
+        (
+            "path_with_escaped_slashes_action: REJECT_REQUEST",
+            "path_with_escaped_slashes_action: KEEP_UNCHANGED",
+            "path_with_escaped_slashes_action",
+            "must be \"REJECT_REQUEST\": %2F in a path could lead around a route",
+        ),
+        (
+            "use_remote_address: true",
+            "use_remote_address: false",
+            "use_remote_address",
+            "must be true: clients could name their own address",
+        ),
+        (
+            "delayed_close_timeout: 0s\n",
+            "\n",
+            "delayed_close_timeout",
+            "must be \"0s\": a revoked WebSocket would close a second later",
+        ),
+        (
+            "request_timeout: 60s\n",
+            "\n",
+            "request_timeout",
+            "is missing: slow requests would hold connections",
+        ),
+        (
+            "- remove_on_match: { key_matcher: { prefix: x-berth- } }",
+            "",
+            "early_header_mutation_extensions",
+            "does not remove x-berth-*, which upstreams trust",
+        ),
+        (
+            "- remove: forwarded",
+            "",
+            "early_header_mutation_extensions",
+            "does not remove forwarded, which upstreams trust",
+        ),
+    ] {
+        let expected = format!("{MANAGER}.{field}: {message}");
+        assert_eq!(findings(CONFIG, old, new), [expected], "{old}");
+    }
+    assert_eq!(
+        findings(
+            PRODUCTION,
+            "xff_num_trusted_hops: 1",
+            "xff_num_trusted_hops: 2"
+        ),
+        [format!(
+            "{MANAGER}.xff_num_trusted_hops: must be 1: the service's login.trusted_proxies without this one"
+        )]
+    );
+    assert_eq!(
+        findings(PRODUCTION, "- remove: x-user", ""),
+        [format!(
+            "{MANAGER}.early_header_mutation_extensions: does not remove x-user, which upstreams trust"
+        )]
+    );
+}
+
+#[test]
+fn a_missing_buffer_is_a_finding() {
+    assert_eq!(
+        findings(
+            CONFIG,
+            "- name: envoy.filters.http.buffer",
+            "- name: another"
+        ),
+        [format!(
+            "{MANAGER}.http_filters: has no envoy.filters.http.buffer: slow bodies would hold connections of the service"
+        )]
+    );
+    // The routes after the first share its buffer by an alias.
+    let one = "                          route: *service\n                          typed_per_filter_config: *whole_body\n";
+    let bare = "                          route: *service\n";
+    assert_eq!(
+        findings(CONFIG, one, bare),
+        [format!(
+            "{}.typed_per_filter_config: must enable envoy.filters.http.buffer with max_request_bytes: 65536",
+            route(4)
+        )]
+    );
+}

@@ -1,0 +1,210 @@
+//! The rules for Envoy's routes and the filter's.
+
+use super::*;
+
+#[test]
+fn routes_of_envoy_are_compared() {
+    let login = "match: { path: /login }";
+    assert_eq!(
+        findings(CONFIG, login, "match: { path: /log-in }"),
+        [
+            "config.yaml: there is no route for the path /login".to_owned(),
+            format!("{}.match: no route of the configuration uses it", route(3)),
+        ]
+    );
+    assert_eq!(
+        findings(CONFIG, "cluster_header: x-berth-cluster", "cluster: app"),
+        (0..3)
+            .map(|index| format!(
+                "{}.route.cluster_header: must be x-berth-cluster: the filter selects the cluster",
+                route(index)
+            ))
+            .collect::<Vec<_>>()
+    );
+    let each = |field: &str, message: &str| -> Vec<String> {
+        (0..3)
+            .map(|index| format!("{}.route.{field}: {message}", route(index)))
+            .collect()
+    };
+    assert_eq!(
+        findings(CONFIG, "idle_timeout: 0s", "idle_timeout: 60s"),
+        each("idle_timeout", "must be 0s: Envoy would close WebSockets")
+    );
+    assert_eq!(
+        findings(
+            CONFIG,
+            "                            timeout: 0s",
+            "                            timeout: 15s"
+        ),
+        each("timeout", "must be 0s: Envoy would close WebSockets")
+    );
+    assert_eq!(
+        findings(
+            CONFIG,
+            "max_stream_duration: 36000s",
+            "max_stream_duration: 60s"
+        ),
+        each(
+            "max_stream_duration",
+            "must be 36000s: session.absolute_timeout"
+        )
+    );
+    // The other routes to the service are aliases of the first one.
+    let shared = findings(
+        CONFIG,
+        "&service { cluster: pages",
+        "&service { cluster: placement",
+    );
+    assert_eq!(
+        shared[0],
+        format!(
+            "{}.route.cluster: is the cluster of the filter's calls: clients could exhaust its connections",
+            route(10)
+        )
+    );
+    assert!(
+        shared.len() > 5
+            && shared
+                .iter()
+                .all(|line| line.contains("the cluster of the filter's calls"))
+    );
+    assert_eq!(
+        findings(
+            CONFIG,
+            "match: { path: /is-authenticated }",
+            "match: { prefix: /is-authenticated }"
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        findings(CONFIG, "match: { path: / }", "match: { prefix: / }"),
+        [
+            format!(
+                "{}.match: exposes /v1/ of the service to clients",
+                route(11)
+            ),
+            format!("{}.match: no route of the configuration uses it", route(12)),
+        ]
+    );
+}
+
+#[test]
+fn websockets_are_enabled_by_their_routes_only() {
+    assert_eq!(
+        findings(CONFIG, "websocket, enabled: false", "websocket"),
+        [format!(
+            "{MANAGER}.upgrade_configs[0].enabled: must be false: only the routes of WebSockets enable them"
+        )]
+    );
+    let missing = (0..3).map(|index| {
+        format!(
+            "{}.route.upgrade_configs: must enable websocket",
+            route(index)
+        )
+    });
+    assert_eq!(
+        findings(
+            CONFIG,
+            "upgrade_configs: [{ upgrade_type: websocket, enabled: true }]",
+            ""
+        ),
+        missing.collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_route_by_a_pattern_cannot_be_compared() {
+    let pattern = "match: { safe_regex: { regex: /session/re.* } }";
+    assert_eq!(
+        findings(CONFIG, "match: { path: /session/renew }", pattern),
+        [
+            "config.yaml: there is no route for the path /session/renew".to_owned(),
+            format!(
+                "{}.match: is neither prefix nor path: it cannot be compared with the configuration",
+                route(7)
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_catch_all_route_to_an_application_is_no_finding() {
+    let site = "edge: { applications: [ { name: site, addresses: ['site:80'], routes: [ { prefix: /, action: bypass } ] } ] }";
+    assert_eq!(lines(site, &rendered(site)), [""; 0]);
+    assert_eq!(
+        findings(
+            site,
+            "route: { cluster: site,",
+            "route: { cluster: placement,"
+        ),
+        [format!(
+            "{}.route.cluster: is the cluster of the filter's calls: clients could exhaust its connections",
+            route(8)
+        )]
+    );
+    assert_eq!(
+        findings(
+            site,
+            "route: { cluster: site,",
+            "route: { cluster_header: x-berth-cluster,"
+        ),
+        [format!(
+            "{}.route.cluster_header: leads to an engine, but the prefix / does not",
+            route(8)
+        )]
+    );
+}
+
+#[test]
+fn routes_of_the_filter_are_compared() {
+    for (config, old, new, path, message) in [
+        (
+            CONFIG,
+            "- { path: /logout, action: bypass }",
+            "",
+            "routes",
+            "there is no route for the path /logout",
+        ),
+        (
+            CONFIG,
+            "- { path: /logout, action: bypass }",
+            "- { path: /logout, action: authenticate }",
+            "routes[4].action",
+            "is authenticate, but the path /logout has bypass",
+        ),
+        (
+            CONFIG,
+            "- { prefix: /api/, action: authenticate }",
+            "- { prefix: /api/, action: bypass }",
+            "routes[12].action",
+            "is bypass, but the prefix /api/ has authenticate",
+        ),
+        (
+            CONFIG,
+            "- { path: /logout, action: bypass }",
+            "- { path: /logout, action: bypass }\n              - { path: /admin, action: bypass }",
+            "routes[5]",
+            "no route of the configuration uses it",
+        ),
+        (
+            PRODUCTION,
+            "action: place, bearer: allow",
+            "action: place",
+            "routes[0].bearer",
+            "must be allow for the prefix /ws/",
+        ),
+        (
+            PRODUCTION,
+            "authenticate, anonymous: allow",
+            "authenticate, bearer: allow, anonymous: allow",
+            "routes[9].bearer",
+            "must be deny for the prefix /api/",
+        ),
+    ] {
+        assert_eq!(
+            findings(config, old, new),
+            [format!("{SETTINGS}.{path}: {message}")],
+            "{old}"
+        );
+    }
+}
