@@ -120,10 +120,11 @@ pub fn render(
     let plane = target.control_plane();
     let install = plane.map(|plane| Install::new(plane, config, &mut model));
     let install = install.transpose()?;
+    let environment = templates::environment()?;
     let files = target.files().iter();
     files
         .map(|(name, template)| {
-            let text = templates::render(template, &model, install.as_ref(), source)?;
+            let text = templates::render(&environment, template, &model, install.as_ref(), source)?;
             Ok(RenderedFile { name, text })
         })
         .collect()

@@ -57,15 +57,15 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "kubernetes/values.yaml",
 ];
 
-/// Fills the template `name`. `install` has the names of a Kubernetes install.
+/// Fills the template `name` of an [`environment`]. `install` has the names of a Kubernetes install.
 pub(super) fn render(
+    environment: &Environment<'_>,
     name: &str,
     model: &EdgeModel,
     install: Option<&Install>,
     source: Source<'_>,
 ) -> Result<String, RenderError> {
     let fill = |version: &str| {
-        let environment = environment()?;
         let edge = Value::from(Serde(model));
         let guarded = install.is_some();
         let install = Value::from(Serde(install));
@@ -77,13 +77,27 @@ pub(super) fn render(
     let version = fill("").map(|text| format!("{:x}", Sha256::digest(text)));
     version
         .and_then(|version| fill(version.get(..12).unwrap_or_default()))
-        .map_err(|source| RenderError::Template {
-            name: name.to_owned(),
-            source,
-        })
+        .map_err(|source| template_error(name, source))
 }
 
-fn environment() -> Result<Environment<'static>, Error> {
+fn template_error(name: &str, source: Error) -> RenderError {
+    RenderError::Template {
+        name: name.to_owned(),
+        source,
+    }
+}
+
+/// All templates, parsed.
+pub(super) fn environment() -> Result<Environment<'static>, RenderError> {
+    let mut environment = empty_environment().map_err(|e| template_error("every file", e))?;
+    for (name, text) in TEMPLATES {
+        let added = environment.add_template(name, text);
+        added.map_err(|error| template_error(name, error))?;
+    }
+    Ok(environment)
+}
+
+fn empty_environment() -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
@@ -102,9 +116,6 @@ fn environment() -> Result<Environment<'static>, Error> {
     environment.add_filter("listed", layout::listed);
     environment.add_filter("fields", layout::fields);
     environment.add_filter("block", layout::block);
-    for (name, text) in TEMPLATES {
-        environment.add_template(name, text)?;
-    }
     Ok(environment)
 }
 
