@@ -42,7 +42,7 @@ pub(super) enum EnginesCommand {
 pub(super) async fn run(command: EnginesCommand) -> Result<(), Failure> {
     match command {
         EnginesCommand::Ls { json, service } => {
-            let listed = list_engines(&service.build_client()?).await?;
+            let (listed, _) = service.build_client()?.fetch_list("engines").await?;
             if json {
                 return print(&serde_json::to_string_pretty(&listed)?);
             }
@@ -73,20 +73,9 @@ pub(super) async fn run(command: EnginesCommand) -> Result<(), Failure> {
     }
 }
 
-async fn list_engines(service: &ServiceClient) -> Result<Vec<Value>, Failure> {
-    let mut answer = service
-        .send_request(Method::GET, &["v1", "engines"], &[])
-        .await?;
-    let engines = answer.get_mut("engines").map(Value::take);
-    match engines {
-        Some(Value::Array(engines)) => Ok(engines),
-        _ => Err(Failure("the service does not list its engines".to_owned())),
-    }
-}
-
 /// Finds the pool and the name of the engine that an argument names.
 async fn find_engine(service: &ServiceClient, name: &str) -> Result<(String, String), Failure> {
-    let listed = list_engines(service).await?;
+    let (listed, _) = service.fetch_list("engines").await?;
     let all = listed
         .iter()
         .map(|e| (field_text(e, "pool"), field_text(e, "engine")));

@@ -150,16 +150,12 @@ struct GatewayList {
 }
 
 async fn list_gateways(service: &ServiceClient) -> Result<GatewayList, Failure> {
-    let path = ["v1", "gateways"];
-    let mut answer = service.send_request(Method::GET, &path, &[]).await?;
-    let complete = answer.get("complete").and_then(Value::as_bool);
-    match answer.get_mut("gateways").map(Value::take) {
-        Some(Value::Array(gateways)) => Ok(GatewayList {
-            gateways,
-            complete: complete != Some(false),
-        }),
-        _ => Err(Failure("the service does not list its gateways".to_owned())),
-    }
+    let (gateways, response) = service.fetch_list("gateways").await?;
+    let complete = response.get("complete").and_then(Value::as_bool);
+    Ok(GatewayList {
+        gateways,
+        complete: complete != Some(false),
+    })
 }
 
 /// Waits until all replicas report that the Envoy has no WebSocket. Errors of the service do not end the wait, since a
@@ -207,8 +203,8 @@ fn envoy_lines(gateways: &[Value]) -> Vec<String> {
     }
     let line = |(node, workers): (&str, Vec<&Value>)| {
         let any = |field: &str| {
-            let flags = workers.iter().filter_map(|w| w.get(field)?.as_bool());
-            flags.into_iter().any(|flag| flag)
+            let mut flags = workers.iter().filter_map(|w| w.get(field)?.as_bool());
+            flags.any(|flag| flag)
         };
         let state = match (any("refusing"), any("draining")) {
             (true, _) => "refusing",

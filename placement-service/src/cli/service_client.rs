@@ -104,6 +104,16 @@ impl ServiceClient {
         Err(Failure(format!("{status}: {title}{detail}")))
     }
 
+    /// Gets the response whose field `list` is a list; returns the list and the whole response.
+    pub(super) async fn fetch_list(&self, list: &str) -> Result<(Vec<Value>, Value), Failure> {
+        let path = ["v1", list];
+        let mut response = self.send_request(Method::GET, &path, &[]).await?;
+        match response.get_mut(list).map(Value::take) {
+            Some(Value::Array(items)) => Ok((items, response)),
+            _ => Err(Failure(format!("the service does not list its {list}"))),
+        }
+    }
+
     /// Sends a request, and returns the status and the body of any response.
     pub(super) async fn fetch(
         &self,
