@@ -18,7 +18,7 @@ mod store_heartbeat;
 pub mod tokens;
 
 use crate::config;
-use crate::core::clock::Clock;
+use crate::core::clock::{Clock, millis};
 use crate::core::log_sampler::LogSampler;
 use crate::core::metrics::Metrics;
 use crate::core::rejection::Rejection;
@@ -292,10 +292,6 @@ pub(crate) fn store_down(error: &StoreError) -> Rejection {
         _ => tracing::error!(%error, "the session store returned malformed data"),
     }
     Rejection::new(RejectReason::StoreDown).with_retry_after(STORE_RETRY_S)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

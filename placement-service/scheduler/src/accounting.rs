@@ -79,7 +79,6 @@ impl EngineAccounting {
         }
     }
 
-    /// A panic elsewhere leaves consistent numbers behind, so a poisoned lock is used further.
     fn lock(&self) -> MutexGuard<'_, AccountingState> {
         self.state.lock()
     }

@@ -2,7 +2,13 @@
 //! pause.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A duration in milliseconds, the unit of [`Clock::now_ms`].
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// The wall clock.
 pub trait Clock: Send + Sync + 'static {
@@ -24,7 +30,7 @@ impl Clock for SystemClock {
         // The only place that reads the system's clock: all other code receives a `Clock`.
         #[allow(clippy::disallowed_methods)]
         let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
-        elapsed.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+        elapsed.map_or(0, millis)
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod schedule;
 
-use crate::core::clock::Clock;
+use crate::core::clock::{Clock, millis};
 use crate::core::ticker::ticker;
 use crate::engines::fleet::{FleetReader, PoolFleet};
 use berth_api::GatewayEvent;
@@ -14,6 +14,7 @@ use berth_scheduler::engine::EngineName;
 use berth_store::{Coordination, StoreError};
 use parking_lot::{Mutex, MutexGuard};
 pub use schedule::{Drain, SentDrain};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,12 +105,8 @@ impl Drains {
         engine: &str,
         duration: Duration,
     ) -> Result<(), StoreError> {
-        let drain = Drain {
-            since_ms: self.shared.clock.now_ms(),
-            over_ms: millis(duration),
-        };
-        let text = serde_json::to_string(&drain)
-            .map_err(|e| StoreError::Data(format!("a drain record cannot be encoded: {e}")))?;
+        let drain = Drain::starting(self.shared.clock.now_ms(), duration);
+        let text = encode_record(&drain)?;
         self.shared
             .store
             .put_value(&record_key(pool, engine), Some(&text))
@@ -140,6 +137,12 @@ impl Drains {
     }
 }
 
+/// A drain as a text for the store.
+pub(crate) fn encode_record(drain: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(drain)
+        .map_err(|e| StoreError::Data(format!("a drain record cannot be encoded: {e}")))
+}
+
 fn record_key(pool: &str, engine: &str) -> String {
     format!("{KEY_PREFIX}{pool}/{engine}")
 }
@@ -161,7 +164,6 @@ async fn watch(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Ignores poisoning: no code under this lock can panic between two writes.
     fn sent(&self) -> MutexGuard<'_, BTreeMap<EngineKey, SentDrain>> {
         self.sent.lock()
     }
@@ -274,10 +276,6 @@ impl Shared {
         let engine = EngineName::from(engine.as_str());
         self.tallies.get_or_create(&pool.as_str().into(), &engine)
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Parses a record. `None` when it is not one that this service has written.

@@ -178,7 +178,6 @@ impl Ledger {
         self.state().mark_stale();
     }
 
-    /// Ignores poisoning: no code under this lock can panic between two writes.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock()
     }

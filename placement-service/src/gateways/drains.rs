@@ -7,7 +7,7 @@ use super::replicas::GatewayList;
 use super::{Gateways, Shared};
 use crate::core::clock::Clock;
 use crate::core::ticker::ticker;
-use crate::engines::drains::Drain;
+use crate::engines::drains::{Drain, encode_record};
 use berth_store::{Coordination, StoreError};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
@@ -76,13 +76,9 @@ impl GatewayDrains {
         over: Duration,
         refuse: bool,
     ) -> Result<GatewayDrain, StoreError> {
-        let drain = Drain {
-            since_ms: self.state.clock.now_ms(),
-            over_ms: u64::try_from(over.as_millis()).unwrap_or(u64::MAX),
-        };
+        let drain = Drain::starting(self.state.clock.now_ms(), over);
         let drain = GatewayDrain { drain, refuse };
-        let text = serde_json::to_string(&drain)
-            .map_err(|e| StoreError::Data(format!("a drain record cannot be encoded: {e}")))?;
+        let text = encode_record(&drain)?;
         let key = record_key(node);
         self.state.store.put_value(&key, Some(&text)).await?;
         let over_ms = drain.drain.over_ms;

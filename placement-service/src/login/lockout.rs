@@ -2,8 +2,8 @@
 
 use crate::config::Lockout;
 use crate::core::backoff::ExponentialBackoff;
+use crate::core::clock::millis;
 use berth_store::Attempts;
-use std::time::Duration;
 
 impl Lockout {
     /// Whether logins are refused at `now_ms`. A lock that ends later than any lock of now could is of a replica whose
@@ -33,14 +33,11 @@ impl Lockout {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     const RULE: Lockout = Lockout {
         max_failures: 5,

@@ -1,7 +1,9 @@
 //! When the event of a drain is sent to a gateway, and over which period the gateway then closes the sockets: at once,
 //! at the end of the drain, and again while sockets remain. Does not know what is drained, nor who receives the event.
 
+use crate::core::clock::millis;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Sockets that were being opened when the drain began (stragglers) are closed at its end, over this period.
 pub(super) const STRAGGLERS_MS: u64 = 5_000;
@@ -18,6 +20,15 @@ pub struct Drain {
 }
 
 impl Drain {
+    /// A drain that starts now.
+    #[must_use]
+    pub fn starting(since_ms: u64, over: Duration) -> Self {
+        Self {
+            since_ms,
+            over_ms: millis(over),
+        }
+    }
+
     /// When all sockets should be closed, in milliseconds since the Unix epoch.
     #[must_use]
     pub const fn end_ms(&self) -> u64 {
