@@ -57,7 +57,7 @@ export class Container {
     config.process.terminal = false;
     config.process.noNewPrivileges = true;
     config.process.capabilities = {};
-    // Control groups are the host's affair, and this machine's may not allow new ones.
+    // The host manages control groups and may not allow new ones.
     config.mounts = config.mounts.filter((mount) => !mount.type.startsWith('cgroup'));
     config.linux.namespaces = ['pid', 'network', 'ipc', 'uts', 'mount'].map((type) => ({ type }));
     delete config.linux.resources;

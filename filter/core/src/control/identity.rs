@@ -1,5 +1,5 @@
-//! What a gateway tells the service of itself: to which Envoy it belongs, which version its filter has, and since when
-//! it runs. Knows no host; the caller passes what it has read there.
+//! What a gateway reports about itself: its Envoy, the version of its filter, and how long it has run. Knows no host; the
+//! caller passes what it has read there.
 
 use berth_api::{GatewayIdentity, is_node_id, is_version};
 

@@ -1,4 +1,4 @@
-//! What gateways have said of themselves: their Envoy, the version of their filter, and since when they run. Notices
+//! What gateways have reported about themselves: their Envoy, the version of their filter, and when it started. Notices
 //! filters of another version than this service. Knows no store and sends nothing.
 
 use super::{Gateway, Registry};
@@ -48,7 +48,7 @@ impl Gateway {
 }
 
 impl Registry {
-    /// Stores what a gateway says of itself. Warns once of each gateway whose filter has another version.
+    /// Stores what a gateway reports about itself. Warns once of each gateway whose filter has another version.
     pub(super) fn identify(&mut self, name: &str, said: &GatewayIdentity, now_ms: u64) {
         let Some(gateway) = self.gateways.get_mut(name) else {
             return;
