@@ -66,8 +66,8 @@ func startEnvoyGateway(t *testing.T, lab *berth) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	envoy := filepath.Join(folder, "home/envoy-versions", strings.TrimSpace(string(version)), "bin/envoy")
-	// Envoy Gateway would download it.
+	envoy := filepath.Join(folder, "home/versions", strings.TrimSpace(string(version)), "bin/envoy")
+	// Envoy Gateway would download it. Its library func-e looks here when all four homes are the same folder.
 	write(t, envoy, fmt.Sprintf("#!/bin/sh\nexec %s --disable-hot-restart \"$@\"\n", envoyBinary()))
 	if err := os.Chmod(envoy, 0o755); err != nil {
 		t.Fatal(err)

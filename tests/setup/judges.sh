@@ -15,8 +15,8 @@ version=$(go env GOVERSION)
 minor=${version#go1.}
 [ "${minor%%.*}" -ge $GO_MINOR ] || die "$version is too old: Go 1.$GO_MINOR or newer is needed"
 
-# Without debugging information, which nobody needs here, the build takes half the time.
-go_build() { go build -mod=readonly -gcflags=all=-dwarf=false "$@"; }
+# go_build MODULE ARGUMENT...: without debugging information, which nobody needs here, the build takes half the time.
+go_build() { go build -C "$1" -mod=readonly -gcflags=all=-dwarf=false "${@:2}"; }
 
 # The checksums of the modules that no go.sum names are in definitions.txt.
 definitions() {
@@ -36,13 +36,13 @@ json_field() { sed -n "s/^\t\"$1\": \"\(.*\)\",*$/\1/p"; }
 # kubectl refuses a server without a version.
 kube() {
     local minor=${KUBERNETES#v1.} package=k8s.io/component-base/version
-    go_build -C $MODULE -o "$JUDGES/kube" \
+    go_build $MODULE -o "$JUDGES/kube" \
         -ldflags "-X $package.gitVersion=$KUBERNETES -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*}" ./kube
 }
 
 istio() {
     local source
-    go_build -C $MODULE -o "$JUDGES/" istio.io/istio/pilot/cmd/pilot-discovery istio.io/istio/pilot/cmd/pilot-agent
+    go_build $MODULE -o "$JUDGES/" istio.io/istio/pilot/cmd/pilot-discovery istio.io/istio/pilot/cmd/pilot-agent
     source=$(cd $MODULE && go list -m -f '{{.Dir}}' istio.io/istio)
     rm -rf "$JUDGES/charts"
     mkdir -p "$JUDGES/charts"
@@ -51,7 +51,7 @@ istio() {
     chmod -R u+w "$JUDGES/charts" "$JUDGES/envoy_bootstrap.json"
 }
 
-envoy_gateway() { go_build -C $MODULE/envoy-gateway -o "$JUDGES/" github.com/envoyproxy/gateway/cmd/envoy-gateway; }
+envoy_gateway() { go_build $MODULE/envoy-gateway -o "$JUDGES/" github.com/envoyproxy/gateway/cmd/envoy-gateway; }
 
 build() {
     local stamp
