@@ -1,6 +1,6 @@
-// compose.yaml is valid, its images are those of this version, and Envoy accepts the configuration that it renders.
+// compose.yaml is valid, its images are those of this version, and Envoy accepts its configuration.
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -38,26 +38,28 @@ test('the images are those of this version, and Envoy that of the tests', { skip
 
 test('the files that it mounts exist, and the service accepts its own', { skip: compose.skip }, () => {
   const sources = Object.values(load()).flatMap(({ volumes = [] }) => volumes.filter((v) => v.type === 'bind').map((v) => v.source));
-  assert.deepEqual(sources.toSorted(), [join(ROOT, 'envoy'), join(DEPLOY, 'compose/berth.yaml'), join(ROOT, 'target/wasm')].toSorted());
+  assert.deepEqual(sources.toSorted(), [join(DEPLOY, 'compose/envoy'), join(DEPLOY, 'compose/berth.yaml'), join(ROOT, 'target/wasm')].toSorted());
   const judged = run(BERTH, ['check', join(DEPLOY, 'compose/berth.yaml')]);
   assert.equal(judged.status, 0, judged.text);
 });
 
-test('Envoy accepts the configuration that the container renders', { skip: compose.skip }, () => {
-  const [shell, options, script] = load().envoy.entrypoint;
-  assert.deepEqual([shell, options], ['bash', '-euc']);
+test('the configuration of Envoy is written from that of the service, and Envoy accepts it', { skip: compose.skip }, () => {
+  const { entrypoint, volumes } = load().envoy;
+  const mounted = Object.fromEntries(volumes.map(({ source, target }) => [target, source]));
+  assert.deepEqual(Object.keys(mounted).toSorted(), ['/etc/berth/envoy', '/etc/berth/wasm']);
+  const rendered = run(BERTH, ['render', 'envoy', '--check', '--config', join(DEPLOY, 'compose/berth.yaml'), '-o', mounted['/etc/berth/envoy']]);
+  assert.equal(rendered.status, 0, rendered.text);
+  assert.deepEqual(entrypoint, ['envoy', '-c', '/etc/berth/envoy/config.yaml', '--disable-hot-restart']);
+  // Validation reads the filter's configuration and its module, so they must be where the container has them.
   const dir = mkdtempSync(join(tmpdir(), 'berth-compose-'));
-  mkdirSync(join(dir, 'target'));
-  for (const path of ['envoy', 'target/wasm']) cpSync(join(ROOT, path), join(dir, path), { recursive: true });
-  const rendered = join(dir, 'config.yaml');
-  const started = `envoy() { printf '%s ' "$@"; }\n${script.replaceAll('/tmp/config.yaml', rendered).replace('exec envoy', 'envoy')}`;
-  const ran = run(shell, [options, started], { cwd: dir });
-  assert.deepEqual([ran.status, ran.text], [0, `-c ${rendered} --disable-hot-restart `]);
-  const text = readFileSync(rendered, 'utf8');
-  assert.equal(text.match(/STRICT_DNS/g).length, 2);
-  assert.match(text, /0\.0\.0\.0, port_value: 8080/);
-  assert.equal(text.match(/address: berth, port_value: 9455/g).length, 2);
-  const judged = run(process.env.ENVOY_PATH ?? join(ROOT, '.tools/envoy'), ['--mode', 'validate', '-c', rendered], { cwd: dir });
+  const here = (text) => text.replaceAll('/etc/berth', dir);
+  cpSync(mounted['/etc/berth/wasm'], join(dir, 'wasm'), { recursive: true });
+  cpSync(mounted['/etc/berth/envoy'], join(dir, 'envoy'), { recursive: true });
+  for (const name of ['config.yaml', 'filter.yaml']) {
+    const path = join(dir, 'envoy', name);
+    writeFileSync(path, here(readFileSync(path, 'utf8')));
+  }
+  const judged = run(process.env.ENVOY_PATH ?? join(ROOT, '.tools/envoy'), ['--mode', 'validate', '-c', here(entrypoint[2])], { cwd: dir });
   assert.equal(judged.status, 0, judged.text);
   rmSync(dir, { recursive: true });
 });

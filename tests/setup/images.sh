@@ -38,11 +38,11 @@ lay_out() {
     shared_libraries "$root/usr/local/bin/envoy" | while read -r library; do
         install -D -m 755 "$library" "$root$library"
     done
-    install -D -m 644 envoy/filter.yaml "$root/berth/envoy/filter.yaml"
     # Clients are outside of the container.
-    sed 's/address: 127.0.0.1, port_value: 8080/address: 0.0.0.0, port_value: 8080/' envoy/config.yaml >"$root/berth/envoy/config.yaml"
-    ! cmp -s envoy/config.yaml "$root/berth/envoy/config.yaml" || die "images.sh: envoy/config.yaml has no listener on 127.0.0.1:8080"
-    install -D -m 644 placement-service/config/demo.yaml "$root/berth/placement-service/config/demo.yaml"
+    install -d "$root/berth/placement-service/config"
+    sed 's/^edge:$/&\n  listen: 0.0.0.0:8080/' placement-service/config/demo.yaml >"$root/berth/placement-service/config/demo.yaml"
+    (cd "$root/berth" && "$binaries/berth" render envoy --config placement-service/config/demo.yaml --output envoy)
+    grep -q 'address: 0.0.0.0, port_value: 8080' "$root/berth/envoy/config.yaml" || die "images.sh: the demonstration listens on loopback"
     system_files "$root"
     install -D -m 644 target/wasm/berth_filter.wasm "$context/berth-demo/data/wasm/berth_filter.wasm"
     mkdir -p "$context/berth-demo/data/run"
