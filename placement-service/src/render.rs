@@ -58,6 +58,10 @@ impl Target {
                 ),
                 ("gateway-values.yaml", "istio/gateway-values.yaml"),
                 (
+                    "gateway-values-init-container.yaml",
+                    "istio/gateway-values-init-container.yaml",
+                ),
+                (
                     "traffic-extension/filter.yaml",
                     "istio/traffic-extension/filter.yaml",
                 ),

@@ -50,6 +50,13 @@ func TestManifests(t *testing.T) {
 		on.kubectl(t, "", "delete", "-f", definitions)
 	}
 	t.Run("values of Istio's gateway", func(t *testing.T) { judgeAll(t, on, gatewayChart(t)) })
+	t.Run("values of Istio's gateway with an init container", func(t *testing.T) {
+		chart := gatewayChart(t, "gateway-values-init-container.yaml")
+		if !strings.Contains(chart, "crane export") || strings.Contains(chart, "reference:") {
+			t.Fatal(chart)
+		}
+		judgeAll(t, on, chart)
+	})
 	t.Run("envoy-gateway", func(t *testing.T) { judgeAll(t, on, render(t, "envoy/envoy-gateway")) })
 	t.Run("an unknown field is refused", func(t *testing.T) {
 		misspelt := strings.Replace(render(t, "envoy/envoy-gateway"), "targetRef:", "targetReff:", 1)
@@ -70,11 +77,14 @@ func judgeAll(t *testing.T, on *cluster, manifests string) {
 	}
 }
 
-// gatewayChart renders Istio's chart of a gateway with the shipped values.
-func gatewayChart(t testing.TB) string {
+// gatewayChart renders Istio's chart of a gateway with the shipped values, and those of more files of envoy/istio.
+func gatewayChart(t testing.TB, more ...string) string {
 	t.Helper()
-	values := filepath.Join(repository, "envoy/istio/gateway-values.yaml")
-	command := exec.Command(kubernetesTool("helm"), "template", "istio-ingressgateway", tool("charts/gateway"), "-n", "istio-ingress", "-f", values)
+	arguments := []string{"template", "istio-ingressgateway", tool("charts/gateway"), "-n", "istio-ingress"}
+	for _, name := range append([]string{"gateway-values.yaml"}, more...) {
+		arguments = append(arguments, "-f", filepath.Join(repository, "envoy/istio", name))
+	}
+	command := exec.Command(kubernetesTool("helm"), arguments...)
 	output, err := command.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, output)

@@ -47,6 +47,7 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "istio/gateway-api/gateway.yaml",
     "istio/gateway-api/kustomization.yaml",
     "istio/gateway-values.yaml",
+    "istio/gateway-values-init-container.yaml",
     "istio/traffic-extension/filter.yaml",
     "istio/traffic-extension/kustomization.yaml",
     "istio/wasm-plugin/filter.yaml",
