@@ -17,11 +17,11 @@ const startTimeout = 2 * time.Minute
 
 type cluster struct{ kubeconfig string }
 
-// startCluster starts an API server without any object.
-func startCluster(t testing.TB, name string) *cluster {
+// startCluster starts an API server without any object, with further flags.
+func startCluster(t testing.TB, name string, flags ...string) *cluster {
 	t.Helper()
 	folder := t.TempDir()
-	kube := start(t, name, folder, nil, tool("kube"), folder)
+	kube := start(t, name, folder, nil, tool("kube"), append([]string{folder}, flags...)...)
 	kube.waitForLine(t, startTimeout, "ready: ")
 	return &cluster{filepath.Join(folder, "kubeconfig")}
 }
@@ -70,10 +70,15 @@ func (c *cluster) applyDefinitions(t testing.TB, files ...string) {
 	c.kubectl(t, "", "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
 }
 
-// token returns a token of a service account, as the kubelet mounts it for Istio's agent.
-func (c *cluster) token(t testing.TB, namespace, account string) string {
+// token returns a token of a service account, as the kubelet mounts it. The audience is that of the API server if none
+// is given.
+func (c *cluster) token(t testing.TB, namespace, account string, audience ...string) string {
 	t.Helper()
-	return c.kubectl(t, "", "create", "token", account, "-n", namespace, "--audience=istio-ca", "--duration=24h")
+	arguments := []string{"create", "token", account, "-n", namespace, "--duration=24h"}
+	for _, name := range audience {
+		arguments = append(arguments, "--audience="+name)
+	}
+	return c.kubectl(t, "", arguments...)
 }
 
 // render builds a kustomization of the repository.

@@ -124,7 +124,7 @@ func (i *istiod) startAgent(t testing.TB, p proxy) *agent {
 	t.Helper()
 	folder := t.TempDir()
 	ports := freePorts(t, 5)
-	write(t, filepath.Join(folder, "var/run/secrets/tokens/istio-token"), i.token(t, p.namespace, p.account))
+	write(t, filepath.Join(folder, "var/run/secrets/tokens/istio-token"), i.token(t, p.namespace, p.account, "istio-ca"))
 	root := i.kubectl(t, "", "get", "configmap", "istio-ca-root-cert", "-n", p.namespace, "-o", `jsonpath={.data.root-cert\.pem}`)
 	write(t, filepath.Join(folder, "var/run/secrets/istio/root-cert.pem"), root)
 	labels, err := json.Marshal(p.labels)

@@ -1,8 +1,9 @@
 // Command kube runs a Kubernetes API server with its etcd in one process, for tests: it stores and validates objects
 // and admits them through webhooks. There are no nodes and no controllers, so nothing of what it stores runs.
 //
-//	kube FOLDER
+//	kube FOLDER [FLAG...]
 //
+// Further flags are the API server's.
 // It listens on a free port of the loopback interface. When it is ready, FOLDER/kubeconfig names that port and the
 // token of an administrator. It ends on SIGINT or SIGTERM.
 package main
@@ -42,8 +43,8 @@ contexts: [{ name: kube, context: { cluster: kube, user: admin } }]
 `
 
 func main() {
-	if len(os.Args) != 2 {
-		fail(errors.New("usage: kube FOLDER"))
+	if len(os.Args) < 2 {
+		fail(errors.New("usage: kube FOLDER [FLAG...]"))
 	}
 	folder, err := filepath.Abs(os.Args[1])
 	if err != nil {
@@ -66,7 +67,7 @@ func main() {
 	}
 	go announce(folder, port, token)
 	server := app.NewAPIServerCommand()
-	server.SetArgs([]string{
+	server.SetArgs(append([]string{
 		"--bind-address=127.0.0.1",
 		fmt.Sprintf("--secure-port=%d", port),
 		"--cert-dir=" + filepath.Join(folder, "certs"),
@@ -81,7 +82,7 @@ func main() {
 		"--disable-admission-plugins=ServiceAccount",
 		// The server would publish its loopback address as an endpoint, which it refuses itself.
 		"--endpoint-reconciler-type=none",
-	})
+	}, os.Args[2:]...))
 	os.Exit(cli.Run(server))
 }
 
