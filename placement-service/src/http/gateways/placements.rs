@@ -98,6 +98,7 @@ pub(in crate::http) async fn place_websocket(
         pool: placed.pool,
         engine: placed.engine,
         reason: placed.reason.to_owned(),
+        affinity: None,
     };
     Ok(match explanation {
         None => PlacementResponse::Plain(placement),
