@@ -71,6 +71,7 @@ pub(in crate::http) async fn place_websocket(
     let request = PlaceRequest {
         session: &session,
         token: &issued.token,
+        host: &request.host,
         path: &request.path,
         tab: request.tab.as_deref(),
     };

@@ -45,7 +45,7 @@ fn settings_of_the_filter_are_compared() {
             "strip_headers: [x-user]",
             "strip_headers: []",
             "strip_headers",
-            "does not contain x-user, one of edge.strip_headers",
+            "does not contain x-user, one of edge.strip_headers and routes[].headers",
         ),
     ] {
         assert_eq!(
