@@ -129,7 +129,11 @@ impl KeyTemplate {
     ///
     /// # Errors
     /// The key is too long.
-    pub fn resolve(&self, pool: &str, path: &PathMatch<'_>) -> Result<CanonicalKey, KeyTooLong> {
+    pub fn resolve(
+        &self,
+        pool: &str,
+        path: &PathMatch<'_, '_>,
+    ) -> Result<CanonicalKey, KeyTooLong> {
         let texts: Vec<(PartKind, CaptureText<'_>)> = self
             .0
             .pieces()

@@ -150,7 +150,7 @@ impl PathTemplate {
 
     /// Matches a path without query.
     #[must_use]
-    pub fn match_path<'a>(&'a self, path: &'a str) -> Option<PathMatch<'a>> {
+    pub fn match_path<'t, 'p>(&'t self, path: &'p str) -> Option<PathMatch<'t, 'p>> {
         let mut remaining = Some(path.strip_prefix('/')?);
         let mut captures = Vec::new();
         for segment in &self.segments {
@@ -220,7 +220,8 @@ impl PathTemplate {
     }
 
     /// Whether a scope is a prefix: the rest of the path, and no other capture behind those of the key, varies in it.
-    fn has_prefix_scope(&self, key: &[&str]) -> bool {
+    #[must_use]
+    pub fn has_prefix_scope(&self, key: &[&str]) -> bool {
         let Some(rest) = self.rest() else {
             return false;
         };

@@ -133,11 +133,11 @@ impl Routes {
         Ok(Some((&route.config, route_key)))
     }
 
-    fn find_route<'a>(
+    fn find_route<'a, 'p>(
         &'a self,
         host: &str,
-        path_and_query: &'a str,
-    ) -> Result<(&'a Route, PathMatch<'a>), Rejection> {
+        path_and_query: &'p str,
+    ) -> Result<(&'a Route, PathMatch<'a, 'p>), Rejection> {
         let path = path_and_query.split_once('?');
         let path = path.map_or(path_and_query, |(path, _)| path);
         let host = without_port(host);

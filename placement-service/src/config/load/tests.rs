@@ -79,7 +79,8 @@ fn the_examples_in_the_default_file_are_valid() {
         [
             document("{document}"),
             document("/doc/{document}"),
-            OpenTemplate::SessionApp
+            OpenTemplate::SessionApp,
+            OpenTemplate::Nothing
         ]
     );
 }

@@ -40,6 +40,7 @@ fn check_scope(
         _ => None,
     };
     let captures = key.as_ref().map(KeyTemplate::captures).unwrap_or_default();
+    let is_prefix = template.has_prefix_scope(&captures);
     for (other_index, other, other_template) in others {
         let same_host = match (&route.host, &other.host) {
             (Some(host), Some(other)) => host == other,
@@ -48,6 +49,8 @@ fn check_scope(
         if *other_index != index
             && same_host
             && compare_precedence(other, other_template, route, template) == Ordering::Less
+            // A scope of one path contains a path of this route alone, on the hosts of this route.
+            && (is_prefix || route.host != other.host)
             && template.scope_may_contain(&captures, other_template)
         {
             let message = format!(

@@ -4,11 +4,11 @@ use super::{CaptureText, PathTemplate, Segment};
 
 /// A path and the captures in it.
 #[derive(Clone, Debug)]
-pub struct PathMatch<'a> {
-    template: &'a PathTemplate,
-    path: &'a str,
+pub struct PathMatch<'t, 'p> {
+    template: &'t PathTemplate,
+    path: &'p str,
     /// As the client sent them, in the order of the template's captures.
-    captures: Vec<&'a str>,
+    captures: Vec<&'p str>,
 }
 
 /// The paths that have the same captures in a key. All of them match the template.
@@ -20,11 +20,11 @@ pub struct PathScope {
     pub exact: bool,
 }
 
-impl<'a> PathMatch<'a> {
+impl<'t, 'p> PathMatch<'t, 'p> {
     pub(super) const fn new(
-        template: &'a PathTemplate,
-        path: &'a str,
-        captures: Vec<&'a str>,
+        template: &'t PathTemplate,
+        path: &'p str,
+        captures: Vec<&'p str>,
     ) -> Self {
         Self {
             template,
@@ -35,7 +35,7 @@ impl<'a> PathMatch<'a> {
 
     /// The text of a capture as the client sent it.
     #[must_use]
-    pub fn raw(&self, name: &str) -> Option<&'a str> {
+    pub fn raw(&self, name: &str) -> Option<&'p str> {
         let mut captures = self.template.captures().zip(&self.captures);
         let (_, text) = captures.find(|(other, _)| *other == name)?;
         Some(text)
@@ -43,7 +43,7 @@ impl<'a> PathMatch<'a> {
 
     /// The text of a capture, decoded.
     #[must_use]
-    pub fn text(&self, name: &str) -> Option<CaptureText<'a>> {
+    pub fn text(&self, name: &str) -> Option<CaptureText<'p>> {
         let raw = self.raw(name)?;
         Some(if self.template.rest() == Some(name) {
             CaptureText::decode_rest(raw)
@@ -65,7 +65,7 @@ impl<'a> PathMatch<'a> {
     }
 
     /// The path without its rest.
-    fn before_rest(&self) -> &'a str {
+    fn before_rest(&self) -> &'p str {
         let rest = self.template.rest().and_then(|name| self.raw(name));
         let prefix = rest.and_then(|rest| self.path.strip_suffix(rest));
         prefix.unwrap_or(self.path)
