@@ -65,6 +65,10 @@ pub(in crate::http) async fn place_websocket(
     request: &PlacementRequest,
     explain_requested: bool,
 ) -> Result<PlacementResponse, HttpProblem> {
+    if !request.upgrade {
+        let message = "upgrade is false: only WebSockets are placed";
+        return Err(HttpProblem::invalid_request(message));
+    }
     let (cookie, token) = (request.session.as_deref(), request.token.as_deref());
     let (session, issued) = tokens::resolve_identity(app, cookie, token).await?;
     let explain = explain_requested && session.roles.iter().any(|role| role == ADMIN_ROLE);
