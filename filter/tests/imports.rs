@@ -13,6 +13,7 @@ const CORE: &[&[&str]] = &[
     &["routing"],
     &["streams"],
     &["auth", "control"],
+    &["affinity"],
     &["config"],
     &["decision"],
     &["lib"],

@@ -48,7 +48,11 @@ pub use login::{Lockout, Login, LoginRate};
 pub use oidc::{OidcProvider, RoleMapping, is_https_or_loopback};
 pub use pool::{Driver, ENGINE_PLACEHOLDER, Pool, Sharing, Strategy, Weights};
 pub use pool_probe::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
-pub use route::{DOCUMENT_PLACEHOLDER, OpenTemplate, PathPattern, Permission, Route};
+pub use route::{
+    Activity, Affinity, AffinityCount, AffinityKey, AffinityMode, DOCUMENT_PLACEHOLDER,
+    OpenTemplate, Permission, Route,
+};
+pub(crate) use route::{compare_precedence, identity_headers};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, OnLimit, SameSite, Session, Sweep};
 pub use store::{JwtKey, RedisJwt, Store};

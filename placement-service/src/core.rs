@@ -2,16 +2,20 @@
 //! text. Knows no session, no engine and no configuration.
 
 pub mod aead;
+pub mod affinity_key;
 pub mod backoff;
 pub mod client_address;
 pub mod clock;
+pub mod header_template;
 pub mod http_client;
 pub mod log_filter;
 pub(crate) mod log_sampler;
 pub mod metrics;
 pub mod names;
 pub mod open_files;
+pub mod path_template;
 pub mod rejection;
 pub mod return_to;
 pub mod secret;
+pub mod text_template;
 pub(crate) mod ticker;

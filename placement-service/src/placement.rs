@@ -54,6 +54,8 @@ pub struct PlaceRequest<'a> {
     pub session: &'a LiveSession,
     /// The JWT for the engine. A secret.
     pub token: &'a str,
+    /// The authority, as the client sent it; empty: routes with a host do not match.
+    pub host: &'a str,
     /// The path with its query, as the client sent it.
     pub path: &'a str,
     /// The client's name of its tab.
@@ -176,7 +178,7 @@ impl PlacementService {
         request: &PlaceRequest<'_>,
         trace: &mut DecisionTrace,
     ) -> Result<Placement, Rejection> {
-        let (target, pool) = self.route(request.path)?;
+        let (target, pool) = self.route(request.host, request.path)?;
         let task = PlacementTask {
             pool,
             target: &target,
@@ -196,11 +198,11 @@ impl PlacementService {
         result
     }
 
-    fn route(&self, path: &str) -> Result<(RouteTarget, &Pool), Rejection> {
+    fn route(&self, host: &str, path: &str) -> Result<(RouteTarget, &Pool), Rejection> {
         if !is_path(path) {
             return Err(Rejection::new(RejectReason::InvalidRequest).with_detail("path"));
         }
-        let target = self.routes.find(path)?;
+        let target = self.routes.find(host, path)?;
         let pool = self.pools.get(target.pool).ok_or(RejectReason::Internal)?;
         Ok((target, pool))
     }

@@ -75,6 +75,46 @@ fn check_prints_every_fault_with_the_file_name_and_fails() {
 }
 
 #[test]
+fn check_names_faults_of_routes_and_warns_of_engines_on_the_host_of_the_login() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool =
+        "pools: [ { name: p, driver: websocket, cluster: c, discovery: { static: [] } } ]\nroutes:";
+    let route = |more: &str| format!("{pool} [ {{ path: '/jup/{{rest}}', pool: p, {more} }} ]");
+    let faulty = route(
+        "host: '{team}.example.com', http: allow, rewrite: x, headers: { cookie: a, x-user: '{user}' }",
+    );
+    let file = write_config(dir.path(), &faulty);
+    let file = file.to_str().unwrap();
+    let (code, _, err) = run_berth(&["check", "--without-secrets", file], "");
+    let faults: Vec<&str> = err
+        .lines()
+        .map(|line| line.split(": ").nth(1).unwrap())
+        .collect();
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        faults,
+        [
+            "routes[0].affinity.key",
+            "routes[0].headers.cookie",
+            "routes[0].headers.x-user",
+            "routes[0].host",
+            "routes[0].rewrite"
+        ]
+    );
+    let valid = route(
+        "http: allow, affinity: { key: account }, rewrite: '/{rest}', headers: { x-user: '{account}' }",
+    );
+    write_config(dir.path(), &valid);
+    let (code, out, err) = run_berth(&["check", "--without-secrets", file], "");
+    let text = format!("{out}{err}");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("routes[0].http is allow on the host of /login"),
+        "{text}"
+    );
+}
+
+#[test]
 fn check_accepts_a_valid_file_and_reads_its_secrets() {
     let dir = tempfile::tempdir().unwrap();
     let file = write_config(dir.path(), "tokens: { key: { file: /nowhere/key } }");

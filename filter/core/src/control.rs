@@ -35,11 +35,15 @@ pub struct TickActions {
     pub report: Option<Vec<u8>>,
 }
 
-/// What happens to cached tokens after a response.
+/// What happens to cached tokens and cached engines after a response.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// Sessions that have ended.
     pub ended: Vec<String>,
+    /// Keys that have moved, each with its new epoch.
+    pub moved_keys: Vec<(String, u64)>,
+    /// Engines, each after its pool, that take no more requests.
+    pub closed_engines: Vec<(String, String)>,
     /// Events may be missing: every cached token is dropped.
     pub lost: bool,
 }
@@ -233,13 +237,13 @@ impl Gateway {
             self.reports.list();
         }
         for event in answer.events {
-            invalidation.ended.extend(self.apply(event, now, random));
+            self.apply(event, now, random, &mut invalidation);
         }
         Some(invalidation)
     }
 
-    /// Applies an event; returns the session that it ends.
-    fn apply(&mut self, event: GatewayEvent, now: u64, random: f64) -> Option<String> {
+    /// Applies an event; adds what caches must drop.
+    fn apply(&mut self, event: GatewayEvent, now: u64, random: f64, invalidation: &mut Told) {
         match event {
             GatewayEvent::SessionEnded {
                 session_ref,
@@ -251,7 +255,11 @@ impl Gateway {
                     _ => CloseReason::Revoked,
                 };
                 self.streams.end_session(&session_ref, reason, now);
-                return Some(session_ref);
+                invalidation.ended.push(session_ref);
+            }
+            GatewayEvent::KeyMoved { key, epoch } => invalidation.moved_keys.push((key, epoch)),
+            GatewayEvent::EngineClosed { pool, engine } => {
+                invalidation.closed_engines.push((pool, engine));
             }
             GatewayEvent::EngineDrained {
                 pool,
@@ -270,7 +278,6 @@ impl Gateway {
             GatewayEvent::GatewayUndrained => self.refusing = false,
             GatewayEvent::Unknown => {}
         }
-        None
     }
 
     /// A report has ended, with this body or without a response. `None` when the response is missing or invalid.

@@ -208,7 +208,9 @@ fn placement_call(
     let body = json(&PlacementRequest {
         session: session.map(str::to_owned),
         token: token.map(str::to_owned),
+        gateway: None,
         method: request.method.to_owned(),
+        upgrade: true,
         path: request.path.to_owned(),
         host: request.authority.to_owned(),
         tab: tab(request.path),

@@ -5,10 +5,12 @@
 //! tested natively, on `wasm32-unknown-unknown`, and once more through the built module.
 //!
 //! A module imports only modules before it in this order, which `filter/tests/imports.rs` checks:
-//! [`retry`] < [`request`] < [`routing`] < [`streams`] < [`auth`], [`control`] < [`config`] < [`decision`].
+//! [`retry`] < [`request`] < [`routing`] < [`streams`] < [`auth`], [`control`] < [`affinity`] < [`config`] <
+//! [`decision`].
 //!
 //! Nothing here may panic: a panic is a trap, and a trap ends every stream of the Envoy worker.
 
+pub mod affinity;
 pub mod auth;
 pub mod config;
 pub mod control;

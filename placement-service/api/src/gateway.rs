@@ -22,7 +22,7 @@ pub const MAX_NODE_ID: usize = 256;
 pub const MAX_VERSION: usize = 64;
 /// Maximum time that a poll is held, in milliseconds.
 pub const MAX_HOLD_MS: u32 = 25_000;
-/// Maximum number of streams, or of sessions, in one report; a longer full list is sent in parts.
+/// Maximum number of streams, of sessions, or of keys, in one report; a longer full list is sent in parts.
 pub const MAX_REPORT_ENTRIES: usize = 500;
 /// Seconds without a report after which the streams of a gateway count as closed.
 pub const GATEWAY_TIMEOUT_S: u64 = 30;
@@ -83,6 +83,10 @@ pub struct GatewayReport {
     /// `session_ref` of each session whose clients have sent data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub active: Vec<String>,
+    /// Each key ([`KeyAffinity::key`](crate::KeyAffinity::key)) with requests or data of clients that its route counts
+    /// as activity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub active_keys: Vec<String>,
     /// Streams that have closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<ClosedStream>,
@@ -259,6 +263,20 @@ pub enum GatewayEvent {
         engine: String,
         /// The time over which the streams are closed, in milliseconds.
         over_ms: u64,
+    },
+    /// A key has another engine, or none: the gateway drops what it knows of the key with a lower epoch.
+    KeyMoved {
+        /// The key, as in [`KeyAffinity::key`](crate::KeyAffinity::key).
+        key: String,
+        /// The epoch of the key from now on.
+        epoch: u64,
+    },
+    /// An engine takes no more requests: the gateway drops what it knows of the keys that are there. Streams stay open.
+    EngineClosed {
+        /// The pool's name.
+        pool: String,
+        /// The engine's name.
+        engine: String,
     },
     /// The Envoy of the gateway is drained: the gateway closes all its streams, spread evenly over a time.
     GatewayDrained {

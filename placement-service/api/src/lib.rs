@@ -6,6 +6,7 @@
 //! unknown fields, so that an old and a new version can run side by side. `tests/fixtures/contract` has a golden copy
 //! of every body.
 
+mod affinity;
 mod calls;
 mod excerpt;
 mod gateway;
@@ -15,6 +16,7 @@ mod reason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub use affinity::{AffinityScope, KeyAffinity, MAX_KEY_NAME, is_key_name};
 pub use calls::{CALLS_METHOD, CALLS_PATH, CALLS_SERVICE, Call, GREETING_ID, MAX_CALLS, Reply};
 pub use excerpt::Excerpt;
 pub use gateway::{
@@ -31,7 +33,7 @@ pub const PLACEMENTS_PATH: &str = "/v1/placements";
 /// Path of the token call, `POST` with a [`TokenRequest`].
 pub const TOKENS_PATH: &str = "/v1/tokens";
 
-/// Requests an engine for one WebSocket upgrade. Exactly one of `session` and `token` is set.
+/// Requests an engine for one request: a WebSocket upgrade, or a plain request of a route that allows them. Exactly one of `session` and `token` is set.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlacementRequest {
@@ -41,8 +43,14 @@ pub struct PlacementRequest {
     /// The JWT that the client sent, without `Bearer `. A secret: never logged, never stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The name of the gateway that sends this, as in the path of its reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
     /// The request's method, `GET` for an HTTP/1.1 upgrade.
     pub method: String,
+    /// Whether the request is a WebSocket upgrade; absent: it is. Older gateways place only upgrades.
+    #[serde(default = "upgrade", skip_serializing_if = "Clone::clone")]
+    pub upgrade: bool,
     /// The request's path with its query, as the client sent it.
     pub path: String,
     /// The request's authority.
@@ -52,7 +60,11 @@ pub struct PlacementRequest {
     pub tab: Option<String>,
 }
 
-/// The engine of one WebSocket, and the changes to the request that goes there.
+const fn upgrade() -> bool {
+    true
+}
+
+/// The engine of one request, and the changes to the request that goes there.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlacementAnswer {
@@ -85,6 +97,9 @@ pub struct PlacementAnswer {
     /// Why this engine was selected: a constant, for the access log.
     #[serde(default)]
     pub reason: String,
+    /// Where further requests of the same key go; absent on a route without affinity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<KeyAffinity>,
 }
 
 /// Requests the JWT of a session, without a placement. Exactly one of `session` and `token` is set.

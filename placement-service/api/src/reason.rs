@@ -55,6 +55,8 @@ reasons! {
     NoSuchRoute = "no-such-route", 404, "No route takes this path";
     /// The engine does not know the document.
     NoSuchDocument = "no-such-document", 404, "The engine does not know the document";
+    /// The path gives a key that is too long to be kept.
+    KeyTooLong = "key-too-long", 414, "The key in the path is too long";
     /// The account has reached its limit of sessions.
     TooManySessions = "too-many-sessions", 429, "The account has too many sessions";
     /// The session, or the account of the bearer token, has reached its limit of streams in the pool.

@@ -19,8 +19,14 @@ fn bodies_survive_a_round_trip() {
     golden::<PlacementRequest>(include_str!(
         "../../../tests/fixtures/contract/placement_request_bearer.json"
     ));
+    golden::<PlacementRequest>(include_str!(
+        "../../../tests/fixtures/contract/placement_request_plain.json"
+    ));
     golden::<PlacementAnswer>(include_str!(
         "../../../tests/fixtures/contract/placement_answer.json"
+    ));
+    golden::<PlacementAnswer>(include_str!(
+        "../../../tests/fixtures/contract/placement_answer_affinity.json"
     ));
     golden::<TokenRequest>(include_str!(
         "../../../tests/fixtures/contract/token_request.json"
@@ -49,6 +55,24 @@ fn bodies_survive_a_round_trip() {
 fn unknown_fields_are_ignored() {
     let text = r#"{"session":"s","colour":"blue"}"#;
     assert!(serde_json::from_str::<TokenRequest>(text).is_ok());
+}
+
+#[test]
+fn bodies_without_affinity_are_those_of_older_versions() {
+    let request = r#"{"session":"s","method":"GET","path":"/a","host":"h"}"#;
+    let request: PlacementRequest = serde_json::from_str(request).unwrap();
+    assert!(request.upgrade && request.gateway.is_none());
+    let plain =
+        r#"{"session":"s","method":"GET","upgrade":false,"path":"/a","host":"h","colour":"blue"}"#;
+    let plain: PlacementRequest = serde_json::from_str(plain).unwrap();
+    assert!(!plain.upgrade);
+    let answer = include_str!("../../../tests/fixtures/contract/placement_answer.json");
+    let answer: PlacementAnswer = serde_json::from_str(answer).unwrap();
+    assert_eq!(answer.affinity, None);
+    let scope = r#"{"key":"k","epoch":1,"scope":{"prefix":"/a","colour":"blue"},"valid_ms":1,"colour":"blue"}"#;
+    let affinity: KeyAffinity = serde_json::from_str(scope).unwrap();
+    assert_eq!(affinity.scope.host, None);
+    assert!(!affinity.scope.exact);
 }
 
 #[test]

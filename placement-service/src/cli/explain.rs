@@ -9,6 +9,9 @@ use serde_json::Value;
 pub(super) struct ExplainArgs {
     /// The path of the WebSocket, such as /app/sales.qvf.
     path: String,
+    /// The host of the request, for routes with one.
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
     /// The session's name, as `berth sessions ls` prints it: it may have an engine session already.
     #[arg(long, value_name = "SESSION", allow_hyphen_values = true)]
     session: Option<String>,
@@ -25,6 +28,7 @@ pub(super) struct ExplainArgs {
 /// Asks the running service, and prints its answer.
 pub(super) async fn run(command: ExplainArgs) -> Result<(), Failure> {
     let mut query = vec![("path", command.path.as_str())];
+    query.extend(command.host.as_deref().map(|host| ("host", host)));
     query.extend(command.session.as_deref().map(|s| ("session", s)));
     query.extend(command.tab.as_deref().map(|t| ("tab", t)));
     let service = command.service.build_client()?;

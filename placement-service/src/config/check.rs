@@ -37,6 +37,8 @@ const CHECKS: &[Check] = &[
     (&["pools"], pool::check_pools),
     (&["routes"], route::check_routes),
     (&["routes", "pools"], route::check_targets),
+    (&["routes", "store"], route::check_store),
+    (&["routes", "edge"], route::check_cache),
     (&["compat"], compat::check),
     (&["http"], http::check),
     (&["edge"], edge::check),
@@ -137,6 +139,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     if config.pools.is_empty() || config.routes.is_empty() {
         warnings.push("no pools or no routes: nothing can be placed".to_owned());
     }
+    route::warn_of_shared_hosts(config, &mut warnings);
     if config.tokens.lifetime > config.session.absolute_timeout {
         warnings.push("tokens.lifetime is longer than session.absolute_timeout".to_owned());
     }

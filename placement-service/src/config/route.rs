@@ -1,23 +1,52 @@
-//! Settings of routes, and their checks: which pool serves a path, what is opened there, and who may use it.
+//! Settings of routes, and their checks: which pool serves a path, what is opened there, who may use it, and which
+//! requests stay on one engine.
+
+mod affinity;
+mod headers;
+mod overlap;
+
+pub use affinity::{Affinity, AffinityCount, AffinityKey, AffinityMode};
+pub(super) use affinity::{check_cache, check_store, warn_of_shared_hosts};
+pub(crate) use overlap::compare_precedence;
 
 use super::fault_collector::{FaultCollector, SECOND};
 use super::{Config, Driver};
+use crate::core::path_template::{PathTemplate, PathTemplateError};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Stands for the rest of the path in [`Route::path`].
+/// Stands for the rest of the path in [`OpenTemplate::Document`].
 pub const DOCUMENT_PLACEHOLDER: &str = "{document}";
 
 /// Which pool serves a path, and what is opened there.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// A literal path, or one that ends in `{document}`, which matches the rest of the path.
+    /// A path, with `{name}` for one segment, or with `{rest}` or `{document}` at its end for the rest of the path.
     pub path: String,
+    /// The host of the requests, without port; `None`: any.
+    #[serde(default)]
+    pub host: Option<String>,
     pub pool: String,
     /// What the driver opens before the client connects; `websocket` pools open nothing.
     #[serde(default)]
     pub open: OpenTemplate,
+    /// Whether requests that are no WebSockets go to the engine of their key.
+    #[serde(default)]
+    pub http: Permission,
+    /// Which requests keep the session and the key alive.
+    #[serde(default)]
+    pub activity: Activity,
+    /// Which requests stay on one engine.
+    #[serde(default)]
+    pub affinity: Affinity,
+    /// The path of requests to the engine; `None`: the one of the client.
+    #[serde(default)]
+    pub rewrite: Option<String>,
+    /// Headers of requests to the engine, which clients cannot set.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
     /// Whether the edge accepts the tokens of programs.
     #[serde(default)]
     pub bearer: Permission,
@@ -29,21 +58,13 @@ pub struct Route {
     pub max_age_jitter: f64,
 }
 
-/// Which paths a route matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathPattern<'a> {
-    Exact(&'a str),
-    Prefix(&'a str),
-}
-
 impl Route {
     /// Which paths it matches.
-    #[must_use]
-    pub fn pattern(&self) -> PathPattern<'_> {
-        match self.path.strip_suffix(DOCUMENT_PLACEHOLDER) {
-            Some(prefix) => PathPattern::Prefix(prefix),
-            None => PathPattern::Exact(&self.path),
-        }
+    ///
+    /// # Errors
+    /// The path is invalid; the checks of the configuration refuse that.
+    pub fn template(&self) -> Result<PathTemplate, PathTemplateError> {
+        PathTemplate::parse(&self.path)
     }
 }
 
@@ -61,6 +82,17 @@ pub enum Permission {
     Deny,
 }
 
+/// Which requests of clients count as activity of their session and their key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activity {
+    #[default]
+    All,
+    /// All but GET, HEAD and OPTIONS: for pages that poll for ever. Data on WebSockets counts.
+    Unsafe,
+    None,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OpenTemplate {
@@ -71,21 +103,11 @@ pub enum OpenTemplate {
     SessionApp,
 }
 
-/// The checks of routes that need no pool.
+/// The checks of routes that need no other section.
 pub(super) fn check_routes(config: &Config, faults: &mut FaultCollector) {
     for (index, route) in config.routes.iter().enumerate() {
-        let (literal, rest_of_path) = match route.pattern() {
-            PathPattern::Prefix(prefix) => (prefix, true),
-            PathPattern::Exact(exact) => (exact, false),
-        };
-        let path = format!("routes[{index}].path");
-        if !literal.starts_with('/') || literal.contains(['{', '}', '?', '#']) {
-            let message = "must start with / and may end in {document}, without a query";
-            faults.add(path, message);
-        } else if rest_of_path && !literal.ends_with('/') {
-            faults.add(path, "{document} must follow a /");
-        }
-        let path = format!("routes[{index}].max_age");
+        let at = format!("routes[{index}]");
+        let path = format!("{at}.max_age");
         faults.check_range(
             &path,
             route.max_age,
@@ -95,85 +117,116 @@ pub(super) fn check_routes(config: &Config, faults: &mut FaultCollector) {
         if !(0.0..=1.0).contains(&route.max_age_jitter) {
             faults.add(format!("{path}_jitter"), "must be 0 to 1");
         }
-        let open = format!("routes[{index}].open");
-        if let OpenTemplate::Document(name) = &route.open {
-            if name.is_empty() {
-                faults.add(&open, "the document's name must not be empty");
+        if let Some(host) = &route.host {
+            check_host(&format!("{at}.host"), host, faults);
+        }
+        headers::check(&at, route, faults);
+        match route.template() {
+            Ok(template) => {
+                check_open(&at, route, &template, faults);
+                check_rewrite(&at, route, &template, faults);
+                affinity::check(&at, route, Some(&template), faults);
             }
-            if name.contains("{document}") && !rest_of_path {
-                faults.add(&open, "uses {document}, which the path does not have");
+            Err(error) => {
+                faults.add(format!("{at}.path"), error.to_string());
+                affinity::check(&at, route, None, faults);
             }
         }
+    }
+    overlap::check(&config.routes, faults);
+}
+
+/// A host name or an IP address, as requests name it in lower case. No captures: the cookie of a login reaches no other
+/// host, so each host needs a login of its own.
+fn check_host(path: &str, host: &str, faults: &mut FaultCollector) {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(allowed);
+    if host.contains(['{', '*']) {
+        let message = "must be one host: the login cookie of a host reaches no other one";
+        faults.add(path, message);
+    } else if host.len() > 253 || !host.split('.').all(is_label) {
+        let message = "must be a host in lower case, without port, such as lab.example.com";
+        faults.add(path, message);
+    }
+}
+
+fn check_open(at: &str, route: &Route, template: &PathTemplate, faults: &mut FaultCollector) {
+    let OpenTemplate::Document(name) = &route.open else {
+        return;
+    };
+    let path = format!("{at}.open");
+    if name.is_empty() {
+        faults.add(&path, "the document's name must not be empty");
+    }
+    if name.contains(DOCUMENT_PLACEHOLDER) && template.rest() != Some("document") {
+        faults.add(&path, "uses {document}, which the path does not have");
+    }
+}
+
+/// A rewrite replaces what precedes the rest of the path, so that it holds for every request of a scope.
+fn check_rewrite(at: &str, route: &Route, template: &PathTemplate, faults: &mut FaultCollector) {
+    let Some(rewrite) = &route.rewrite else {
+        return;
+    };
+    let path = format!("{at}.rewrite");
+    if !rewrite.starts_with('/') {
+        faults.add(path, "must start with /");
+        return;
+    }
+    let target = match PathTemplate::parse(rewrite) {
+        Ok(target) => target,
+        Err(error) => {
+            faults.add(path, error.to_string());
+            return;
+        }
+    };
+    for name in target.captures() {
+        if !template.captures().any(|capture| capture == name) {
+            let message = format!("uses {{{name}}}, which the path does not have");
+            faults.add(&path, message);
+        }
+    }
+    if let Some(rest) = template.rest()
+        && target.rest() != Some(rest)
+    {
+        faults.add(&path, format!("must end in {{{rest}}}, as the path does"));
     }
 }
 
 /// Each route names a pool, and one that can open what the route opens.
 pub(super) fn check_targets(config: &Config, faults: &mut FaultCollector) {
     for (index, route) in config.routes.iter().enumerate() {
+        let at = format!("routes[{index}]");
         let pool = config.pools.iter().find(|pool| pool.name == route.pool);
         match pool {
             None => faults.add(
-                format!("routes[{index}].pool"),
+                format!("{at}.pool"),
                 format!("there is no pool {:?}", route.pool),
             ),
             Some(pool) if pool.driver == Driver::Websocket => {
                 if route.open != OpenTemplate::Nothing {
-                    let path = format!("routes[{index}].open");
+                    let path = format!("{at}.open");
                     faults.add(path, "a websocket pool opens nothing");
                 }
+            }
+            Some(_) if route.rewrite.is_some() => {
+                let message = "a qix pool sets the path of its requests itself";
+                faults.add(format!("{at}.rewrite"), message);
             }
             Some(_) => {}
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::config::load::from_text;
-
-    fn faults(text: &str) -> String {
-        from_text(text).unwrap_err().to_string()
-    }
-
-    const POOL: &str = "
-pools:
-  - name: qix
-    driver: qix
-    cluster: engines
-    discovery: { static: [ { name: engine-0, ip: 10.0.0.1, port: 9076 } ] }
-";
-
-    #[test]
-    fn a_route_names_a_pool_that_can_open_its_target() {
-        for (route, expected) in [
-            (
-                "{ path: '/app/{document}', pool: qxi }",
-                "routes[0].pool: there is no pool \"qxi\"",
-            ),
-            (
-                "{ path: '/app{document}', pool: qix }",
-                "routes[0].path: {document} must follow a /",
-            ),
-            (
-                "{ path: '/{document}/x', pool: qix }",
-                "routes[0].path: must start with / and may end in {document}, without a query",
-            ),
-            (
-                "{ path: /app, pool: qix, open: { document: '{document}' } }",
-                "routes[0].open: uses {document}, which the path does not have",
-            ),
-            (
-                "{ path: /app, pool: qix, open: { document: '' } }",
-                "routes[0].open: the document's name must not be empty",
-            ),
-        ] {
-            assert_eq!(faults(&format!("{POOL}routes: [{route}]")), expected);
-        }
-        let generic = POOL.replace("driver: qix", "driver: websocket");
-        let text = format!("{generic}routes: [{{ path: /a, pool: qix, open: session-app }}]");
-        assert_eq!(
-            faults(&text),
-            "routes[0].open: a websocket pool opens nothing"
-        );
-    }
+/// The headers that no client may set: those of `edge.strip_headers`, and those of routes.
+#[must_use]
+pub(crate) fn identity_headers(config: &Config) -> Vec<String> {
+    let listed = config.edge.strip_headers.iter();
+    let of_routes = config.routes.iter().flat_map(|route| route.headers.keys());
+    let mut seen = BTreeSet::new();
+    let all = listed.chain(of_routes);
+    all.filter(|name| seen.insert(*name)).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,8 @@
 use super::Place;
 use berth_api::{
     ClosedStream, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_NODE_ID,
-    MAX_REPORT_ENTRIES, OpenStream, is_gateway_name, is_node_id, is_stream_name, is_version,
+    MAX_REPORT_ENTRIES, OpenStream, is_gateway_name, is_key_name, is_node_id, is_stream_name,
+    is_version,
 };
 
 /// Validates a report, and parses its cursor.
@@ -26,6 +27,7 @@ pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, S
     for (field, count) in [
         ("opened", report.opened.len()),
         ("active", report.active.len()),
+        ("active_keys", report.active_keys.len()),
         ("closed", report.closed.len()),
     ] {
         if count > MAX_REPORT_ENTRIES {
@@ -38,6 +40,11 @@ pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, S
     for (index, name) in report.active.iter().enumerate() {
         if !is_stream_name(name) {
             return Err(format!("active[{index}] is not a session_ref"));
+        }
+    }
+    for (index, name) in report.active_keys.iter().enumerate() {
+        if !is_key_name(name) {
+            return Err(format!("active_keys[{index}] is not a key's name"));
         }
     }
     for (index, stream) in report.closed.iter().enumerate() {
@@ -157,6 +164,18 @@ mod tests {
                 "/active",
                 json!(["r", "a b"]),
                 "active[1] is not a session_ref",
+            ),
+            (
+                "g",
+                "/active_keys",
+                json!(vec!["k"; 501]),
+                "active_keys has over 500 entries",
+            ),
+            (
+                "g",
+                "/active_keys",
+                json!(["k", "a/b"]),
+                "active_keys[1] is not a key's name",
             ),
             (
                 "g",

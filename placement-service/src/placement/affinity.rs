@@ -197,6 +197,7 @@ mod tests {
         let request = PlaceRequest {
             session,
             token: "t",
+            host: "",
             path: "/app/x?y",
             tab,
         };

@@ -1,16 +1,21 @@
-//! The route table: maps a client's path to a pool and to what is opened there. Pure functions over untrusted
-//! bytes; knows no engine and no driver protocol.
+//! The route table: maps a client's host and path to a pool, to what is opened there, and to the key of the request.
+//! Pure functions over untrusted bytes; knows no engine and no driver protocol.
 
-use crate::config::{self, DOCUMENT_PLACEHOLDER, OpenTemplate, PathPattern};
+use crate::config::{self, AffinityKey, DOCUMENT_PLACEHOLDER, OpenTemplate, compare_precedence};
+use crate::core::affinity_key::{CanonicalKey, KeyTemplate};
+use crate::core::path_template::{PathMatch, PathTemplate};
 use crate::core::rejection::Rejection;
 use crate::engines::drivers::open_target::OpenTarget;
-use berth_api::RejectReason;
+use berth_api::{AffinityScope, RejectReason};
 use percent_encoding::percent_decode_str;
 
 /// Maximum length of a document name in bytes.
 const MAX_DOCUMENT_BYTES: usize = 1024;
 /// The path segment by which QIX clients request no document.
 const NO_DOCUMENT: &str = "engineData";
+
+/// The capture with the document's name.
+const DOCUMENT_CAPTURE: &str = "document";
 
 /// The result of routing a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,66 +26,136 @@ pub struct RouteTarget {
     pub open_target: OpenTarget,
 }
 
-/// The configured routes, in order; the first match wins.
+/// The configured routes, in the order of their precedence.
 #[derive(Clone, Debug)]
 pub struct Routes(Vec<Route>);
 
 #[derive(Clone, Debug)]
 struct Route {
-    pattern: Pattern,
+    host: Option<String>,
+    template: PathTemplate,
     pool: usize,
     open: OpenTemplate,
+    /// `None`: the route keeps no keys that follow from the path.
+    key: Option<KeyTemplate>,
+    rewrite: Option<PathTemplate>,
+    config: config::Route,
 }
 
-#[derive(Clone, Debug)]
-enum Pattern {
-    Exact(String),
-    /// The part before `{document}`.
-    Prefix(String),
+/// What a path says of the key of its request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteKey {
+    /// The key, if it is made of captures of the path.
+    pub captured: Option<CanonicalKey>,
+    /// The requests with the same key, for one account and one session.
+    pub scope: AffinityScope,
+    /// Replaces the scope's prefix.
+    pub rewrite: Option<String>,
 }
 
 impl Routes {
-    /// Compiles the configured routes. Skips routes without an existing pool; the checks of the configuration
-    /// refuse these.
+    /// Compiles the configured routes. Skips routes without an existing pool or with an invalid path; the checks of the
+    /// configuration refuse these.
     #[must_use]
     pub fn new(routes: &[config::Route], pools: &[config::Pool]) -> Self {
         let compile = |route: &config::Route| {
-            let pattern = match route.pattern() {
-                PathPattern::Prefix(prefix) => Pattern::Prefix(prefix.to_owned()),
-                PathPattern::Exact(path) => Pattern::Exact(path.to_owned()),
+            let template = route.template().ok()?;
+            let key = match &route.affinity.key {
+                AffinityKey::Template(key) => Some(KeyTemplate::parse(key, &template).ok()?),
+                _ => None,
             };
+            let rewrite = route.rewrite.as_deref().map(PathTemplate::parse);
             Some(Route {
-                pattern,
+                host: route.host.clone(),
+                template,
                 pool: pools.iter().position(|p| p.name == route.pool)?,
                 open: route.open.clone(),
+                key,
+                rewrite: rewrite.transpose().ok()?,
+                config: route.clone(),
             })
         };
-        Self(routes.iter().filter_map(compile).collect())
+        let mut compiled: Vec<Route> = routes.iter().filter_map(compile).collect();
+        compiled.sort_by(|one, other| {
+            compare_precedence(&one.config, &one.template, &other.config, &other.template)
+        });
+        Self(compiled)
     }
 
-    /// Finds the route of a path; the path may have a query.
+    /// Finds the route of a request. `host` is its authority; the path may have a query.
     ///
     /// # Errors
     /// `no-such-route`, or the error in the document's name.
-    pub fn find(&self, path_and_query: &str) -> Result<RouteTarget, Rejection> {
-        let path = path_and_query
-            .split_once('?')
-            .map_or(path_and_query, |(path, _)| path);
-        for route in &self.0 {
-            let tail = match &route.pattern {
-                Pattern::Exact(exact) if path == exact => "",
-                Pattern::Prefix(prefix) => match path.strip_prefix(prefix.as_str()) {
-                    Some(tail) => tail,
-                    None => continue,
-                },
-                Pattern::Exact(_) => continue,
-            };
-            return Ok(RouteTarget {
-                pool: route.pool,
-                open_target: resolve_open_target(&route.open, tail)?,
-            });
+    pub fn find(&self, host: &str, path_and_query: &str) -> Result<RouteTarget, Rejection> {
+        let (route, found) = self.find_route(host, path_and_query)?;
+        let tail = found.raw(DOCUMENT_CAPTURE).unwrap_or_default();
+        Ok(RouteTarget {
+            pool: route.pool,
+            open_target: resolve_open_target(&route.open, tail)?,
+        })
+    }
+
+    /// What the path says of the key of a request, with the settings of its route; `None`: the route keeps no keys.
+    ///
+    /// # Errors
+    /// `no-such-route`, or `key-too-long`.
+    pub fn find_key(
+        &self,
+        host: &str,
+        path_and_query: &str,
+    ) -> Result<Option<(&config::Route, RouteKey)>, Rejection> {
+        let (route, found) = self.find_route(host, path_and_query)?;
+        if !route.config.affinity.keeps_keys() {
+            return Ok(None);
         }
-        Err(Rejection::new(RejectReason::NoSuchRoute))
+        let key = route.key.as_ref();
+        let captured = key.map(|key| key.resolve(&route.config.pool, &found));
+        let captured = captured.transpose();
+        let captured = captured.map_err(|_| Rejection::new(RejectReason::KeyTooLong))?;
+        let captures = key.map(KeyTemplate::captures).unwrap_or_default();
+        let scope = found.scope(&captures);
+        let rewrite = route.rewrite.as_ref().map(|rewrite| {
+            if scope.exact {
+                found.rewrite(rewrite)
+            } else {
+                found.rewrite_prefix(rewrite)
+            }
+        });
+        let route_key = RouteKey {
+            captured,
+            scope: AffinityScope {
+                host: route.host.clone(),
+                prefix: scope.prefix,
+                exact: scope.exact,
+            },
+            rewrite,
+        };
+        Ok(Some((&route.config, route_key)))
+    }
+
+    fn find_route<'a, 'p>(
+        &'a self,
+        host: &str,
+        path_and_query: &'p str,
+    ) -> Result<(&'a Route, PathMatch<'a, 'p>), Rejection> {
+        let path = path_and_query.split_once('?');
+        let path = path.map_or(path_and_query, |(path, _)| path);
+        let host = without_port(host);
+        let matches_host = |route: &&Route| {
+            let own = route.host.as_deref();
+            own.is_none_or(|own| own.eq_ignore_ascii_case(host))
+        };
+        let mut routes = self.0.iter().filter(matches_host);
+        let found = routes.find_map(|route| Some((route, route.template.match_path(path)?)));
+        found.ok_or_else(|| Rejection::new(RejectReason::NoSuchRoute))
+    }
+}
+
+/// The host of an authority. The port of an IPv6 address follows its bracket.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
     }
 }
 

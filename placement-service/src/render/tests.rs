@@ -106,6 +106,37 @@ edge: { listen: "0.0.0.0:443", tls: { certificate: /c, key: /k }, strip_headers:
 }
 
 #[test]
+fn routes_to_engines_are_rendered_in_the_order_of_their_precedence() {
+    let config = r#"
+pools: [ { name: p, driver: websocket, cluster: c, discovery: { static: [] } } ]
+routes:
+  - { path: "/r/{rest}", pool: p }
+  - { path: "/r/{a}/x/{rest}", pool: p, headers: { x-user: "{account}" } }
+  - { path: "/r/x", pool: p, bearer: allow, headers: { x-user: "{account}", x-groups: "{roles}" } }
+edge: { strip_headers: [x-groups] }
+"#;
+    let files = render_text(config, Target::Envoy).unwrap();
+    let settings = settings(&files);
+    let routes = settings["routes"].as_array().unwrap().iter();
+    let routes: Vec<&Value> = routes.filter(|route| route["action"] == "place").collect();
+    assert_eq!(
+        json!(routes),
+        json!([{"path": "/r/x", "action": "place", "bearer": "allow"}, {"prefix": "/r/", "action": "place"}])
+    );
+    assert_eq!(settings["strip_headers"], json!(["x-groups", "x-user"]));
+    let manager = manager(&files);
+    let removed = &manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"];
+    for name in ["x-user", "x-groups"] {
+        assert!(
+            removed
+                .as_array()
+                .unwrap()
+                .contains(&json!({"remove": name}))
+        );
+    }
+}
+
+#[test]
 fn no_value_breaks_out_of_its_place() {
     let hostile = "a\"b'}}]]\n  - x: &y {{ z }} # %";
     let quoted = serde_json::to_string(hostile).unwrap();

@@ -71,7 +71,8 @@ pub(super) fn review_settings(settings: &Part<'_>, model: &EdgeModel, findings: 
             .iter()
             .any(|part| part.value().as_str() == Some(name))
         {
-            let message = format!("does not contain {name}, one of edge.strip_headers");
+            let message =
+                format!("does not contain {name}, one of edge.strip_headers and routes[].headers");
             settings.report_at("strip_headers", message, findings);
         }
     }

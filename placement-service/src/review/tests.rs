@@ -19,7 +19,7 @@ login: { trusted_proxies: 2 }
 gateways: { secret: { env: GATEWAY_SECRET } }
 tokens: { key: { env: TOKEN_KEY }, issuer: site, audience: engines }
 pools: [ { name: p, driver: websocket, cluster: engines, discovery: { static: [ { name: e, ip: 10.0.0.1, port: 80 } ] } } ]
-routes: [ { path: "/ws/{document}", pool: p, bearer: allow } ]
+routes: [ { path: "/ws/{document}", pool: p, bearer: allow, headers: { x-team: "{claims.team}" } } ]
 edge:
   strip_headers: [x-user]
   applications:

@@ -308,7 +308,7 @@ gateways: { secret: { file: /run/secrets/gateway } }
 tokens: { key: { inline: a-secret-that-nobody-may-read-here } }
 placement: { deadline: 1m }
 pools: [ { name: p, driver: websocket, cluster: pages, discovery: { static: [] } } ]
-routes: [ { path: '/berth/{document}', pool: p }, { path: /x, pool: p }, { path: /x, pool: p } ]
+routes: [ { path: '/berth/{document}', pool: p }, { path: '/r/{a}/x', pool: p, bearer: allow }, { path: '/r/{b}/y', pool: p } ]
 edge: { applications: [ { name: app, addresses: ['app:80'], routes: [ { path: /logout, action: bypass } ] } ],
   token_keys: [] }";
     let file = write_config(dir.path(), edge);
@@ -330,7 +330,7 @@ edge: { applications: [ { name: app, addresses: ['app:80'], routes: [ { path: /l
             "placement.deadline: must be at most 28s: the filter waits for at most 30s",
             "pools[0].cluster: \"pages\" is the name of a cluster of the service, too",
             "routes[0].path: \"/berth/\" hides \"/berth/\", a path of the service",
-            "routes[2].path: \"/x\" is never reached: \"/x\" matches before it",
+            "routes[2].bearer: must be the same as at routes[1].path: the edge knows \"/r/{b}/y\" only up to \"/r/\"",
         ]
     );
 }

@@ -122,6 +122,56 @@ async fn refused_placements_get_a_problem() {
 }
 
 #[tokio::test]
+async fn the_most_specific_route_of_the_host_takes_a_request() {
+    let engine = berth_engine_sim::start(Options::default()).await.unwrap();
+    let pool = |name: &str| {
+        let port = engine.api_addr().port();
+        format!(
+            "  - {{ name: {name}, driver: websocket, cluster: c-{name}, discovery: {{ static: [ {{ name: e, ip: 127.0.0.1, port: {port} }} ] }} }}\n"
+        )
+    };
+    let pools: String = ["rest", "room", "lobby", "lab"].map(pool).concat();
+    let site = Site::start(&format!(
+        "pools:\n{pools}routes:
+  - {{ path: '/{{rest}}', pool: rest }}
+  - {{ path: '/rooms/{{room}}', pool: room }}
+  - {{ path: /rooms/lobby, pool: lobby }}
+  - {{ path: '/rooms/{{room}}', host: lab.example.com, pool: lab }}
+"
+    ))
+    .await;
+    wait_until("the service is ready", async || {
+        site.get("/health/ready", "").await.status == 200
+    })
+    .await;
+    let id = site.login().await;
+    for (host, path, pool) in [
+        ("h", "/rooms/lobby?x", "lobby"),
+        ("h", "/rooms/caf%C3%A9", "room"),
+        ("h", "/rooms/a/b", "rest"),
+        ("LAB.example.com:8443", "/rooms/lobby", "lab"),
+        ("lab.example.com", "/rooms/", "rest"),
+    ] {
+        let body = json!({"session": id, "method": "GET", "path": path, "host": host});
+        let answer = site.post_json("/v1/placements", body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.json()["pool"], pool, "{host} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_websocket_is_refused() {
+    let (site, _engine) = start_site().await;
+    let id = site.login().await;
+    let body = json!({"session": id, "method": "GET", "upgrade": false, "path": "/app/sales.qvf", "host": "h"});
+    let answer = site.post_json("/v1/placements", body).await;
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (400, "invalid-request")
+    );
+}
+
+#[tokio::test]
 async fn a_gateway_that_disconnects_cancels_its_placement() {
     let (site, engine) = start_site().await;
     let id = site.login().await;

@@ -273,6 +273,7 @@ async fn no_session_leaves_an_engine_that_stays() {
             let request = PlaceRequest {
                 session: &session,
                 token: "no.token.needed",
+                host: "",
                 path: "/app/sales.qvf",
                 tab: Some(tab),
             };

@@ -122,6 +122,7 @@ impl Site {
         let request = PlaceRequest {
             session: &self.session,
             token,
+            host: "",
             path,
             tab: None,
         };
@@ -142,6 +143,7 @@ impl Site {
         let request = PlaceRequest {
             session: &session,
             token: "no.token.needed",
+            host: "",
             path,
             tab,
         };

@@ -42,6 +42,7 @@ targets! {
     metrics_text,
     mira_answer,
     oidc_cookie,
+    path_template,
     placement_answer,
     qix_message,
     request_head,

@@ -28,6 +28,13 @@ impl CacheKey {
         let hash = Sha256::new_with_prefix("Bearer ").chain_update(token);
         Self(hash.finalize().into())
     }
+
+    /// The key of this credential's requests to one route of one host: requests with this key may wait for one call.
+    #[must_use]
+    pub fn for_route(&self, host: &str, route: usize) -> Self {
+        let hash = Sha256::new_with_prefix(self.0).chain_update(route.to_be_bytes());
+        Self(hash.chain_update(host).finalize().into())
+    }
 }
 
 /// Not printed: the hash of a cookie identifies a session.

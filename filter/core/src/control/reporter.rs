@@ -161,9 +161,7 @@ impl Reports {
             opened,
             active: active.iter().map(|session| session.to_string()).collect(),
             closed: closed.clone(),
-            identity: None,
-            cursor: None,
-            hold_ms: 0,
+            ..GatewayReport::default()
         };
         self.in_flight = Some(ReportContent { closed, active });
         Some(report)

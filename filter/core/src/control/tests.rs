@@ -123,6 +123,10 @@ fn the_golden_answer_ends_a_session_drains_an_engine_and_asks_for_the_list() {
         (invalidation.ended, invalidation.lost),
         (vec!["k1Jt0yqSxv2P".to_owned()], true)
     );
+    let key = "q0nR5x0f2bq8yqE1q1m5c8m2b3oJ7yH8wXl5J0uTn3E".to_owned();
+    assert_eq!(invalidation.moved_keys, [(key, 4)]);
+    let engine = ("notebooks".to_owned(), "engine-0".to_owned());
+    assert_eq!(invalidation.closed_engines, [engine]);
     assert!(gateway.has_ended("k1Jt0yqSxv2P") && !gateway.has_ended("another"));
     let ping = [0x89, 0x80, 0, 0, 0, 0];
     let (action, _) = interceptor.on_chunk(6, 0, |_, _| Some(ping));

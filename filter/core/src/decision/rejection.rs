@@ -119,6 +119,8 @@ reasons! {
         NoSuchRoute = Info;
         /// The engine does not have the document.
         NoSuchDocument = Info;
+        /// The path gives a key that is too long.
+        KeyTooLong = Info;
         /// The account has its maximum of sessions.
         TooManySessions = Info;
         /// The session, or the account of a bearer token, has its maximum of WebSockets.

@@ -79,7 +79,8 @@ fn the_examples_in_the_default_file_are_valid() {
         [
             document("{document}"),
             document("/doc/{document}"),
-            OpenTemplate::SessionApp
+            OpenTemplate::SessionApp,
+            OpenTemplate::Nothing
         ]
     );
 }
@@ -168,7 +169,7 @@ fn a_type_error_hides_no_fault_of_another_section() {
          pools[0].cluster: must be visible ASCII without spaces\n\
          pools[0].discovery.static[1].name: the name \"e\" is already used\n\
          probe.successes: must be 1 to 1000, not 0\n\
-         routes[1].path: must start with / and may end in {document}, without a query\n\
+         routes[1].path: must be a path such as /app/{document} or /rooms/{room}/{rest}, without a query\n\
          routes[1].pool: there is no pool \"b\"\n\
          session.cookie.domain: unknown field; known here: name, secure, same_site\n\
          tokens.lifetime: must be 10s to 1day, not 1s"
@@ -182,7 +183,7 @@ fn a_type_error_causes_no_fault_of_another_section() {
         (
             "pools: [ { driver: qix } ]\nroutes: [ { path: a, pool: p } ]",
             "pools[0].name: is missing\n\
-             routes[0].path: must start with / and may end in {document}, without a query",
+             routes[0].path: must be a path such as /app/{document} or /rooms/{room}/{rest}, without a query",
         ),
         (
             "oidc: [ { name: 5 } ]\nlogin: { local: false }",

@@ -118,6 +118,7 @@ async fn place_session(
     let request = PlaceRequest {
         session: &session,
         token,
+        host: "",
         path,
         tab: None,
     };

@@ -65,12 +65,17 @@ pub(in crate::http) async fn place_websocket(
     request: &PlacementRequest,
     explain_requested: bool,
 ) -> Result<PlacementResponse, HttpProblem> {
+    if !request.upgrade {
+        let message = "upgrade is false: only WebSockets are placed";
+        return Err(HttpProblem::invalid_request(message));
+    }
     let (cookie, token) = (request.session.as_deref(), request.token.as_deref());
     let (session, issued) = tokens::resolve_identity(app, cookie, token).await?;
     let explain = explain_requested && session.roles.iter().any(|role| role == ADMIN_ROLE);
     let request = PlaceRequest {
         session: &session,
         token: &issued.token,
+        host: &request.host,
         path: &request.path,
         tab: request.tab.as_deref(),
     };
@@ -98,6 +103,7 @@ pub(in crate::http) async fn place_websocket(
         pool: placed.pool,
         engine: placed.engine,
         reason: placed.reason.to_owned(),
+        affinity: None,
     };
     Ok(match explanation {
         None => PlacementResponse::Plain(placement),

@@ -145,6 +145,7 @@ fn find_engine(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpPr
 /// why. Without `session`, it explains the placement of a user who has no engine session.
 #[utoipa::path(get, path = EXPLAIN_PATH, tag = OPERATORS, security(("client" = [])),
     params(("path" = String, Query, description = "The path of the WebSocket, such as `/app/sales.qvf`"),
+        ("host" = Option<String>, Query, description = "The host of the request, for routes with one"),
         ("session" = Option<String>, Query, description = "The public name of a session"),
         ("tab" = Option<String>, Query, description = "The client's name for its tab")),
     responses((status = 200, body = PlacementExplanation), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<500>))]
@@ -153,7 +154,7 @@ pub(in crate::http) async fn explain_placement(
     State(app): State<App>,
     uri: Uri,
 ) -> Result<Json<PlacementExplanation>, HttpProblem> {
-    let [path, session, tab] = parse_query(&uri, ["path", "session", "tab"])?;
+    let [path, host, session, tab] = parse_query(&uri, ["path", "host", "session", "tab"])?;
     let path = path.ok_or_else(|| HttpProblem::invalid_request("path is missing"))?;
     let session = LiveSession {
         session_ref: session.unwrap_or_default(),
@@ -162,6 +163,7 @@ pub(in crate::http) async fn explain_placement(
     let request = PlaceRequest {
         session: &session,
         token: "",
+        host: host.as_deref().unwrap_or_default(),
         path: &path,
         tab: tab.as_deref(),
     };

@@ -24,8 +24,14 @@ fn routes() -> Routes {
     };
     let route = |path: &str, pool: &str, open_template| config::Route {
         path: path.into(),
+        host: None,
         pool: pool.into(),
         open: open_template,
+        http: config::Permission::Deny,
+        activity: config::Activity::All,
+        affinity: config::Affinity::default(),
+        rewrite: None,
+        headers: std::collections::BTreeMap::new(),
         bearer: config::Permission::Deny,
         max_age: std::time::Duration::ZERO,
         max_age_jitter: 0.1,
@@ -44,11 +50,11 @@ fn routes() -> Routes {
 }
 
 fn opening(path: &str) -> OpenTarget {
-    routes().find(path).unwrap().open_target
+    routes().find("", path).unwrap().open_target
 }
 
 fn refused(path: &str) -> RejectReason {
-    routes().find(path).unwrap_err().reason
+    routes().find("", path).unwrap_err().reason
 }
 
 fn document(name: &str) -> OpenTarget {
@@ -62,7 +68,7 @@ fn each_path_finds_its_pool_and_open_target() {
     assert_eq!(opening("/doc/doc/drug.qvf"), document("/doc/drug.qvf"));
     assert_eq!(opening("/doc/session-doc"), OpenTarget::SessionApp);
     assert_eq!(opening("/sales"), document("sales.qvf"));
-    assert_eq!(routes().find("/chat?x").unwrap().pool, 1);
+    assert_eq!(routes().find("", "/chat?x").unwrap().pool, 1);
 }
 
 #[test]
@@ -132,11 +138,68 @@ fn names_with_dot_dot_segments_are_refused() {
     assert_eq!(opening("/app/a..b"), document("a..b"));
 }
 
+/// The routes of a file, with a pool `p`.
+fn configured(routes: &str) -> Routes {
+    let pool = "{ name: p, driver: websocket, cluster: c, discovery: { static: [] } }";
+    let text = format!("pools: [ {pool} ]\nroutes:\n{routes}");
+    let config = config::load::from_text(&text).unwrap().config;
+    Routes::new(&config.routes, &config.pools)
+}
+
+#[test]
+fn the_most_specific_route_takes_a_request_wherever_it_is_listed() {
+    let routes = configured(
+        "  - { path: '/{rest}', pool: p, affinity: { key: account } }\n\
+         \x20 - { path: '/rooms/{room}', pool: p, affinity: { key: '{room}' } }\n\
+         \x20 - { path: '/rooms/lobby', pool: p, affinity: { key: session } }\n\
+         \x20 - { path: '/{rest}', host: lab.example.com, pool: p, affinity: { key: tab } }\n",
+    );
+    let key = |host: &str, path: &str| {
+        let (route, _) = routes.find_key(host, path).unwrap().unwrap();
+        route.affinity.key.clone()
+    };
+    let room = AffinityKey::Template("{room}".to_owned());
+    assert_eq!(key("a", "/rooms/lobby?x"), AffinityKey::Session);
+    assert_eq!(key("a", "/rooms/x"), room);
+    assert_eq!(key("a", "/rooms/x/y"), AffinityKey::Account);
+    assert_eq!(key("LAB.example.com:8443", "/rooms/x"), AffinityKey::Tab);
+    assert_eq!(key("lab.example.com", "/"), AffinityKey::Tab);
+}
+
+#[test]
+fn the_key_of_a_path_has_its_scope_and_its_rewrite() {
+    let routes = configured(
+        "  - { path: '/jup/{rest}', host: lab, pool: p, rewrite: '/{rest}', affinity: { key: account } }\n\
+         \x20 - { path: '/ws/{room}', pool: p, rewrite: '/r/{room}/ws', affinity: { key: '{room}' } }\n\
+         \x20 - { path: '/plain', pool: p }\n",
+    );
+    let (_, key) = routes.find_key("lab", "/jup/api/x?q").unwrap().unwrap();
+    let scope = AffinityScope {
+        host: Some("lab".to_owned()),
+        prefix: "/jup/".to_owned(),
+        exact: false,
+    };
+    assert_eq!((key.captured, key.scope), (None, scope));
+    assert_eq!(key.rewrite.as_deref(), Some("/"));
+    let (_, key) = routes.find_key("x", "/ws/a%2Fb?q").unwrap().unwrap();
+    assert!(key.captured.is_some() && key.scope.exact && key.scope.prefix == "/ws/a%2Fb");
+    assert_eq!(key.rewrite.as_deref(), Some("/r/a%2Fb/ws"));
+    assert!(routes.find_key("x", "/plain").unwrap().is_none());
+    let long = format!("/ws/{}", "x".repeat(513));
+    let rejection = routes.find_key("x", &long).err().unwrap();
+    assert_eq!(
+        (rejection.reason, rejection.reason.status()),
+        (RejectReason::KeyTooLong, 414)
+    );
+    let missing = routes.find_key("x", "/jup/").err().unwrap();
+    assert_eq!(missing.reason, RejectReason::NoSuchRoute);
+}
+
 proptest! {
     #[test]
     fn any_path_gets_an_answer(path in "\\PC*") {
-        let _ = routes().find(&path);
-        let _ = routes().find(&format!("/app/{path}"));
+        let _ = routes().find("", &path);
+        let _ = routes().find("", &format!("/app/{path}"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::clusters::CALLS_CLUSTER;
 use super::{fault, format_duration};
 use crate::config::fault::Fault;
-use crate::config::{Algorithm, Config, DEMO_SECRET, EdgeTokenKey, SecretSource};
+use crate::config::{Algorithm, Config, DEMO_SECRET, EdgeTokenKey, SecretSource, identity_headers};
 use crate::http::paths::{JWKS_PATH, LOGIN_PATH};
 use serde::Serialize;
 use serde_json::Value;
@@ -52,7 +52,7 @@ impl FilterSettings {
             login_path: LOGIN_PATH,
             api_prefixes: edge.api_prefixes.clone(),
             origins: edge.origins.clone(),
-            strip_headers: edge.strip_headers.clone(),
+            strip_headers: identity_headers(config),
             close_timeout: format_duration(edge.close_timeout),
             cache_entries: edge.cache.entries,
             cache_bytes: edge.cache.bytes,

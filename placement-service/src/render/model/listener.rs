@@ -3,7 +3,7 @@
 use super::clusters::Address;
 use super::fault;
 use crate::config::fault::Fault;
-use crate::config::{Config, EdgeTls};
+use crate::config::{Config, EdgeTls, identity_headers};
 use serde::Serialize;
 
 /// Prefixes of headers that upstreams trust.
@@ -65,7 +65,7 @@ impl Listener {
             tls: edge.tls.as_ref().map(TlsFiles::from),
             trusted_hops,
             removed_prefixes: prefixes.into_iter().map(str::to_owned).collect(),
-            removed_headers: fixed.chain(edge.strip_headers.iter().cloned()).collect(),
+            removed_headers: fixed.chain(identity_headers(config)).collect(),
         }
     }
 }

@@ -1,12 +1,14 @@
-//! The routes of the edge, in the order in which Envoy and the filter match them: WebSockets to engines, the service's
-//! public paths, applications.
+//! The routes of the edge, in the order in which Envoy and the filter match them: routes to engines, the service's
+//! public paths, applications. The edge knows a path up to its first capture; the service knows the rest.
 
 use super::clusters::PAGES_CLUSTER;
 use super::{fault, format_duration};
 use crate::config::fault::Fault;
 use crate::config::{
-    Application, ApplicationRoute, Config, PathPattern, Permission, Route, RouteAction,
+    Activity, Application, ApplicationRoute, Config, Permission, Route, RouteAction,
+    compare_precedence,
 };
+use crate::core::path_template::PathTemplate;
 use crate::http::paths::{Availability, PUBLIC_PATHS, PublicPath};
 use serde::Serialize;
 use std::time::Duration;
@@ -25,6 +27,8 @@ pub enum PathKind {
 /// A route of Envoy and of the filter.
 #[derive(Clone, Debug, Serialize)]
 pub struct EdgeRoute {
+    /// The host of its requests, without port; `None`: any.
+    pub host: Option<String>,
     pub kind: PathKind,
     pub path: String,
     /// `place`, `authenticate` or `bypass`.
@@ -33,6 +37,10 @@ pub struct EdgeRoute {
     pub cluster: Option<String>,
     /// Time for the whole response; `None`: no limit.
     pub timeout: Option<String>,
+    /// Whether requests to engines may be no WebSockets.
+    pub http: Permission,
+    /// Which requests to engines count as activity.
+    pub activity: Activity,
     /// Whether tokens of programs are accepted.
     pub bearer: Permission,
     /// Whether requests without a session are forwarded.
@@ -57,12 +65,10 @@ pub struct Routes {
 
 impl Routes {
     pub(super) fn new(config: &Config, faults: &mut Vec<Fault>) -> Self {
-        let place = config.routes.iter().enumerate();
-        let place = place.map(|(index, route)| place_route(index, route));
         let service = PUBLIC_PATHS.iter().filter(|public| is_used(public, config));
         let applications = config.edge.applications.iter().enumerate();
         let routes = Self {
-            place: place.collect(),
+            place: place_routes(&config.routes, faults),
             service: service.map(service_route).collect(),
             applications: applications
                 .flat_map(|(index, one)| application_routes(index, one))
@@ -85,10 +91,7 @@ impl Routes {
         let all: Vec<&EdgeRoute> = self.all().collect();
         for (index, route) in all.iter().enumerate() {
             let earlier = all.iter().take(index);
-            let Some(hiding) = earlier
-                .into_iter()
-                .find(|other| route.is_hidden_by(other.kind, &other.path))
-            else {
+            let Some(hiding) = earlier.into_iter().find(|other| route.is_hidden(other)) else {
                 continue;
             };
             let (path, other) = (&route.path, &hiding.path);
@@ -104,6 +107,32 @@ impl Routes {
 }
 
 impl EdgeRoute {
+    fn is_same_match(&self, other: &Self) -> bool {
+        (&self.host, self.kind, &self.path) == (&other.host, other.kind, &other.path)
+    }
+
+    /// A setting in which two routes with the same match differ.
+    fn differing_field(&self, other: &Self) -> Option<&'static str> {
+        [
+            ("http", self.http == other.http),
+            ("activity", self.activity == other.activity),
+            ("bearer", self.bearer == other.bearer),
+            ("max_age", self.max_age == other.max_age),
+            (
+                "max_age_jitter",
+                self.max_age_jitter.to_bits() == other.max_age_jitter.to_bits(),
+            ),
+        ]
+        .into_iter()
+        .find_map(|(field, is_same)| (!is_same).then_some(field))
+    }
+
+    /// Whether another route matches every request that this one matches.
+    fn is_hidden(&self, other: &Self) -> bool {
+        let has_host = other.host.is_none() || other.host == self.host;
+        has_host && self.is_hidden_by(other.kind, &other.path)
+    }
+
     /// Whether a route of that path matches every path that this one matches.
     #[must_use]
     pub fn is_hidden_by(&self, kind: PathKind, path: &str) -> bool {
@@ -114,17 +143,48 @@ impl EdgeRoute {
     }
 }
 
-fn place_route(index: usize, route: &Route) -> EdgeRoute {
-    let (kind, path) = match route.pattern() {
-        PathPattern::Prefix(prefix) => (PathKind::Prefix, prefix),
-        PathPattern::Exact(path) => (PathKind::Path, path),
+/// In the order of precedence. Routes that the edge cannot tell apart are one, and must say the same of it.
+fn place_routes(routes: &[Route], faults: &mut Vec<Fault>) -> Vec<EdgeRoute> {
+    let templates = routes.iter().enumerate();
+    let templates = templates.filter_map(|(index, one)| Some((index, one, one.template().ok()?)));
+    let mut templates: Vec<(usize, &Route, PathTemplate)> = templates.collect();
+    templates.sort_by(|(_, one, template), (_, other, other_template)| {
+        compare_precedence(one, template, other, other_template)
+    });
+    let mut edge_routes: Vec<EdgeRoute> = Vec::new();
+    for (index, route, template) in templates {
+        let edge_route = place_route(index, route, &template);
+        let mut known = edge_routes.iter();
+        let Some(known) = known.find(|known| known.is_same_match(&edge_route)) else {
+            edge_routes.push(edge_route);
+            continue;
+        };
+        if let Some(field) = known.differing_field(&edge_route) {
+            let (path, other) = (&route.path, &known.source);
+            let message = format!(
+                "must be the same as at {other}: the edge knows {path:?} only up to {:?}",
+                known.path
+            );
+            fault(faults, format!("routes[{index}].{field}"), message);
+        }
+    }
+    edge_routes
+}
+
+fn place_route(index: usize, route: &Route, template: &PathTemplate) -> EdgeRoute {
+    let kind = match template.captures().next() {
+        Some(_) => PathKind::Prefix,
+        None => PathKind::Path,
     };
     EdgeRoute {
+        host: route.host.clone(),
         kind,
-        path: path.to_owned(),
+        path: template.literal_prefix(),
         action: "place",
         cluster: None,
         timeout: None,
+        http: route.http,
+        activity: route.activity,
         bearer: route.bearer,
         anonymous: Permission::Deny,
         max_age: (!route.max_age.is_zero()).then(|| format_duration(route.max_age)),
@@ -150,11 +210,14 @@ fn service_route(public: &PublicPath) -> EdgeRoute {
         PathKind::Path
     };
     EdgeRoute {
+        host: None,
         kind,
         path: public.path.to_owned(),
         action: "bypass",
         cluster: Some(PAGES_CLUSTER.to_owned()),
         timeout: Some(format_duration(SERVICE_TIMEOUT)),
+        http: Permission::Allow,
+        activity: Activity::All,
         bearer: Permission::Deny,
         anonymous: Permission::Deny,
         max_age: None,
@@ -180,6 +243,7 @@ fn application_route(route: &ApplicationRoute, cluster: &str, source: String) ->
         (None, None) => return None,
     };
     Some(EdgeRoute {
+        host: None,
         kind,
         path: path.clone(),
         action: match route.action {
@@ -188,6 +252,8 @@ fn application_route(route: &ApplicationRoute, cluster: &str, source: String) ->
         },
         cluster: Some(cluster.to_owned()),
         timeout: Some(format_duration(route.timeout)),
+        http: Permission::Allow,
+        activity: Activity::All,
         bearer: route.bearer,
         anonymous: route.anonymous,
         max_age: None,

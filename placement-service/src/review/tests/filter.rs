@@ -42,10 +42,17 @@ fn settings_of_the_filter_are_compared() {
         ),
         (
             PRODUCTION,
-            "strip_headers: [x-user]",
-            "strip_headers: []",
+            "strip_headers: [x-user, x-team]",
+            "strip_headers: [x-team]",
             "strip_headers",
-            "does not contain x-user, one of edge.strip_headers",
+            "does not contain x-user, one of edge.strip_headers and routes[].headers",
+        ),
+        (
+            PRODUCTION,
+            "strip_headers: [x-user, x-team]",
+            "strip_headers: [x-user]",
+            "strip_headers",
+            "does not contain x-team, one of edge.strip_headers and routes[].headers",
         ),
     ] {
         assert_eq!(

@@ -1,0 +1,56 @@
+//! Where the requests of one key go. A key stands for what a route keeps together on one engine, such as an account or
+//! a room; its name is opaque. With the answer to a placement a gateway learns the engine of a key, and sends further
+//! requests of its scope there without a call, until the answer expires or an event says otherwise.
+
+use crate::gateway::is_stream_name;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Maximum length of the name of a key, in bytes.
+pub const MAX_KEY_NAME: usize = crate::MAX_STREAM_NAME;
+
+/// The key of a request, and what a gateway needs to send further requests of it to the same engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KeyAffinity {
+    /// The opaque name of the key: the base64url form of an HMAC. A gateway may keep, log and report it.
+    pub key: String,
+    /// Grows with each change of the key's engine. Of two answers, the one with the greater epoch is right.
+    pub epoch: u64,
+    /// Which requests of the same credential have the same key.
+    pub scope: AffinityScope,
+    /// Replaces the scope's prefix in the path of a request; the rest of the path and the query stay. Absent: the path
+    /// stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<String>,
+    /// Request headers for the engine, besides the token; names are in lower case.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set_headers: BTreeMap<String, String>,
+    /// How long this may be used, in milliseconds from when the gateway sent its request.
+    pub valid_ms: u64,
+    /// When the service looked the key up, in Unix milliseconds of its clock. Of two answers with the same epoch, the
+    /// later one is right.
+    #[serde(default)]
+    pub as_of: u64,
+}
+
+/// The requests that have the same key for the same credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AffinityScope {
+    /// The authority, in lower case and without port; absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// A path without query, as clients send it. It covers itself and every path below it, compared by segments.
+    pub prefix: String,
+    /// The scope is this path alone, because paths below it may have another route.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
+}
+
+/// Whether a text is a valid name of a key: 1 to [`MAX_KEY_NAME`] of `A-Z a-z 0-9 - . _`. The service rejects a whole
+/// report if one name in it is invalid.
+#[must_use]
+pub fn is_key_name(text: &str) -> bool {
+    is_stream_name(text)
+}
