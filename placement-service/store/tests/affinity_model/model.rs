@@ -1,82 +1,13 @@
-//! Random sequences of steps on affinity records have the results of a simple model, on every store.
-#![allow(clippy::unwrap_used, reason = "tests")]
+//! What a store should hold after a sequence of steps, and the check of one step against it.
 
-use berth_databases::{Postgres, Redis};
+use crate::steps::Step;
+use crate::{CLAIMERS, IDS, LONG};
 use berth_store::conformance::{affinity_claim, affinity_id, affinity_target};
-use berth_store::postgres::PostgresStore;
-use berth_store::redis::RedisStore;
-use berth_store::sqlite::SqliteStore;
 use berth_store::{
     AffinityClaim, AffinityKind, AffinityState, AffinityStore, ClaimResult, OwnerId,
 };
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tokio::runtime::Runtime;
-
-const LIMIT: Duration = Duration::from_secs(10);
-/// Longer than the test, so that a record expires at once or not at all.
-const LONG: Duration = Duration::from_secs(100);
-const CLAIMERS: [&str; 2] = ["r1", "r2"];
-/// Ids and owners of one sequence; each sequence has its own.
-const IDS: u32 = 4;
-
-#[derive(Clone, Debug)]
-enum Step {
-    Claim {
-        id: u32,
-        owner: u8,
-        claimer: usize,
-        over: bool,
-        max: Option<u32>,
-    },
-    /// `stale`: with the epoch before the record's.
-    Hold {
-        id: u32,
-        stale: bool,
-        claimer: usize,
-        over: bool,
-    },
-    Replace {
-        id: u32,
-        stale: bool,
-        claimer: usize,
-        over: bool,
-    },
-    Release {
-        id: u32,
-        stale: bool,
-    },
-    Touch {
-        id: u32,
-    },
-    RemoveOfOwner {
-        owner: u8,
-    },
-    Sweep,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let id = || 0..IDS;
-    let max = proptest::option::of(0_u32..3);
-    prop_oneof![
-        4 => (id(), 0_u8..2, 0_usize..2, prop::bool::weighted(0.3), max).prop_map(
-            |(id, owner, claimer, over, max)| Step::Claim { id, owner, claimer, over, max }
-        ),
-        4 => (id(), prop::bool::weighted(0.2), 0_usize..2, prop::bool::weighted(0.2)).prop_map(
-            |(id, stale, claimer, over)| Step::Hold { id, stale, claimer, over }
-        ),
-        2 => (id(), prop::bool::weighted(0.2), 0_usize..2, prop::bool::weighted(0.3)).prop_map(
-            |(id, stale, claimer, over)| Step::Replace { id, stale, claimer, over }
-        ),
-        2 => (id(), prop::bool::weighted(0.2)).prop_map(|(id, stale)| Step::Release { id, stale }),
-        1 => id().prop_map(|id| Step::Touch { id }),
-        1 => (0_u8..2).prop_map(|owner| Step::RemoveOfOwner { owner }),
-        1 => Just(Step::Sweep),
-    ]
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -128,7 +59,8 @@ const fn time(over: bool) -> Duration {
     if over { Duration::ZERO } else { LONG }
 }
 
-async fn run(store: &impl AffinityStore, base: u32, steps: &[Step]) {
+/// Runs the steps on the records from `base` on; after each, every record is what the model has.
+pub(crate) async fn run(store: &impl AffinityStore, base: u32, steps: &[Step]) {
     while store.sweep_affinity(1_000).await.unwrap() > 0 {}
     let mut model = Model::default();
     let owner_id = |owner: u8| {
@@ -277,54 +209,4 @@ async fn apply(
             assert_eq!(swept as usize, before - model.rows.len());
         }
     }
-}
-
-fn check(runtime: &Runtime, cases: u32, store: &impl AffinityStore) {
-    let next = AtomicU32::new(0);
-    let mut runner = TestRunner::new(Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    let steps = prop::collection::vec(step(), 1..60);
-    let checked = runner.run(&steps, |steps| {
-        let base = next.fetch_add(IDS, Ordering::Relaxed);
-        runtime.block_on(run(store, base, &steps));
-        Ok(())
-    });
-    checked.unwrap();
-}
-
-#[test]
-fn sqlite_does_what_the_model_does() {
-    let runtime = Runtime::new().unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let opening = async { SqliteStore::open(&dir.path().join("berth.db")).await };
-    let store = runtime.block_on(opening).unwrap();
-    check(&runtime, 60, &store);
-}
-
-#[test]
-fn postgres_does_what_the_model_does() {
-    let runtime = Runtime::new().unwrap();
-    let (_server, store) = runtime.block_on(async {
-        let server = Postgres::shared().await.unwrap();
-        let url = server.database().await.unwrap();
-        let store = PostgresStore::open(&url, LIMIT).await.unwrap();
-        (server, store)
-    });
-    check(&runtime, 20, &store);
-}
-
-#[test]
-fn redis_does_what_the_model_does() {
-    let runtime = Runtime::new().unwrap();
-    let (_server, store) = runtime.block_on(async {
-        let server = Redis::shared().await.unwrap();
-        let store = RedisStore::open(&server.database(), "berth", LIMIT)
-            .await
-            .unwrap();
-        (server, store)
-    });
-    check(&runtime, 60, &store);
 }
