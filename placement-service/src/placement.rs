@@ -4,6 +4,7 @@
 
 mod admission_queue;
 mod affinity;
+pub mod affinity_directory;
 mod attempts;
 pub mod decision_log;
 pub mod explain;

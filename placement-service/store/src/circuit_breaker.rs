@@ -2,15 +2,10 @@
 //! unanswered calls the store counts as down: calls then fail at once, except for one probe call at a time that
 //! finds out whether the store is back. Knows no statement and no backend.
 
-use crate::session_id::IdHash;
-use crate::{
-    AccountChange, AccountRow, AccountStore, Attempts, Bounds, Coordination, DeadLetter, Event,
-    EventLog, InsertResult, SessionQuery, SessionRemoval, SessionRow, SessionStore, StoreError,
-    Stores, Writability,
-};
-use async_trait::async_trait;
+mod forward;
+
+use crate::{StoreError, Stores, Writability};
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -33,6 +28,9 @@ impl Stores {
                 .accounts
                 .map(|accounts| Arc::new(BreakerStore(accounts, breaker.clone())) as _),
             events: Arc::new(BreakerStore(self.events, breaker.clone())),
+            affinity: self
+                .affinity
+                .map(|affinity| Arc::new(BreakerStore(affinity, breaker.clone())) as _),
             coordination: Arc::new(BreakerStore(self.coordination, breaker)),
             writability: self.writability,
         }
@@ -141,70 +139,6 @@ impl Drop for Permit<'_> {
         }
     }
 }
-
-/// Forwards the calls of a trait; each is a `call`, which reads, or a `write`.
-macro_rules! forward {
-    ($seam:ident { $($kind:ident $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+ } $($more:tt)*) => {
-        #[async_trait]
-        impl $seam for BreakerStore<dyn $seam> {
-            $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
-                self.1.$kind(self.0.$name($($argument),*)).await
-            })+
-
-            $($more)*
-        }
-    };
-}
-
-forward! { SessionStore {
-    write insert(row: &SessionRow, limit: Option<u32>, event: &Event) -> InsertResult;
-    call find(id: &IdHash) -> Option<SessionRow>;
-    call find_by_ref(session_ref: &str) -> Option<SessionRow>;
-    call find_by_cookie(cookie: &str) -> Option<SessionRow>;
-    write touch(seen: &[(IdHash, u64)]) -> ();
-    write remove(endings: &[SessionRemoval]) -> Vec<IdHash>;
-    call list(select: &SessionQuery, limit: u32) -> Vec<SessionRow>;
-    call count_live(now_ms: u64) -> u64;
-}
-    fn cookie_id(&self, cookie: &str) -> Option<IdHash> {
-        self.0.cookie_id(cookie)
-    }
-}
-
-forward! { AccountStore {
-    write add_account(row: &AccountRow) -> bool;
-    call find_account(name: &str) -> Option<AccountRow>;
-    call accounts() -> Vec<AccountRow>;
-    write change_account(name: &str, change: &AccountChange) -> bool;
-    write set_attempts(name: &str, before: Attempts, after: Attempts) -> bool;
-    write set_devices(name: &str, before: &str, after: &str) -> bool;
-} }
-
-forward! { EventLog {
-    write append(events: &[Event]) -> ();
-    call events_after(sequence: u64, limit: u32) -> Vec<(u64, Event)>;
-    call bounds() -> Bounds;
-    write trim_events(keep: u64) -> ();
-    call position(reader: &str) -> Option<u64>;
-    write set_position(reader: &str, sequence: u64) -> ();
-    write add_dead_letter(letter: &DeadLetter, keep: u32) -> ();
-    call dead_letter(webhook: &str, sequence: u64) -> Option<DeadLetter>;
-    call dead_letters(webhook: &str, limit: u32) -> Vec<DeadLetter>;
-    write remove_dead_letter(webhook: &str, sequence: u64) -> bool;
-} }
-
-forward! { Coordination {
-    write server_key(name: &str, candidate: [u8; 32]) -> [u8; 32];
-    write lease(name: &str, holder: &str, ttl: Duration) -> bool;
-    write release_lease(name: &str, holder: &str) -> ();
-    write claim(key: &str, now_ms: u64, until_ms: u64) -> bool;
-    call is_claimed(key: &str, now_ms: u64) -> bool;
-    write purge_claims() -> ();
-    write put_value(name: &str, text: Option<&str>) -> ();
-    call list_values(prefix: &str) -> BTreeMap<String, String>;
-    call heartbeat() -> ();
-    call ping() -> ();
-} }
 
 #[cfg(test)]
 mod tests {

@@ -9,12 +9,18 @@
 )]
 
 mod accounts;
+mod affinity;
 mod coordination;
 mod events;
 mod races;
 mod sessions;
 
 pub use accounts::accounts;
+pub use affinity::{
+    affinity_claim, affinity_claim_race, affinity_expiry, affinity_id, affinity_late_hold_race,
+    affinity_limit_race, affinity_lists, affinity_owners, affinity_states, affinity_sweep_race,
+    affinity_target, tab_affinity,
+};
 pub use coordination::{coordination, leases};
 pub use events::events;
 pub use races::{coordination_race, limit_race, log_race, races, versions_and_clocks};

@@ -1,4 +1,4 @@
-//! The traits that the stores of sessions, accounts and events implement, and the data types that pass through
+//! The traits that the stores of sessions, accounts, events and affinity records implement, and the data types that pass through
 //! them. `Ok(None)` means not found; an error means that the store did not answer, never that a row is missing.
 //! Knows no caller: what a session or an event means is decided by the service.
 
@@ -19,9 +19,11 @@ mod writability;
 
 pub use error::StoreError;
 pub use model::{
-    AccountChange, AccountRow, AccountStore, Attempts, Bounds, Cursor, DeadLetter, EndCause, Event,
-    EventKind, EventLog, InsertResult, InvalidCursor, LogId, PAYLOAD_VERSION, ProviderLink,
-    SessionQuery, SessionRemoval, SessionRow, SessionState, SessionStore, session_id,
+    AccountChange, AccountRow, AccountStore, AffinityClaim, AffinityId, AffinityKind, AffinityPage,
+    AffinityRecord, AffinityState, AffinityStore, AffinityTarget, Attempts, Bounds, ClaimResult,
+    Cursor, DeadLetter, EndCause, Event, EventKind, EventLog, InsertResult, InvalidCursor, LogId,
+    MAX_CLAIM_TTL, OwnerId, PAYLOAD_VERSION, ProviderLink, SessionQuery, SessionRemoval,
+    SessionRow, SessionState, SessionStore, TabAffinity, session_id,
 };
 pub use writability::Writability;
 
@@ -76,6 +78,8 @@ pub struct Stores {
     pub accounts: Option<Arc<dyn AccountStore>>,
     pub events: Arc<dyn EventLog>,
     pub coordination: Arc<dyn Coordination>,
+    /// `None`: this store keeps no affinity records.
+    pub affinity: Option<Arc<dyn AffinityStore>>,
     /// Whether writes succeed. Known only behind the circuit breaker.
     pub writability: Arc<Writability>,
 }
@@ -85,13 +89,14 @@ impl Stores {
     #[must_use]
     pub fn from_single<S>(store: Arc<S>) -> Self
     where
-        S: SessionStore + AccountStore + EventLog + Coordination,
+        S: SessionStore + AccountStore + EventLog + Coordination + AffinityStore,
     {
         Self {
             sessions: store.clone(),
             accounts: Some(store.clone()),
             events: store.clone(),
-            coordination: store,
+            coordination: store.clone(),
+            affinity: Some(store),
             writability: Arc::default(),
         }
     }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 pub(crate) fn migrations() -> Migrator {
     migrations!(
-        "postgres": "0001_everything", "0002_notes", "0003_devices",
+        "postgres": "0001_everything", "0002_notes", "0003_devices", "0004_affinity",
     )
 }
 
@@ -52,7 +52,7 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// Covers creating the tables and waiting for another replica that is migrating.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sessions, accounts, events and coordination in one PostgreSQL database.
+/// Sessions, accounts, events, affinity records and coordination in one PostgreSQL database.
 pub type PostgresStore = SqlStore<Postgres>;
 
 impl SqlStore<Postgres> {

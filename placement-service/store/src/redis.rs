@@ -11,6 +11,9 @@
 //! | `events`, `sequence` | the event log: a stream, and its newest sequence number |
 //! | `user:NAME`, `users` | hash: the fields of an account; sorted set: the account names |
 //! | `ledger:...` | the placements of all replicas: see `ledger` |
+//! | `affinity:ID`, `affinity-expiry` | hash: the fields of an affinity record; sorted set: ID by the expiry |
+//! | `affinity-owner:KIND:OWNER` | set: the IDs of an owner's records |
+//! | `affinity-engines:KIND:POOL` | sorted set, all scores 0: ENGINE\0ID of the held records |
 //! | `positions`, `letters:HOOK`, `keys`, `leases`, `used` | reader positions, dead letters and coordination |
 //!
 //! No key has a TTL, because every end of a session must be logged. Redis must not evict keys: set
@@ -29,6 +32,7 @@ macro_rules! scripts {
 }
 
 mod accounts;
+mod affinity;
 mod connection;
 mod coordination;
 mod events;
@@ -43,7 +47,7 @@ use redis::{Cmd, FromRedisValue, Script};
 pub use row::{Fields, session_from};
 use std::time::Duration;
 
-/// Sessions, accounts, events and coordination in one Redis.
+/// Sessions, accounts, events, affinity records and coordination in one Redis.
 pub struct RedisStore {
     connection: RedisConnection,
     prefix: String,

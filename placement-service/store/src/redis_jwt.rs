@@ -62,6 +62,7 @@ impl RedisJwtStore {
             accounts: Some(store.clone()),
             events: memory.clone(),
             coordination: Arc::new(ReadOnlyCoordination { store, memory }),
+            affinity: None,
             writability: Arc::default(),
         }
     }

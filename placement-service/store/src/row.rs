@@ -1,6 +1,8 @@
 //! The stored form of a session that all stores have in common, and how it is read back. Invalid data is an
 //! error, never a guess; unknown fields of a newer binary are left alone.
 
+pub(crate) mod affinity;
+
 use crate::session_id::IdHash;
 use crate::{PAYLOAD_VERSION, ProviderLink, SessionQuery, SessionRow, SessionState, StoreError};
 use serde::Serialize;

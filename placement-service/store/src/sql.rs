@@ -2,6 +2,7 @@
 //! PostgreSQL share. In what the two differ is in [`dialect`]; how they are opened, in their own modules.
 
 mod accounts;
+mod affinity;
 pub(crate) mod backend;
 pub(crate) mod connection;
 mod coordination;
@@ -19,7 +20,7 @@ use sqlx::{Database, Pool};
 use statement::Statement;
 use std::time::Duration;
 
-/// Sessions, accounts, events and coordination in one SQL database.
+/// Sessions, accounts, events, affinity records and coordination in one SQL database.
 pub struct SqlStore<DB: Database> {
     pool: Pool<DB>,
     replacement: Replacement,

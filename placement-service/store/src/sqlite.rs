@@ -17,6 +17,7 @@ use std::time::Duration;
 pub(crate) fn migrations() -> Migrator {
     migrations!(
         "sqlite": "0001_sessions_and_accounts", "0002_families_events_locks", "0003_notes", "0004_devices",
+        "0005_affinity",
     )
 }
 
@@ -25,7 +26,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// For concurrent reads; SQLite allows one writer at a time in any case.
 const MAX_CONNECTIONS: u32 = 4;
 
-/// Sessions, accounts, events and coordination in one SQLite file.
+/// Sessions, accounts, events, affinity records and coordination in one SQLite file.
 pub type SqliteStore = SqlStore<Sqlite>;
 
 impl SqlStore<Sqlite> {

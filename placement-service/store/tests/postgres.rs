@@ -29,6 +29,8 @@ macro_rules! contract {
 
 contract!(sessions lists limits accounts events coordination leases);
 contract!(races limit_race coordination_race log_race versions_and_clocks);
+contract!(affinity_states affinity_expiry affinity_lists affinity_owners tab_affinity);
+contract!(affinity_claim_race affinity_limit_race affinity_late_hold_race affinity_sweep_race);
 
 #[tokio::test]
 async fn a_database_with_a_stricter_isolation_of_its_own_makes_no_conflicts() {

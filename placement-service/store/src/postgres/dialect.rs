@@ -6,13 +6,15 @@ use crate::session_id::IdHash;
 use crate::sql::connection::SqlConnection;
 use crate::sql::dialect::Dialect;
 use crate::sql::statement::{Read, Statement};
-use crate::{Event, SessionRemoval, StoreError};
+use crate::{AffinityId, Event, SessionRemoval, StoreError};
 use sqlx::{Error, Postgres};
 use std::collections::HashSet;
 
 impl Dialect for Postgres {
     const NEWEST_EVENT: &'static str = "SELECT newest FROM event_counter";
     const NOW_MS: &'static str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    const FOR_UPDATE: &'static str = " FOR UPDATE";
+    const SKIP_LOCKED: &'static str = " SKIP LOCKED";
 
     /// The last step, because it locks the event counter until the commit.
     async fn append(
@@ -36,12 +38,9 @@ impl Dialect for Postgres {
         Ok(())
     }
 
-    async fn lock_account(
-        connection: &mut SqlConnection<Self>,
-        account: &str,
-    ) -> Result<(), StoreError> {
+    async fn lock_name(connection: &mut SqlConnection<Self>, name: &str) -> Result<(), StoreError> {
         let lock = Statement::new("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))");
-        connection.execute(lock.bind(account)).await?;
+        connection.execute(lock.bind(name)).await?;
         Ok(())
     }
 
@@ -85,6 +84,25 @@ impl Dialect for Postgres {
                 .map_err(|_| StoreError::malformed("id_hash", "it has not 32 bytes"))
         };
         rows.iter().map(hash).collect()
+    }
+
+    async fn touch_affinity(
+        connection: &mut SqlConnection<Self>,
+        active: &[(AffinityId, i64)],
+    ) -> Result<(), StoreError> {
+        let ids: Vec<Vec<u8>> = active.iter().map(|(id, _)| id.0.to_vec()).collect();
+        let ages: Vec<i64> = active.iter().map(|(_, ago_ms)| *ago_ms).collect();
+        let update = Statement::composed(format!(
+            "WITH given AS (SELECT id, {now} - min(ago) AS at \
+             FROM unnest($1::bytea[], $2::bigint[]) AS new (id, ago) GROUP BY id), \
+             mine AS (SELECT a.id, given.at FROM affinity AS a JOIN given ON a.id = given.id \
+             WHERE a.state = 'held' ORDER BY a.id FOR UPDATE OF a) \
+             UPDATE affinity SET last_active_at = mine.at, expires_at = mine.at + idle_timeout \
+             FROM mine WHERE affinity.id = mine.id AND affinity.last_active_at < mine.at",
+            now = Self::NOW_MS
+        ));
+        connection.execute(update.bind(ids).bind(ages)).await?;
+        Ok(())
     }
 }
 

@@ -100,17 +100,17 @@ pub(super) fn account_from(name: &str, fields: &Fields) -> Result<AccountRow, St
     })
 }
 
-fn text<'a>(fields: &'a Fields, name: &str) -> Result<&'a str, StoreError> {
+pub(super) fn text<'a>(fields: &'a Fields, name: &str) -> Result<&'a str, StoreError> {
     let found = fields.get(name).map(String::as_str);
     found.ok_or_else(|| StoreError::malformed(name, "it is not there"))
 }
 
-fn number<T: FromStr>(fields: &Fields, name: &str) -> Result<T, StoreError> {
+pub(super) fn number<T: FromStr>(fields: &Fields, name: &str) -> Result<T, StoreError> {
     let found = text(fields, name)?.parse();
     found.map_err(|_| StoreError::malformed(name, "not a number"))
 }
 
-fn bytes(name: &str, text: &str) -> Result<Vec<u8>, StoreError> {
+pub(super) fn bytes(name: &str, text: &str) -> Result<Vec<u8>, StoreError> {
     let read = URL_SAFE_NO_PAD.decode(text);
     read.map_err(|_| StoreError::malformed(name, "not base64url"))
 }

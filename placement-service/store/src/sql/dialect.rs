@@ -3,7 +3,7 @@
 use super::backend::Backend;
 use super::connection::SqlConnection;
 use crate::session_id::IdHash;
-use crate::{Event, SessionRemoval, StoreError};
+use crate::{AffinityId, Event, SessionRemoval, StoreError};
 use std::collections::HashSet;
 
 /// The statements that are not the same in every database.
@@ -13,6 +13,12 @@ pub trait Dialect: Backend {
 
     /// The clock of the store, in milliseconds since the Unix epoch.
     const NOW_MS: &'static str;
+
+    /// Ends a query whose rows are changed next: locks them, and checks its conditions again once they are locked.
+    const FOR_UPDATE: &'static str;
+
+    /// After [`Self::FOR_UPDATE`]: leaves out rows that another transaction has locked.
+    const SKIP_LOCKED: &'static str;
 
     /// Fails if the database is damaged. Called only after a fault of the backend.
     fn check_integrity(
@@ -27,10 +33,11 @@ pub trait Dialect: Backend {
         events: &[Event],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Until the commit, no other transaction counts or adds sessions of this account.
-    fn lock_account(
+    /// Until the commit, no other transaction gets past its own call with this name, such as an account's: what is
+    /// counted under the name stays true.
+    fn lock_name(
         connection: &mut SqlConnection<Self>,
-        account: &str,
+        name: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Moves the last activity of sessions forward, never backwards.
@@ -44,4 +51,10 @@ pub trait Dialect: Backend {
         connection: &mut SqlConnection<Self>,
         removals: &[SessionRemoval],
     ) -> impl Future<Output = Result<HashSet<IdHash>, StoreError>> + Send;
+
+    /// Moves the last activity of held affinity records forward to so many milliseconds ago, never backwards.
+    fn touch_affinity(
+        connection: &mut SqlConnection<Self>,
+        active: &[(AffinityId, i64)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -23,7 +23,7 @@ impl<D: Dialect> SessionStore for SqlStore<D> {
         let insert = insert_statement(row)?;
         let mut transaction = self.begin().await?;
         if let Some(limit) = limit {
-            D::lock_account(&mut transaction, &row.account).await?;
+            D::lock_name(&mut transaction, &row.account).await?;
             let live = count_of_account(&mut transaction, row).await?;
             if live >= u64::from(limit) {
                 transaction.rollback().await?;

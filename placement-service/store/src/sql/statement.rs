@@ -55,6 +55,7 @@ pub trait SqlTypes:
     + Read<Vec<u8>>
     + Read<Option<i64>>
     + Read<Option<String>>
+    + Read<Option<Vec<u8>>>
 {
 }
 
@@ -71,6 +72,7 @@ impl<D> SqlTypes for D where
         + Read<Vec<u8>>
         + Read<Option<i64>>
         + Read<Option<String>>
+        + Read<Option<Vec<u8>>>
 {
 }
 

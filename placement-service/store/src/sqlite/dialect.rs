@@ -6,7 +6,7 @@ use crate::session_id::IdHash;
 use crate::sql::connection::SqlConnection;
 use crate::sql::dialect::Dialect;
 use crate::sql::statement::{Read, Statement};
-use crate::{Event, SessionRemoval, StoreError};
+use crate::{AffinityId, Event, SessionRemoval, StoreError};
 use sqlx::{Error, Sqlite};
 use std::collections::HashSet;
 
@@ -14,6 +14,9 @@ impl Dialect for Sqlite {
     const NEWEST_EVENT: &'static str =
         "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)";
     const NOW_MS: &'static str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+    /// Nothing to lock: a write excludes all others.
+    const FOR_UPDATE: &'static str = "";
+    const SKIP_LOCKED: &'static str = "";
 
     async fn check_integrity(connection: &mut SqlConnection<Self>) -> Result<(), StoreError> {
         let rows = connection
@@ -40,9 +43,9 @@ impl Dialect for Sqlite {
     }
 
     /// Nothing to lock: a write transaction excludes all other writers.
-    async fn lock_account(
+    async fn lock_name(
         _connection: &mut SqlConnection<Self>,
-        _account: &str,
+        _name: &str,
     ) -> Result<(), StoreError> {
         Ok(())
     }
@@ -78,5 +81,21 @@ impl Dialect for Sqlite {
             }
         }
         Ok(gone)
+    }
+
+    async fn touch_affinity(
+        connection: &mut SqlConnection<Self>,
+        active: &[(AffinityId, i64)],
+    ) -> Result<(), StoreError> {
+        for (id, ago_ms) in active {
+            let at = format!("({} - $1)", Self::NOW_MS);
+            let update = Statement::composed(format!(
+                "UPDATE affinity SET last_active_at = {at}, expires_at = {at} + idle_timeout \
+                 WHERE id = $2 AND state = 'held' AND last_active_at < {at}"
+            ));
+            let update = update.bind(*ago_ms).bind(id.0.as_slice());
+            connection.execute(update).await?;
+        }
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod affinity;
 mod leases;
 mod postgres;
 mod redis;
