@@ -173,6 +173,7 @@ fn read_clients(
                 clients.push(ClientSecret {
                     name: client.name.clone(),
                     role: client.role,
+                    child_runtimes: client.child_runtimes.clone(),
                     secret,
                 });
             }

@@ -21,7 +21,8 @@ pub use error::StoreError;
 pub use model::{
     AccountChange, AccountRow, AccountStore, Attempts, Bounds, Cursor, DeadLetter, EndCause, Event,
     EventKind, EventLog, InsertResult, InvalidCursor, LogId, PAYLOAD_VERSION, ProviderLink,
-    SessionQuery, SessionRemoval, SessionRow, SessionState, SessionStore, session_id,
+    RESERVED_CLAIMS, SessionQuery, SessionRemoval, SessionRow, SessionState, SessionStore,
+    session_id,
 };
 pub use writability::Writability;
 

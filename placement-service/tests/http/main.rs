@@ -13,6 +13,7 @@ mod browser_module;
 mod browser_session;
 mod call_gateway;
 mod call_stream;
+mod child_rights;
 mod child_sessions;
 mod cleanup;
 mod compat;
