@@ -33,6 +33,7 @@ mod ledger_probes;
 mod lockout;
 mod login;
 mod logout;
+mod lost_parents;
 mod migration;
 mod oidc;
 mod oidc_faults;
