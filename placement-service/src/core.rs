@@ -15,3 +15,4 @@ pub mod rejection;
 pub mod return_to;
 pub mod secret;
 pub(crate) mod ticker;
+pub mod tls;

@@ -20,6 +20,7 @@ fn routes() -> Routes {
         sharing: config::Sharing::default(),
         engine_session_ttl: std::time::Duration::from_secs(60),
         drain_duration: std::time::Duration::from_secs(20),
+        tls: None,
         discovery: Sources(vec![Discovery::Static(vec![])]),
     };
     let route = |path: &str, pool: &str, open_template| config::Route {
