@@ -176,7 +176,7 @@ impl PlacementService {
         request: &PlaceRequest<'_>,
         trace: &mut DecisionTrace,
     ) -> Result<Placement, Rejection> {
-        let (target, pool) = self.route(request.path)?;
+        let (target, pool) = self.route(request.path, Some(&request.session.roles))?;
         let task = PlacementTask {
             pool,
             target: &target,
@@ -196,11 +196,15 @@ impl PlacementService {
         result
     }
 
-    fn route(&self, path: &str) -> Result<(RouteTarget, &Pool), Rejection> {
+    fn route(
+        &self,
+        path: &str,
+        roles: Option<&[String]>,
+    ) -> Result<(RouteTarget, &Pool), Rejection> {
         if !is_path(path) {
             return Err(Rejection::new(RejectReason::InvalidRequest).with_detail("path"));
         }
-        let target = self.routes.find(path)?;
+        let target = self.routes.find(path, roles)?;
         let pool = self.pools.get(target.pool).ok_or(RejectReason::Internal)?;
         Ok((target, pool))
     }

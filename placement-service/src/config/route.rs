@@ -2,6 +2,7 @@
 
 use super::fault_collector::{FaultCollector, SECOND};
 use super::{Config, Driver};
+use crate::core::names::is_name;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ pub struct Route {
     /// The share by which WebSockets close earlier at random, so that they do not close together.
     #[serde(default = "max_age_jitter")]
     pub max_age_jitter: f64,
+    /// Accounts need one of these roles; empty: any account may use the route.
+    #[serde(default)]
+    pub roles: Vec<String>,
 }
 
 /// Which paths a route matches.
@@ -95,6 +99,7 @@ pub(super) fn check_routes(config: &Config, faults: &mut FaultCollector) {
         if !(0.0..=1.0).contains(&route.max_age_jitter) {
             faults.add(format!("{path}_jitter"), "must be 0 to 1");
         }
+        check_roles(&format!("routes[{index}].roles"), &route.roles, faults);
         let open = format!("routes[{index}].open");
         if let OpenTemplate::Document(name) = &route.open {
             if name.is_empty() {
@@ -103,6 +108,15 @@ pub(super) fn check_routes(config: &Config, faults: &mut FaultCollector) {
             if name.contains("{document}") && !rest_of_path {
                 faults.add(&open, "uses {document}, which the path does not have");
             }
+        }
+    }
+}
+
+/// The roles of a route must be names that an account can have.
+pub(super) fn check_roles(path: &str, roles: &[String], faults: &mut FaultCollector) {
+    for (index, role) in roles.iter().enumerate() {
+        if !is_name(role) {
+            faults.add(format!("{path}[{index}]"), "must be a role's name");
         }
     }
 }

@@ -73,7 +73,7 @@ impl ServerFiles {
         let chain = parse_certificates("certificate", &self.certificate)?;
         let key = parse_key(&self.key)?;
         let config = builder.with_single_cert(chain, key);
-        let mut config = config.map_err(|e| PemFault::new("key", e))?;
+        let mut config = config.map_err(key_fault)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -98,7 +98,7 @@ pub fn fixed_name_client(
     let chain = parse_certificates("certificate", &read("certificate", certificate)?)?;
     let key = parse_key(&read("key", key)?)?;
     let config = builder.with_client_auth_cert(chain, key);
-    config.map_err(|e| PemFault::new("key", e))
+    config.map_err(key_fault)
 }
 
 /// A client that accepts only the server that has the first certificate of this file.
@@ -145,6 +145,15 @@ fn parse_certificates(
 fn parse_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemFault> {
     let key = PrivateKeyDer::from_pem_slice(pem);
     key.map_err(|_| PemFault::new("key", "contains no private key in PEM"))
+}
+
+fn key_fault(error: rustls::Error) -> PemFault {
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            PemFault::new("key", "does not belong to the certificate")
+        }
+        error => PemFault::new("key", error),
+    }
 }
 
 fn parse_roots(pem: &[u8]) -> Result<RootCertStore, PemFault> {

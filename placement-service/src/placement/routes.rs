@@ -30,6 +30,8 @@ struct Route {
     pattern: Pattern,
     pool: usize,
     open: OpenTemplate,
+    /// Accounts need one of these; empty: any account.
+    roles: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +39,12 @@ enum Pattern {
     Exact(String),
     /// The part before `{document}`.
     Prefix(String),
+}
+
+impl Route {
+    fn permits(&self, roles: &[String]) -> bool {
+        self.roles.is_empty() || self.roles.iter().any(|role| roles.contains(role))
+    }
 }
 
 impl Routes {
@@ -53,16 +61,22 @@ impl Routes {
                 pattern,
                 pool: pools.iter().position(|p| p.name == route.pool)?,
                 open: route.open.clone(),
+                roles: route.roles.clone(),
             })
         };
         Self(routes.iter().filter_map(compile).collect())
     }
 
-    /// Finds the route of a path; the path may have a query.
+    /// Finds the route of a path for an account with these roles; the path may have a query. `None` for the roles:
+    /// an operator asks, who may see every route.
     ///
     /// # Errors
-    /// `no-such-route`, or the error in the document's name.
-    pub fn find(&self, path_and_query: &str) -> Result<RouteTarget, Rejection> {
+    /// `no-such-route`, `forbidden` without a role of the route, or the error in the document's name.
+    pub fn find(
+        &self,
+        path_and_query: &str,
+        roles: Option<&[String]>,
+    ) -> Result<RouteTarget, Rejection> {
         let path = path_and_query
             .split_once('?')
             .map_or(path_and_query, |(path, _)| path);
@@ -75,6 +89,10 @@ impl Routes {
                 },
                 Pattern::Exact(_) => continue,
             };
+            if !roles.is_none_or(|roles| route.permits(roles)) {
+                let detail = "the account has none of the roles of this path";
+                return Err(Rejection::new(RejectReason::Forbidden).with_detail(detail));
+            }
             return Ok(RouteTarget {
                 pool: route.pool,
                 open_target: resolve_open_target(&route.open, tail)?,

@@ -30,6 +30,7 @@ fn routes() -> Routes {
         bearer: config::Permission::Deny,
         max_age: std::time::Duration::ZERO,
         max_age_jitter: 0.1,
+        roles: Vec::new(),
     };
     let document = |template: &str| OpenTemplate::Document(template.into());
     Routes::new(
@@ -45,11 +46,11 @@ fn routes() -> Routes {
 }
 
 fn opening(path: &str) -> OpenTarget {
-    routes().find(path).unwrap().open_target
+    routes().find(path, None).unwrap().open_target
 }
 
 fn refused(path: &str) -> RejectReason {
-    routes().find(path).unwrap_err().reason
+    routes().find(path, None).unwrap_err().reason
 }
 
 fn document(name: &str) -> OpenTarget {
@@ -63,7 +64,7 @@ fn each_path_finds_its_pool_and_open_target() {
     assert_eq!(opening("/doc/doc/drug.qvf"), document("/doc/drug.qvf"));
     assert_eq!(opening("/doc/session-doc"), OpenTarget::SessionApp);
     assert_eq!(opening("/sales"), document("sales.qvf"));
-    assert_eq!(routes().find("/chat?x").unwrap().pool, 1);
+    assert_eq!(routes().find("/chat?x", None).unwrap().pool, 1);
 }
 
 #[test]
@@ -136,8 +137,8 @@ fn names_with_dot_dot_segments_are_refused() {
 proptest! {
     #[test]
     fn any_path_gets_an_answer(path in "\\PC*") {
-        let _ = routes().find(&path);
-        let _ = routes().find(&format!("/app/{path}"));
+        let _ = routes().find(&path, None);
+        let _ = routes().find(&format!("/app/{path}"), None);
     }
 
     #[test]
@@ -145,5 +146,33 @@ proptest! {
         prop_assume!(name != "..");
         let encoded: String = name.bytes().map(|b| format!("%{b:02X}")).collect();
         prop_assert_eq!(opening(&format!("/app/{encoded}")), document(&name));
+    }
+}
+
+#[test]
+fn a_route_with_roles_is_for_accounts_with_one_of_them() {
+    let Routes(mut routes) = routes();
+    for route in &mut routes {
+        route.roles = vec!["admin".to_owned(), "auditor".to_owned()];
+    }
+    let routes = Routes(routes);
+    let reason = |path: &str, roles: Option<&[&str]>| {
+        let roles: Option<Vec<String>> =
+            roles.map(|roles| roles.iter().map(|role| (*role).to_owned()).collect());
+        let result = routes.find(path, roles.as_deref());
+        result.err().map(|rejection| rejection.reason)
+    };
+    for roles in [None, Some(["admin"].as_slice()), Some(&["user", "auditor"])] {
+        assert_eq!(reason("/app/sales.qvf", roles), None, "{roles:?}");
+    }
+    for roles in [[].as_slice(), &["user"], &["Admin"], &["admin "]] {
+        let forbidden = Some(RejectReason::Forbidden);
+        assert_eq!(
+            reason("/app/sales.qvf", Some(roles)),
+            forbidden,
+            "{roles:?}"
+        );
+        // The name of a document is not checked for others.
+        assert_eq!(reason("/app/%ff", Some(roles)), forbidden);
     }
 }
