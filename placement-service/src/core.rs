@@ -19,3 +19,4 @@ pub mod return_to;
 pub mod secret;
 pub mod text_template;
 pub(crate) mod ticker;
+pub mod tls;

@@ -179,7 +179,8 @@ impl PlacementService {
         request: &PlaceRequest<'_>,
         trace: &mut DecisionTrace,
     ) -> Result<Placement, Rejection> {
-        let (target, pool) = self.route(request.host, request.path)?;
+        let (target, pool) =
+            self.route(request.host, request.path, Some(&request.session.roles))?;
         let task = PlacementTask {
             pool,
             target: &target,
@@ -199,11 +200,16 @@ impl PlacementService {
         result
     }
 
-    fn route(&self, host: &str, path: &str) -> Result<(RouteTarget, &Pool), Rejection> {
+    fn route(
+        &self,
+        host: &str,
+        path: &str,
+        roles: Option<&[String]>,
+    ) -> Result<(RouteTarget, &Pool), Rejection> {
         if !is_path(path) {
             return Err(Rejection::new(RejectReason::InvalidRequest).with_detail("path"));
         }
-        let target = self.routes.find(host, path)?;
+        let target = self.routes.find(host, path, roles)?;
         let pool = self.pools.get(target.pool).ok_or(RejectReason::Internal)?;
         Ok((target, pool))
     }

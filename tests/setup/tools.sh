@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the named tasks need besides cargo:
-# tools.sh [run|test|databases|deploy|packaging|static|images|lint]... Skips what is already
+# tools.sh [run|test|databases|deploy|packaging|static|images|lint|audit]... Skips what is already
 # installed.
 . "$(dirname "$0")/lib.sh"
 
@@ -50,19 +50,20 @@ npm_packages() {
     touch "$stamp"
 }
 
-# Checks the service against its OpenAPI document; in its own Python environment.
-schemathesis() {
-    local dir=$TOOLS/schemathesis
-    [ -x "$dir/bin/python" ] && [ "$(cat "$TOOLS/schemathesis.version" 2>/dev/null)" = "$SCHEMATHESIS_VERSION" ] && return
-    step "schemathesis $SCHEMATHESIS_VERSION" install_schemathesis "$dir"
-    echo "$SCHEMATHESIS_VERSION" >"$TOOLS/schemathesis.version"
+# python_tool NAME: installs a Python program into an environment of its own, .tools/NAME, from the requirements file
+# NAME.txt, which has the checksum of every package.
+python_tool() {
+    local name=$1 dir=$TOOLS/$1 file=tests/setup/$1.txt
+    [ -x "$dir/bin/python" ] && cmp -s "$file" "$TOOLS/$name.txt" && return
+    step "$name" install_python_tool "$dir" "$file"
+    cp "$file" "$TOOLS/$name.txt"
 }
 
-install_schemathesis() {
+install_python_tool() {
     rm -rf "$1"
     # Debian has venv in a separate package.
     python3 -m venv "$1" || { apt python3-venv; python3 -m venv --clear "$1"; }
-    "$1/bin/pip" install --quiet --disable-pip-version-check -c tests/setup/schemathesis.txt "schemathesis==$SCHEMATHESIS_VERSION"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$2"
 }
 
 # helm and kubectl, into .tools/bin; and promtool.
@@ -177,7 +178,7 @@ for task in "$@"; do
             databases
             deploy_tools
             packaging
-            schemathesis
+            python_tool schemathesis
             cargo_tool cargo-nextest
             bindgen=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
             # Without --locked: the crate's lock file has older versions than the crate requires.
@@ -190,6 +191,10 @@ for task in "$@"; do
         static) command -v musl-gcc >/dev/null || step "musl" apt musl-tools ;;
         images) image_tools ;;
         lint) cargo_tool cargo-deny ;;
+        audit)
+            cargo_tool cargo-deny
+            python_tool pip-audit
+            ;;
         *) die "tools.sh: $task?" ;;
     esac
 done

@@ -167,7 +167,7 @@ fn authenticate<'a>(
     if route.bearer {
         let invalid = |detail| Rejection::from(RejectReason::BearerInvalid).with_detail(detail);
         if let Some(token) = bearer_header::find(&request.authorizations).map_err(invalid)? {
-            return verify_bearer(keys, token);
+            return verify_bearer(keys, token, route);
         }
     }
     let session = match cookie::find(&request.cookies, &config.cookie) {
@@ -184,14 +184,23 @@ fn authenticate<'a>(
     Ok(Credential::Cookie(session))
 }
 
-fn verify_bearer<'a>(keys: &Keys, token: &'a str) -> Result<Credential<'a>, Rejection> {
+fn verify_bearer<'a>(
+    keys: &Keys,
+    token: &'a str,
+    route: &Route,
+) -> Result<Credential<'a>, Rejection> {
     if keys.is_empty() {
         return Err(RejectReason::NotConfigured.into());
     }
     let invalid = |error: TokenError| {
         Rejection::from(RejectReason::BearerInvalid).with_detail(error.to_string())
     };
-    let VerifiedClaims { has_session, .. } = keys.verify(token).map_err(invalid)?;
+    let VerifiedClaims {
+        has_session, roles, ..
+    } = keys.verify(token).map_err(invalid)?;
+    if !routing::is_permitted(&route.roles, &roles) {
+        return Err(rejection::role_missing());
+    }
     Ok(if has_session {
         Credential::SessionBearer(token)
     } else {

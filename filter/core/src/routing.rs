@@ -3,6 +3,7 @@
 
 use crate::request::path::{is_below, without_query};
 use serde::Deserialize;
+use std::rc::Rc;
 
 /// What the filter does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -44,6 +45,14 @@ pub struct Route {
     pub anonymous: bool,
     /// The maximum age of its WebSockets.
     pub max_age: Option<MaxAge>,
+    /// One of these is needed; empty: any account may use the route.
+    pub roles: Rc<[String]>,
+}
+
+/// Whether an account with these roles may use a route that needs one of `required`.
+#[must_use]
+pub fn is_permitted(required: &[String], roles: &[String]) -> bool {
+    required.is_empty() || required.iter().any(|role| roles.contains(role))
 }
 
 /// The maximum age of a WebSocket.
@@ -126,6 +135,7 @@ mod tests {
             bearer: false,
             anonymous: false,
             max_age: None,
+            roles: Rc::default(),
         };
         vec![
             route(Pattern::Exact("/app/public".into()), Action::Bypass),

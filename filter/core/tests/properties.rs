@@ -47,6 +47,7 @@ fn route(pattern: Pattern, action: Action) -> Route {
         bearer: false,
         anonymous: false,
         max_age: None,
+        roles: Default::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use super::stores;
 use crate::config::Config;
 use crate::core::clock::Clock;
 use crate::core::metrics::Metrics;
+use crate::core::tls::PemFault;
 use crate::engines::drains::{Drains, SendEvent};
 use crate::engines::ledger::Ledger;
 use crate::events::follower::EventLogFollower;
@@ -14,7 +15,7 @@ use crate::events::security_events::SecurityEvents;
 use crate::events::webhooks::{self, Webhooks, WebhooksError};
 use crate::gateways::{self, GatewayDrains, Gateways};
 use crate::http::compat::session_service;
-use crate::http::server::Connections;
+use crate::http::server::{Connections, ServerTls};
 use crate::http::state::{App, AppState};
 use crate::http::{Clients, DeviceCookie, LoginCookie, Pages};
 use crate::login::Login;
@@ -38,6 +39,8 @@ pub enum ServiceError {
     Passwords(#[from] PasswordError),
     #[error(transparent)]
     Webhooks(#[from] WebhooksError),
+    #[error("tls.{0}")]
+    Tls(#[from] PemFault),
     #[error("cannot create an HTTP client: {0}")]
     Client(#[from] reqwest::Error),
     #[error("cannot use the OpenID providers: {0}")]
@@ -115,7 +118,11 @@ pub async fn build(
     )?;
     let ledger = &config.placement.ledger;
     let ledger = Ledger::open(ledger, secrets.ledger.as_ref(), &*clock, &mut registry).await?;
-    let placer = PlacementService::start(&config, clock.clone(), &mut registry, ledger)?;
+    let transports = &secrets.engine_transports;
+    let placer =
+        PlacementService::start(&config, transports, clock.clone(), &mut registry, ledger)?;
+    let tls = config.tls.as_ref().zip(secrets.tls);
+    let tls = tls.map(|(settings, files)| ServerTls::start(settings, files));
     let gateway_dependencies = gateways::Dependencies {
         sessions: sessions.clone(),
         tallies: placer.accounting().clone(),
@@ -171,6 +178,7 @@ pub async fn build(
         gateways,
         gateway_drains,
         connections,
+        tls: tls.transpose()?,
         metrics,
         registry,
     }))

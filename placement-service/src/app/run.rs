@@ -72,19 +72,29 @@ pub async fn run(
         ending.gateways.shut_down();
     };
     let stop = stop.shared();
-    let serve = |listener: Option<TcpListener>, router| {
+    let serve = |listener: Option<TcpListener>, tls, router| {
         let (stop, connections) = (stop.clone(), connections.clone());
         async move {
             match listener {
-                Some(listener) => server::serve(listener, router, connections, stop, grace).await,
+                Some(listener) => {
+                    server::serve(listener, tls, router, connections, stop, grace).await
+                }
                 None => Ok(()),
             }
         }
     };
     tokio::try_join!(
-        serve(Some(listeners.main), http::router(app.clone())),
-        serve(listeners.mira, http::mira_router(app.clone())),
-        serve(listeners.session_service, http::session_service_router(app)),
+        serve(
+            Some(listeners.main),
+            app.tls.clone(),
+            http::router(app.clone())
+        ),
+        serve(listeners.mira, None, http::mira_router(app.clone())),
+        serve(
+            listeners.session_service,
+            None,
+            http::session_service_router(app)
+        ),
     )?;
     // Sessions come last: `flush` writes the activity that the last requests recorded.
     last.cleanup.stop().await;

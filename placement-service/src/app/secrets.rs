@@ -3,6 +3,7 @@
 
 mod oidc;
 mod store;
+mod tls;
 
 pub use store::{StoreSecrets, fetch_store};
 
@@ -10,6 +11,8 @@ use crate::config::fault::{Fault, Faults};
 use crate::config::{Config, Jwks, SecretSource, WebhookFormat};
 use crate::core::aead::SealingKeys;
 use crate::core::secret::Secret;
+use crate::core::tls::ServerFiles;
+use crate::engines::drivers::transport::EngineTransport;
 use crate::events::remote_keys::PublicKeys;
 use crate::events::webhooks::signature;
 use crate::http::ClientSecret;
@@ -27,6 +30,10 @@ pub struct Secrets {
     /// The shared secret of the gateways.
     pub gateway: Option<Secret>,
     pub clients: Vec<ClientSecret>,
+    /// The files of `tls`.
+    pub tls: Option<ServerFiles>,
+    /// One entry per pool, in the same order.
+    pub engine_transports: Vec<EngineTransport>,
     /// One entry per entry of `webhooks`, in the same order.
     pub webhooks: Vec<Option<Secret>>,
     /// One entry per entry of `security_events.transmitters`, in the same order; `None` if the keys are at a URL.
@@ -63,6 +70,8 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
         .ok()
         .flatten();
     let clients = read_clients(config, env, gateway.as_ref(), &mut faults);
+    let tls = tls::read_server_files(config, &mut faults);
+    let engine_transports = tls::read_engine_transports(config, &mut faults);
     let webhooks = config.webhooks.iter().enumerate().map(|(index, hook)| {
         let path = format!("webhooks[{index}].secret");
         let secret = hook
@@ -91,6 +100,8 @@ pub fn fetch(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
             published_keys: keys.collect(),
             gateway,
             clients,
+            tls,
+            engine_transports,
             webhooks,
             transmitters,
             store,
@@ -173,6 +184,7 @@ fn read_clients(
                 clients.push(ClientSecret {
                     name: client.name.clone(),
                     role: client.role,
+                    child_runtimes: client.child_runtimes.clone(),
                     secret,
                 });
             }

@@ -6,6 +6,7 @@ use berth_placement::app::secrets;
 use berth_placement::config::{Config, Role};
 use berth_placement::core::http_client;
 use berth_placement::core::secret::Secret;
+use berth_placement::core::tls;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use std::time::Duration;
@@ -68,13 +69,27 @@ impl ServiceArgs {
             });
         }
         let url = self.service.clone();
-        let url = url.unwrap_or_else(|| format!("http://{listen}"));
+        let scheme = if config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let mut client = http_client::client_builder().timeout(REQUEST_TIMEOUT);
+        // At its own address the service has the configured certificate; its name may be any. Elsewhere the platform's
+        // certificate authorities apply.
+        if let (Some(tls), None) = (&config.tls, &url) {
+            let same = tls::same_certificate_client(&tls.certificate);
+            let same = same.map_err(|fault| {
+                let file = self.config.display_path().display();
+                Failure(format!("{file}: tls.{fault}"))
+            })?;
+            client = client.tls_backend_preconfigured(same);
+        }
+        let url = url.unwrap_or_else(|| format!("{scheme}://{listen}"));
         Ok(ServiceClient {
             url: url.trim_end_matches('/').to_owned(),
             secret,
-            client: http_client::client_builder()
-                .timeout(REQUEST_TIMEOUT)
-                .build()?,
+            client: client.build()?,
         })
     }
 }

@@ -18,6 +18,9 @@ pub struct ApiClient {
     pub name: String,
     pub secret: SecretSource,
     pub role: Role,
+    /// For a runtime: further runtimes that it may start child sessions for.
+    #[serde(default)]
+    pub child_runtimes: Vec<String>,
 }
 
 /// What a client may do.
@@ -33,7 +36,16 @@ pub enum Role {
 pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
     let api = &config.api;
     for (index, client) in api.clients.iter().enumerate() {
-        faults.check_name(&format!("api.clients[{index}].name"), &client.name);
+        let path = format!("api.clients[{index}]");
+        faults.check_name(&format!("{path}.name"), &client.name);
+        let child_runtimes = &client.child_runtimes;
+        if client.role == Role::Operator && !child_runtimes.is_empty() {
+            let message = "is for the role runtime: an operator may start any child session";
+            faults.add(format!("{path}.child_runtimes"), message);
+        }
+        for (position, runtime) in child_runtimes.iter().enumerate() {
+            faults.check_name(&format!("{path}.child_runtimes[{position}]"), runtime);
+        }
     }
     let names = api.clients.iter().map(|client| client.name.as_str());
     faults.check_unique_names("api.clients", names);
@@ -64,6 +76,14 @@ mod tests {
             ),
             "api.clients[0].name: must be 1 to 128 letters, digits and - _ .\n\
              api.clients[2].name: the name \"c\" is already used"
+        );
+        assert_eq!(
+            faults(
+                "{ name: a, role: operator, secret: { env: A }, child_runtimes: [b] }, \
+                 { name: b, role: runtime, secret: { env: B }, child_runtimes: [a, 'c d'] }"
+            ),
+            "api.clients[0].child_runtimes: is for the role runtime: an operator may start any child session\n\
+             api.clients[1].child_runtimes[1]: must be 1 to 128 letters, digits and - _ ."
         );
         let fetch = |text: &str| {
             let text = format!("gateways: {{ secret: {{ env: G }} }}\n{}", clients(text));

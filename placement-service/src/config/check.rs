@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::fault_collector::{FaultCollector, SECOND, format_duration};
 use super::{
     Algorithm, Config, Driver, SameSite, SecretSource, Store, api, compat, edge, events, fleet,
-    http, login, oidc, pool, route, security_events, session, store, tokens, webhooks,
+    http, login, oidc, pool, route, security_events, session, store, tls, tokens, webhooks,
 };
 use crate::core::log_filter::parse_log_filter;
 use std::collections::BTreeSet;
@@ -29,6 +29,7 @@ const CHECKS: &[Check] = &[
     (&["login"], login::check),
     (&["login", "oidc"], login::check_local),
     (&["oidc"], oidc::check),
+    (&["tls"], tls::check),
     (&["tokens"], tokens::check),
     (&["api"], api::check),
     (&["probe"], fleet::check_probe),
@@ -92,10 +93,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "session.child_idle_timeout is {child}, session.idle_timeout {idle}: parents and children may expire at different times"
         ));
     }
-    if config.gateways.secret.is_none() && !config.listen.ip().is_loopback() {
+    let has_client_certificates = config.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+    let gateways_are_known = config.gateways.secret.is_some() || has_client_certificates;
+    if !gateways_are_known && !config.listen.ip().is_loopback() {
         let listen = config.listen;
         warnings.push(format!("gateways.secret is null and {listen} is not a loopback address: anyone who can connect can act as a gateway"));
     }
+    warnings.extend(tls::warnings(config));
     if config.edge.tls.is_none() && !config.edge.listen.ip().is_loopback() {
         let listen = config.edge.listen;
         warnings.push(format!("edge.tls is null and {listen} is not a loopback address: a proxy in front of the edge must speak https with browsers"));

@@ -11,9 +11,10 @@ pub use applications::{Application, ApplicationRoute, RouteAction};
 pub use kubernetes::{EdgeEnvoyGateway, EdgeIstio, EdgeKubernetes, LabelSelector};
 pub use token_keys::EdgeTokenKey;
 
-use super::Config;
 use super::fault_collector::{FaultCollector, SECOND};
 use super::login::is_origin;
+use super::tls::check_file;
+use super::{Config, UpstreamTls, tls};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ pub struct Edge {
     pub max_heap_mb: u32,
     /// The replicas of the service; empty: the address `listen` of the service.
     pub service: Vec<HostPort>,
+    /// How Envoy connects to a service with `tls`. The files are on the machine of the edge.
+    pub service_tls: Option<UpstreamTls>,
     /// The variable of Envoy's environment with `gateways.secret`; `None`: the one of `gateways.secret.env`.
     pub gateway_secret_env: Option<String>,
     /// The keys that verify tokens; empty: they follow from the section `tokens`.
@@ -89,6 +92,9 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
         check_file("edge.tls.certificate", &tls.certificate, faults);
         check_file("edge.tls.key", &tls.key, faults);
     }
+    if let Some(tls) = &edge.service_tls {
+        tls::check_upstream("edge.service_tls", tls, faults);
+    }
     if !edge.admin.ip().is_loopback() {
         let message =
             "must be a loopback address: its clients can stop Envoy and read its configuration";
@@ -125,13 +131,6 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
     }
     applications::check(&edge.applications, faults);
     kubernetes::check(edge, faults);
-}
-
-fn check_file(path: &str, file: &std::path::Path, faults: &mut FaultCollector) {
-    let text = file.to_str().unwrap_or_default();
-    if text.is_empty() || text.chars().any(char::is_control) {
-        faults.add(path, "must be the path of a file");
-    }
 }
 
 /// A path as the filter accepts it: absolute, visible ASCII, without query and dot segments.

@@ -4,14 +4,10 @@
 use super::fault_collector::FaultCollector;
 use super::{Config, SecretSource};
 use crate::core::names::is_name;
+use berth_store::RESERVED_CLAIMS;
 use openidconnect::url::{Host, Url};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-
-/// Claims of the engines' token that only Berth may set.
-const OWN_CLAIMS: &[&str] = &[
-    "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "roles", "nonce", "azp", "act", "cnf",
-];
 
 /// An OpenID provider.
 #[derive(Clone, Debug, Deserialize)]
@@ -114,7 +110,7 @@ fn check_provider(path: &str, provider: &OidcProvider, faults: &mut FaultCollect
         faults.add(format!("{path}.account_claim"), "must not be empty");
     }
     for (index, claim) in provider.token_claims.iter().enumerate() {
-        if OWN_CLAIMS.contains(&claim.as_str()) || claim.is_empty() {
+        if RESERVED_CLAIMS.contains(&claim.as_str()) || claim.is_empty() {
             let message = format!("{claim:?} must not come from a provider");
             faults.add(format!("{path}.token_claims[{index}]"), message);
         }

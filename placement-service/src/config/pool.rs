@@ -1,7 +1,9 @@
 //! Settings of pools, and their checks. Knows nothing of engines at run time.
 
 use super::fault_collector::{FaultCollector, SECOND};
-use super::{Capacity, Config, PoolProbe, Queue, Sources, capacity, discovery, pool_probe};
+use super::{
+    Capacity, Config, PoolProbe, Queue, Sources, UpstreamTls, capacity, discovery, pool_probe, tls,
+};
 pub use berth_scheduler::strategy::{Strategy, Weights};
 use serde::Deserialize;
 use std::time::Duration;
@@ -46,6 +48,9 @@ pub struct Pool {
     /// The time over which the sockets of an engine are closed when its discovery source drains it.
     #[serde(default = "drain_duration", with = "humantime_serde")]
     pub drain_duration: Duration,
+    /// `None`: the engines speak plain HTTP and WebSocket.
+    #[serde(default)]
+    pub tls: Option<UpstreamTls>,
     pub discovery: Sources,
 }
 
@@ -121,6 +126,9 @@ fn check_pool(path: &str, pool: &Pool, faults: &mut FaultCollector) {
         faults.add(format!("{path}.capacity.per_engine"), message);
     }
     check_weights(&format!("{path}.weights"), &pool.weights, faults);
+    if let Some(tls) = &pool.tls {
+        tls::check_upstream(&format!("{path}.tls"), tls, faults);
+    }
     discovery::check(&format!("{path}.discovery"), &pool.discovery, faults);
     if let Some(probe) = &pool.probe {
         pool_probe::check(&format!("{path}.probe"), probe, pool.driver, faults);

@@ -11,6 +11,7 @@ pub(crate) use overlap::compare_precedence;
 
 use super::fault_collector::{FaultCollector, SECOND};
 use super::{Config, Driver};
+use crate::core::names::is_name;
 use crate::core::path_template::{PathTemplate, PathTemplateError};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,9 @@ pub struct Route {
     /// The share by which WebSockets close earlier at random, so that they do not close together.
     #[serde(default = "max_age_jitter")]
     pub max_age_jitter: f64,
+    /// Accounts need one of these roles; empty: any account may use the route.
+    #[serde(default)]
+    pub roles: Vec<String>,
 }
 
 impl Route {
@@ -121,6 +125,7 @@ pub(super) fn check_routes(config: &Config, faults: &mut FaultCollector) {
             check_host(&format!("{at}.host"), host, faults);
         }
         headers::check(&at, route, faults);
+        check_roles(&format!("{at}.roles"), &route.roles, faults);
         match route.template() {
             Ok(template) => {
                 check_open(&at, route, &template, faults);
@@ -190,6 +195,15 @@ fn check_rewrite(at: &str, route: &Route, template: &PathTemplate, faults: &mut 
         && target.rest() != Some(rest)
     {
         faults.add(&path, format!("must end in {{{rest}}}, as the path does"));
+    }
+}
+
+/// The roles of a route must be names that an account can have.
+pub(super) fn check_roles(path: &str, roles: &[String], faults: &mut FaultCollector) {
+    for (index, role) in roles.iter().enumerate() {
+        if !is_name(role) {
+            faults.add(format!("{path}[{index}]"), "must be a role's name");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod open_target;
 pub mod qix;
+pub mod transport;
 pub mod websocket;
 
 use crate::config;
@@ -14,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
+use transport::EngineTransport;
 
 /// A request to prepare a session on an engine.
 pub struct PrepareRequest<'a> {
@@ -151,9 +153,9 @@ pub trait EngineDriver: Send + Sync + 'static {
 
 /// The driver of a pool.
 #[must_use]
-pub fn from_config(pool: &config::Pool) -> Arc<dyn EngineDriver> {
+pub fn from_config(pool: &config::Pool, transport: &EngineTransport) -> Arc<dyn EngineDriver> {
     match pool.driver {
-        config::Driver::Qix => Arc::new(qix::Qix::new(pool.engine_session_ttl)),
+        config::Driver::Qix => Arc::new(qix::Qix::new(pool.engine_session_ttl, transport.clone())),
         config::Driver::Websocket => Arc::new(websocket::Websocket::default()),
     }
 }

@@ -8,6 +8,7 @@ mod pool_state;
 mod probe_loop;
 
 use crate::config::{Pool, Probe};
+use crate::engines::drivers::transport::EngineTransport;
 use crate::engines::ledger::SharedProbeResults;
 use berth_scheduler::accounting::AccountingRegistry;
 use berth_scheduler::engine::{Engine, State};
@@ -110,13 +111,14 @@ impl Drop for FleetTask {
     }
 }
 
-/// Starts discovery and probing of all pools. `accounting_registry` has the accounting of their engines,
+/// Starts discovery and probing of all pools. `transports` has one entry per pool, `accounting_registry` has the accounting of their engines,
 /// `shared_probes` the probe results that the replicas share (`None` with a single replica).
 ///
 /// # Errors
 /// When the HTTP client of the probes cannot be built.
 pub fn start(
     pools: &[Pool],
+    transports: &[EngineTransport],
     probe: &Probe,
     accounting_registry: AccountingRegistry,
     metrics: metrics::ProbeMetrics,
@@ -124,6 +126,7 @@ pub fn start(
 ) -> Result<(FleetReader, FleetTask), reqwest::Error> {
     let (controller, reader) = controller::FleetController::new(
         pools,
+        transports,
         probe,
         accounting_registry,
         metrics,

@@ -7,12 +7,13 @@ pub mod mapping;
 pub mod metrics_text;
 
 use crate::config::{Driver, MetricsMapping, Pool};
+use crate::engines::drivers::transport::EngineTransport;
 use berth_api::Excerpt;
 use berth_scheduler::engine::{Endpoint, Load};
+use http::EngineClient;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// The result of a probe to which the engine responded.
@@ -65,11 +66,11 @@ impl ProbeFault {
 #[derive(Clone, Debug)]
 pub enum Prober {
     /// `GET /healthcheck` and `GET /metrics`.
-    Qix(reqwest::Client, Duration),
-    /// A TCP connection, which shows that the port is open and returns no load.
-    Tcp(Duration),
-    /// A TCP connection, which shows that the port is open, and metrics for the load.
-    Metrics(reqwest::Client, Arc<MetricsMapping>, Duration),
+    Qix(EngineClient, Duration),
+    /// A connection, which shows that the port is open and returns no load.
+    Connect(EngineTransport, Duration),
+    /// A connection, which shows that the port is open, and metrics for the load.
+    Metrics(EngineTransport, EngineClient, Arc<MetricsMapping>, Duration),
 }
 
 impl Prober {
@@ -77,12 +78,18 @@ impl Prober {
     ///
     /// # Errors
     /// When the HTTP client cannot be built.
-    pub fn new(pool: &Pool, limit: Duration) -> Result<Self, reqwest::Error> {
+    pub fn new(
+        pool: &Pool,
+        transport: &EngineTransport,
+        limit: Duration,
+    ) -> Result<Self, reqwest::Error> {
+        let client = || EngineClient::new(transport, limit);
         Ok(match (pool.driver, &pool.probe) {
-            (Driver::Qix, _) => Self::Qix(http::client(limit)?, limit),
-            (Driver::Websocket, None) => Self::Tcp(limit),
+            (Driver::Qix, _) => Self::Qix(client()?, limit),
+            (Driver::Websocket, None) => Self::Connect(transport.clone(), limit),
             (Driver::Websocket, Some(probe)) => {
-                Self::Metrics(http::client(limit)?, Arc::new(probe.metrics.clone()), limit)
+                let mapping = Arc::new(probe.metrics.clone());
+                Self::Metrics(transport.clone(), client()?, mapping, limit)
             }
         })
     }
@@ -94,24 +101,32 @@ impl Prober {
     pub async fn probe(&self, endpoint: &Endpoint) -> Result<Reading, ProbeFault> {
         match self {
             Self::Qix(client, limit) => {
-                let health = http::get(client, endpoint.api, "/healthcheck", *limit);
+                let health = client.get_from_engine(endpoint.api, "/healthcheck", *limit);
                 let metrics = async {
                     match endpoint.metrics {
-                        Some(address) => Some(http::get(client, address, "/metrics", *limit).await),
+                        Some(address) => Some(
+                            client
+                                .get_metrics(endpoint, address, "/metrics", *limit)
+                                .await,
+                        ),
                         None => None,
                     }
                 };
                 let (health, metrics) = tokio::join!(health, metrics);
                 parse_qix(&health?, metrics)
             }
-            Self::Tcp(limit) => check_connect(endpoint, *limit).await.map(|()| Reading {
-                load: Some(Load::default()),
-                metrics_fault: None,
-            }),
-            Self::Metrics(client, mapping, limit) => {
+            Self::Connect(transport, limit) => {
+                let connected = check_connect(transport, endpoint, *limit).await;
+                connected.map(|()| Reading {
+                    load: Some(Load::default()),
+                    metrics_fault: None,
+                })
+            }
+            Self::Metrics(transport, client, mapping, limit) => {
                 let address = endpoint.metrics.unwrap_or(endpoint.api);
-                let metrics = http::get(client, address, &mapping.path, *limit);
-                let (connect, metrics) = tokio::join!(check_connect(endpoint, *limit), metrics);
+                let metrics = client.get_metrics(endpoint, address, &mapping.path, *limit);
+                let connect = check_connect(transport, endpoint, *limit);
+                let (connect, metrics) = tokio::join!(connect, metrics);
                 connect?;
                 Ok(match metrics {
                     Ok(text) => mapping::read_load(mapping, &text),
@@ -125,9 +140,13 @@ impl Prober {
     }
 }
 
-/// Succeeds when the API port of the engine accepts a connection.
-async fn check_connect(endpoint: &Endpoint, limit: Duration) -> Result<(), ProbeFault> {
-    match timeout(limit, TcpStream::connect(endpoint.api)).await {
+/// Succeeds when the API port of the engine accepts a connection, with TLS if the pool has it.
+async fn check_connect(
+    transport: &EngineTransport,
+    endpoint: &Endpoint,
+    limit: Duration,
+) -> Result<(), ProbeFault> {
+    match timeout(limit, transport.connect(endpoint.api)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(e)) => Err(ProbeFault::Connect(e.to_string())),
         Err(_) => Err(ProbeFault::Timeout(limit)),

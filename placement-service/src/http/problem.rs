@@ -51,10 +51,6 @@ own_problems! {
     busy = SERVICE_UNAVAILABLE, "busy", "Too many logins at once";
     /// The request comes from a page of another site.
     cross_site = FORBIDDEN, "cross-site", "The request comes from another site";
-    /// The route is for clients, and the caller did not authenticate as one.
-    unknown_client = FORBIDDEN, "unknown-client", "The caller did not prove that it is a client";
-    /// The client's role does not permit this, or the session belongs to another runtime.
-    client_forbidden = FORBIDDEN, "forbidden", "The client may not do this";
     /// No session has that public name.
     no_such_session = NOT_FOUND, "no-such-session", "There is no such session";
     /// The pool has no engine of that name.
@@ -118,6 +114,20 @@ impl HttpProblem {
         Rejection::new(RejectReason::InvalidRequest)
             .with_detail(detail)
             .into()
+    }
+
+    /// The route is for clients, and the caller did not authenticate as one. `detail` says what is missing.
+    #[must_use]
+    pub fn unknown_client(detail: &str) -> Self {
+        let title = "The caller did not prove that it is a client";
+        Self::new(StatusCode::FORBIDDEN, "unknown-client", title).with_detail(detail.to_owned())
+    }
+
+    /// The client's role does not permit this, or the session belongs to another runtime. `detail` says which.
+    #[must_use]
+    pub fn client_forbidden(detail: impl Into<String>) -> Self {
+        let title = "The client may not do this";
+        Self::new(StatusCode::FORBIDDEN, "forbidden", title).with_detail(detail.into())
     }
 
     /// Adds what exactly is wrong. The caller sees it, so it never contains a secret.

@@ -4,6 +4,7 @@
 mod client;
 mod connections;
 mod stream;
+mod tls;
 mod worker;
 
 use axum::Router;
@@ -13,6 +14,8 @@ use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+pub(crate) use tls::GatewayCertificate;
+pub use tls::{ServerTls, read_files};
 use tokio::net::{TcpListener, TcpStream};
 use worker::Worker;
 
@@ -26,6 +29,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// started.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Arc<ServerTls>>,
     router: Router,
     connections: Arc<Connections>,
     shutdown: impl Future<Output = ()>,
@@ -33,7 +37,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     let workers: io::Result<Vec<_>> = (0..count)
-        .map(|_| Worker::start(router.clone(), connections.clone(), grace))
+        .map(|_| Worker::start(tls.clone(), router.clone(), connections.clone(), grace))
         .collect();
     let workers = workers?;
     let mut round_robin = workers.iter().cycle();
@@ -135,7 +139,7 @@ mod tests {
             let stopped = async {
                 let _ = stopped.await;
             };
-            serve(listener, router, connections, stopped, limit)
+            serve(listener, None, router, connections, stopped, limit)
                 .await
                 .unwrap();
         });

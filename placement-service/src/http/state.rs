@@ -13,7 +13,7 @@ use crate::events::log::EventLogReader;
 use crate::events::security_events::SecurityEvents;
 use crate::events::webhooks::Webhooks;
 use crate::gateways::{GatewayDrains, Gateways};
-use crate::http::server::Connections;
+use crate::http::server::{Connections, ServerTls};
 use crate::login::Login;
 use crate::login::oidc::Oidc;
 use crate::login::rate_limit::LoginRateLimiter;
@@ -47,6 +47,8 @@ pub struct AppState {
     pub gateway_drains: GatewayDrains,
     /// The connections of all listeners.
     pub connections: Arc<Connections>,
+    /// TLS of the main listener; `None`: plain HTTP.
+    pub tls: Option<Arc<ServerTls>>,
     pub metrics: Arc<Metrics>,
     /// Every metric of the service, for `/metrics`.
     pub registry: Registry,

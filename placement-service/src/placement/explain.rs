@@ -46,7 +46,7 @@ impl PlacementService {
     /// # Errors
     /// For a path that has no route.
     pub fn explain(&self, request: &PlaceRequest<'_>) -> Result<PlacementExplanation, Rejection> {
-        let (target, pool) = self.route(request.host, request.path)?;
+        let (target, pool) = self.route(request.host, request.path, None)?;
         let fleet = self.fleet.snapshot();
         let pool_fleet = fleet.pools().get(target.pool);
         let pool_fleet = pool_fleet.ok_or(RejectReason::Internal)?;

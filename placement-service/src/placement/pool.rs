@@ -5,6 +5,7 @@ use super::admission_queue::AdmissionQueue;
 use crate::config::{self, ENGINE_PLACEHOLDER, Sharing};
 use crate::core::rejection::Rejection;
 use crate::engines::drivers::open_target::OpenTarget;
+use crate::engines::drivers::transport::EngineTransport;
 use crate::engines::drivers::{self, DriverFault, EngineDriver, PrepareRequest};
 use berth_api::RejectReason;
 use berth_scheduler::accounting::{PoolStreams, StreamCounts, StreamSlot};
@@ -46,6 +47,7 @@ fn scheduling_rules(pool: &config::Pool) -> Rules {
 impl Pool {
     pub(super) fn new(
         config: &config::Pool,
+        transport: &EngineTransport,
         placement: &config::Placement,
         counts: &StreamCounts,
     ) -> Self {
@@ -56,7 +58,7 @@ impl Pool {
         Self {
             name,
             cluster: config.cluster.clone(),
-            driver: drivers::from_config(config),
+            driver: drivers::from_config(config, transport),
             scheduler: Scheduler::new(scheduling_rules(config), random),
             queue: AdmissionQueue::new(config.queue),
             sharing: config.sharing,

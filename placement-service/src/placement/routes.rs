@@ -53,6 +53,13 @@ pub struct RouteKey {
     pub rewrite: Option<String>,
 }
 
+impl Route {
+    fn permits(&self, roles: &[String]) -> bool {
+        let required = &self.config.roles;
+        required.is_empty() || required.iter().any(|role| roles.contains(role))
+    }
+}
+
 impl Routes {
     /// Compiles the configured routes. Skips routes without an existing pool or with an invalid path; the checks of the
     /// configuration refuse these.
@@ -82,12 +89,22 @@ impl Routes {
         Self(compiled)
     }
 
-    /// Finds the route of a request. `host` is its authority; the path may have a query.
+    /// Finds the route of a request for an account with these roles. `host` is the authority; the path may have a query.
+    /// `None` for the roles: an operator asks, who may see every route.
     ///
     /// # Errors
-    /// `no-such-route`, or the error in the document's name.
-    pub fn find(&self, host: &str, path_and_query: &str) -> Result<RouteTarget, Rejection> {
+    /// `no-such-route`, `forbidden` without a role of the route, or the error in the document's name.
+    pub fn find(
+        &self,
+        host: &str,
+        path_and_query: &str,
+        roles: Option<&[String]>,
+    ) -> Result<RouteTarget, Rejection> {
         let (route, found) = self.find_route(host, path_and_query)?;
+        if !roles.is_none_or(|roles| route.permits(roles)) {
+            let detail = "the account has none of the roles of this path";
+            return Err(Rejection::new(RejectReason::Forbidden).with_detail(detail));
+        }
         let tail = found.raw(DOCUMENT_CAPTURE).unwrap_or_default();
         Ok(RouteTarget {
             pool: route.pool,

@@ -8,6 +8,7 @@ use super::recent::RecentPlacements;
 use super::routes::Routes;
 use crate::config::Config;
 use crate::core::clock::Clock;
+use crate::engines::drivers::transport::EngineTransport;
 use crate::engines::fleet::metrics::{FleetCollector, ProbeMetrics};
 use crate::engines::fleet::{self, FleetReader, FleetTask};
 use crate::engines::ledger::Ledger;
@@ -32,6 +33,7 @@ impl PlacementService {
     /// When the HTTP client of the probes cannot be built.
     pub fn start(
         config: &Config,
+        transports: &[EngineTransport],
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
         ledger: Option<Ledger>,
@@ -44,16 +46,19 @@ impl PlacementService {
             AccountingRegistry::with_ledger(config.placement.reservation_ttl, capacity);
         let (fleet, task) = fleet::start(
             &config.pools,
+            transports,
             &config.probe,
             accounting.clone(),
             probe_metrics,
             shared_probes,
         )?;
         let fleet = (fleet, accounting, Some(task));
-        Ok(Self::build(config, clock, registry, fleet, ledger))
+        Ok(Self::build(
+            config, transports, clock, registry, fleet, ledger,
+        ))
     }
 
-    /// Places on an existing fleet. The registry is the accounting of its engines; the task, if any, keeps the
+    /// Places on an existing fleet, whose engines have no TLS. The registry is the accounting of its engines; the task, if any, keeps the
     /// fleet up to date.
     pub fn with_fleet(
         config: &Config,
@@ -61,18 +66,23 @@ impl PlacementService {
         registry: &mut Registry,
         fleet: (FleetReader, AccountingRegistry, Option<FleetTask>),
     ) -> Arc<Self> {
-        Self::build(config, clock, registry, fleet, None)
+        let transports = vec![EngineTransport::default(); config.pools.len()];
+        Self::build(config, &transports, clock, registry, fleet, None)
     }
 
     fn build(
         config: &Config,
+        transports: &[EngineTransport],
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
         (fleet, accounting, task): (FleetReader, AccountingRegistry, Option<FleetTask>),
         ledger: Option<Ledger>,
     ) -> Arc<Self> {
-        let pool = |pool| Pool::new(pool, &config.placement, accounting.streams());
-        let pools: Arc<[Pool]> = config.pools.iter().map(pool).collect();
+        let pools = config.pools.iter().zip(transports);
+        let pools = pools.map(|(pool, transport)| {
+            Pool::new(pool, transport, &config.placement, accounting.streams())
+        });
+        let pools: Arc<[Pool]> = pools.collect();
         // Starts after the pools have registered their stream counts: it exchanges these with the other
         // replicas.
         let ledger_task = ledger

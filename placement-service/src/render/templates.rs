@@ -36,6 +36,7 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "parts/single_engine_cluster.yaml",
     "parts/statistics.yaml",
     "parts/trusted_headers.yaml",
+    "parts/upstream_tls.yaml",
     "parts/watchdogs.yaml",
     "istio/base/bootstrap.yaml",
     "istio/base/edge.yaml",

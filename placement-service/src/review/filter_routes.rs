@@ -54,4 +54,16 @@ fn review_route(part: &Part<'_>, route: &EdgeRoute, findings: &mut Vec<Finding>)
             part.report_at(field, message, findings);
         }
     }
+    let roles = part
+        .get("roles")
+        .map(|list| list.items())
+        .unwrap_or_default();
+    let roles: BTreeSet<&str> = roles
+        .iter()
+        .filter_map(|role| role.value().as_str())
+        .collect();
+    if roles != route.roles.iter().map(String::as_str).collect() {
+        let message = format!("must be {:?} for {}", route.roles, describe(route));
+        part.report_at("roles", message, findings);
+    }
 }

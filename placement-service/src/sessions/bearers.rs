@@ -1,7 +1,7 @@
 //! The identity behind a bearer token that a program sent instead of a cookie: the session that the token was issued
 //! for, which must be active, or the token alone. Does not verify the token.
 
-use super::{LiveSession, Sessions, store_down};
+use super::{ChildSessionError, LiveSession, Sessions};
 use crate::core::rejection::Rejection;
 use berth_api::RejectReason;
 use serde::Deserialize;
@@ -30,7 +30,8 @@ impl Sessions {
     /// The identity that a verified token is placed under. Does not count as activity of a session.
     ///
     /// # Errors
-    /// When the session that the token names is not active, or belongs to another account.
+    /// When the session that the token names or one of its ancestors is not active, or the session belongs to another
+    /// account.
     pub async fn resolve_bearer(
         &self,
         token: &str,
@@ -39,11 +40,12 @@ impl Sessions {
         let session_ref = match bearer.session_ref {
             None => self.keys.token_ref(&bearer.account, token),
             Some(session_ref) => {
-                let session = self
-                    .find_active(&session_ref)
-                    .await
-                    .map_err(|e| store_down(&e))?;
-                if session.is_none_or(|session| session.account != bearer.account) {
+                let is_active = match self.find_active(&session_ref, None).await {
+                    Ok(session) => session.account == bearer.account,
+                    Err(ChildSessionError::Rejected(rejection)) => return Err(rejection),
+                    Err(_) => false,
+                };
+                if !is_active {
                     let detail = "the session that the token was issued for has ended";
                     return Err(Rejection::new(RejectReason::BearerInvalid).with_detail(detail));
                 }

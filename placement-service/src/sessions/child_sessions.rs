@@ -25,11 +25,11 @@ pub struct NewChildSession {
     pub runtime: String,
     /// `None`: the configured one.
     pub idle_timeout: Option<Duration>,
-    /// Additional claims of the token, added to those of the parent.
+    /// Additional claims of the token, added to those of the parent. None may replace a claim of the parent.
     pub claims: Map<String, Value>,
 }
 
-/// Why a child session is not started or completed.
+/// Why a child session is not started or completed, or a session is not shown.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ChildSessionError {
     /// No active session has that name, or one of its ancestors is not active.
@@ -41,6 +41,8 @@ pub enum ChildSessionError {
     Cycle,
     /// Together with the parent's, the claims exceed [`MAX_CLAIMS_BYTES`].
     TooManyClaims,
+    /// The parent has this claim, with another value.
+    InheritedClaim(String),
     /// The session is one of a login, not a child session.
     NotAChild,
     /// The store is unavailable, or the service failed.
@@ -68,6 +70,12 @@ impl Sessions {
         };
         if parent.ancestors.len() >= MAX_DEPTH {
             return Err(ChildSessionError::TooDeep);
+        }
+        let inherited = |(name, value): &(&String, &Value)| {
+            parent.claims.get(*name).is_some_and(|own| own != *value)
+        };
+        if let Some((name, _)) = new_session.claims.iter().find(inherited) {
+            return Err(ChildSessionError::InheritedClaim(name.clone()));
         }
         let id = SessionId::generate();
         let row = self.child_row(id.hash(), parent, new_session);
@@ -161,8 +169,9 @@ impl Sessions {
         }
     }
 
-    /// The session of that name and its ancestors, as they are in the store now.
-    async fn active_with_ancestors(
+    /// The session of that name and its ancestors, as they are in the store now. All of them are active, and one
+    /// belongs to the caller's runtime. `None` is an operator or the service itself.
+    pub(super) async fn active_with_ancestors(
         &self,
         session_ref: &str,
         runtime: Option<&str>,

@@ -1,7 +1,7 @@
 //! Sessions as operators see them: without anything that could authenticate as the user. Changes nothing.
 
-use super::Sessions;
 use super::cache::CachedSession;
+use super::{ChildSessionError, Sessions};
 use berth_store::{SessionQuery, SessionRow, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -67,10 +67,16 @@ impl Sessions {
         })
     }
 
-    /// The session with that `session_ref`, if it is active.
-    pub async fn find_active(&self, session_ref: &str) -> Result<Option<SessionView>, StoreError> {
-        let row = self.stores.sessions.find_by_ref(session_ref).await?;
-        Ok(row.and_then(|row| self.view(row)))
+    /// The session with that `session_ref`. It and its ancestors are active, and `runtime`, the caller's, is that of
+    /// one of them; `None` is an operator or the service itself.
+    pub async fn find_active(
+        &self,
+        session_ref: &str,
+        runtime: Option<&str>,
+    ) -> Result<SessionView, ChildSessionError> {
+        let family = self.active_with_ancestors(session_ref, runtime).await?;
+        let session = family.into_iter().next().and_then(|row| self.view(row));
+        session.ok_or(ChildSessionError::NoSuchSession)
     }
 
     fn view(&self, row: SessionRow) -> Option<SessionView> {

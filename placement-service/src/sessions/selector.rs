@@ -147,10 +147,9 @@ mod tests {
     async fn is_active(testbed: &Testbed, session_ref: &str) -> bool {
         testbed
             .sessions
-            .find_active(session_ref)
+            .find_active(session_ref, None)
             .await
-            .unwrap()
-            .is_some()
+            .is_ok()
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use crate::sessions::keys::SigningKey;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_api::RejectReason;
+use berth_store::RESERVED_CLAIMS;
 use moka::sync::Cache;
 use rand::Rng;
 use serde::Serialize;
@@ -61,11 +62,6 @@ struct Claims<'a> {
     #[serde(flatten)]
     additional: BTreeMap<&'a str, &'a Value>,
 }
-
-/// Claims that only Berth sets. Additional claims of a session cannot override them.
-pub const RESERVED_CLAIMS: [&str; 9] = [
-    "iss", "aud", "sub", "exp", "nbf", "iat", "jti", "sid", "roles",
-];
 
 /// Issues tokens, and caches each until half of its lifetime has passed.
 pub struct Tokens {

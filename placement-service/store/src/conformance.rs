@@ -24,7 +24,7 @@ pub use affinity::{
 pub use coordination::{coordination, leases};
 pub use events::events;
 pub use races::{coordination_race, limit_race, log_race, races, versions_and_clocks};
-pub use sessions::{limits, lists, sessions};
+pub use sessions::{limits, lists, lost_parents, sessions};
 
 use crate::session_id::IdHash;
 use crate::{

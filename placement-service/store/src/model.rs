@@ -15,6 +15,6 @@ pub use affinity::{
 pub use cursor::{Cursor, InvalidCursor, LogId};
 pub use event::{Bounds, DeadLetter, EndCause, Event, EventKind, EventLog};
 pub use session::{
-    InsertResult, PAYLOAD_VERSION, ProviderLink, SessionQuery, SessionRemoval, SessionRow,
-    SessionState, SessionStore,
+    InsertResult, PAYLOAD_VERSION, ProviderLink, RESERVED_CLAIMS, SessionQuery, SessionRemoval,
+    SessionRow, SessionState, SessionStore,
 };

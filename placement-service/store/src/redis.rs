@@ -7,7 +7,6 @@
 //! | `refs` | hash: session_ref -> ID |
 //! | `ends` | sorted set: ID by the expiry without further activity |
 //! | `account:NAME`, `children:ID`, `subject:...`, `sid:...` | sorted sets: ID by creation time |
-//! | `orphaned` | set: IDs of removed sessions that still have children |
 //! | `events`, `sequence` | the event log: a stream, and its newest sequence number |
 //! | `user:NAME`, `users` | hash: the fields of an account; sorted set: the account names |
 //! | `ledger:...` | the placements of all replicas: see `ledger` |

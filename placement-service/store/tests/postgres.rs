@@ -4,7 +4,7 @@
 use berth_databases::Postgres;
 use berth_store::conformance::{self, event, session_row};
 use berth_store::postgres::PostgresStore;
-use berth_store::{SessionStore, StoreError};
+use berth_store::{SessionRow, SessionStore, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,22 @@ contract!(sessions lists limits accounts events coordination leases);
 contract!(races limit_race coordination_race log_race versions_and_clocks);
 contract!(affinity_states affinity_expiry affinity_lists affinity_owners tab_affinity);
 contract!(affinity_claim_race affinity_limit_race affinity_late_hold_race affinity_sweep_race);
+
+#[tokio::test]
+async fn lost_parents() {
+    let server = Postgres::shared().await.unwrap();
+    let url = server.database().await.unwrap();
+    let store = PostgresStore::open(&url, LIMIT).await.unwrap();
+    let database = url.rsplit('/').next().unwrap();
+    let lose = async |row: &SessionRow| {
+        let lost = format!(
+            "DELETE FROM sessions WHERE session_ref = '{}'",
+            row.session_ref
+        );
+        server.execute(database, &lost).await.unwrap();
+    };
+    conformance::lost_parents(&store, lose).await;
+}
 
 #[tokio::test]
 async fn a_database_with_a_stricter_isolation_of_its_own_makes_no_conflicts() {

@@ -4,7 +4,8 @@
 use berth_databases::Redis;
 use berth_store::conformance::{self, event, session_row};
 use berth_store::redis::RedisStore;
-use berth_store::{SessionQuery, SessionStore, StoreError};
+use berth_store::session_id::IdHash;
+use berth_store::{SessionQuery, SessionRow, SessionStore, StoreError};
 use redis::AsyncCommands;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,44 @@ contract!(sessions lists limits accounts events coordination leases);
 contract!(races limit_race coordination_race log_race versions_and_clocks);
 contract!(affinity_states affinity_expiry affinity_lists affinity_owners tab_affinity);
 contract!(affinity_claim_race affinity_limit_race affinity_late_hold_race affinity_sweep_race);
+
+#[tokio::test]
+async fn lost_parents() {
+    let server = Redis::shared().await.unwrap();
+    let url = server.database();
+    let store = RedisStore::open(&url, "berth", LIMIT).await.unwrap();
+    let lose = async |row: &SessionRow| {
+        let client = redis::Client::open(url.as_str()).unwrap();
+        let mut direct = client.get_multiplexed_async_connection().await.unwrap();
+        let refs = "{berth}:refs";
+        let id: String = direct.hget(refs, &row.session_ref).await.unwrap();
+        let lost: usize = direct.del(format!("{{berth}}:session:{id}")).await.unwrap();
+        assert_eq!(lost, 1);
+    };
+    conformance::lost_parents(&store, lose).await;
+}
+
+/// More sessions than one step of the search inspects.
+#[tokio::test]
+async fn orphans_are_found_among_many_sessions() {
+    let (_server, store) = fresh().await;
+    let parent_id = IdHash([255; 32]);
+    for number in 0..2_000_u32 {
+        let mut id = [0; 32];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        let is_orphan = number % 500 == 7;
+        let row = SessionRow {
+            id_hash: IdHash(id),
+            session_ref: format!("ref-{number}"),
+            ancestors: is_orphan.then_some(parent_id).into_iter().collect(),
+            ..session_row(1)
+        };
+        store.insert(&row, None, &event(&row, None)).await.unwrap();
+    }
+    let found = store.list(&SessionQuery::Orphans, 10).await.unwrap();
+    let found: Vec<_> = found.iter().map(|row| row.session_ref.as_str()).collect();
+    assert_eq!(found, ["ref-1007", "ref-1507", "ref-507", "ref-7"]);
+}
 
 #[tokio::test]
 async fn rows_survive_a_kill_and_fields_of_a_newer_binary_are_left_alone() {

@@ -3,7 +3,7 @@
 
 use berth_store::conformance::{self, event, session_row};
 use berth_store::sqlite::SqliteStore;
-use berth_store::{Coordination, SessionStore};
+use berth_store::{Coordination, SessionRow, SessionStore};
 use tempfile::TempDir;
 
 async fn fresh() -> (TempDir, SqliteStore) {
@@ -28,6 +28,20 @@ contract!(sessions lists limits accounts events coordination leases);
 contract!(races limit_race coordination_race log_race versions_and_clocks);
 contract!(affinity_states affinity_expiry affinity_lists affinity_owners tab_affinity);
 contract!(affinity_claim_race affinity_limit_race affinity_late_hold_race affinity_sweep_race);
+
+#[tokio::test]
+async fn lost_parents() {
+    let (dir, store) = fresh().await;
+    let lose = async |row: &SessionRow| {
+        let path = dir.path().join("berth.db");
+        let url = format!("sqlite:{}", path.display());
+        let direct = sqlx::SqlitePool::connect(&url).await.unwrap();
+        let lost = sqlx::query("DELETE FROM sessions WHERE session_ref = ?");
+        let lost = lost.bind(&row.session_ref).execute(&direct).await;
+        assert_eq!(lost.unwrap().rows_affected(), 1);
+    };
+    conformance::lost_parents(&store, lose).await;
+}
 
 #[tokio::test]
 async fn rows_survive_a_restart() {

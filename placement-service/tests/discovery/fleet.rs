@@ -1,6 +1,7 @@
 //! A whole fleet: several discovery sources, engines that drain and disappear, metrics that become stale.
 
 use berth_placement::config::load::from_text;
+use berth_placement::engines::drivers::transport::EngineTransport;
 use berth_placement::engines::fleet::metrics::{FleetCollector, ProbeMetrics};
 use berth_placement::engines::fleet::{self, Fleet, FleetReader, FleetTask};
 use berth_scheduler::accounting::AccountingRegistry;
@@ -23,8 +24,14 @@ pub(crate) fn start_fleet(yaml: &str) -> TestFleet {
     let mut registry = Registry::with_prefix("berth");
     let metrics = ProbeMetrics::register(&mut registry);
     let ttl = config.placement.reservation_ttl;
+    let transports: Vec<_> = config
+        .pools
+        .iter()
+        .map(|_| EngineTransport::default())
+        .collect();
     let (fleet, task) = fleet::start(
         &config.pools,
+        &transports,
         &config.probe,
         AccountingRegistry::new(ttl),
         metrics,

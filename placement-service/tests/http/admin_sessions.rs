@@ -92,7 +92,7 @@ async fn other_clients_cannot_read_or_end_sessions() {
             for (secret, reason) in [
                 ("", "unknown-client"),
                 ("operator-secret-2", "unknown-client"),
-                ("runtime-secret-12", "forbidden"),
+                ("runtime-secret-34", "forbidden"),
             ] {
                 let refused = request_with_secret(&site, method.clone(), path, secret).await;
                 assert_eq!((refused.status, refused.reason().as_str()), (403, reason));

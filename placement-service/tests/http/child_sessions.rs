@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 /// The runtime `flows`, on the same host as the runtime `berth`.
 const FLOWS_CONFIG: &str = "session: { runtime: flows, reconcile: 50ms, sweep: { interval: 50ms }, \
                      cookie: { secure: false, name: flows } }";
-const BERTH_SECRET: &str = "runtime-secret-12";
-const FLOWS_SECRET: &str = "runtime-secret-34";
-const OPERATOR_SECRET: &str = "operator-secret-1";
+pub(crate) const BERTH_SECRET: &str = "runtime-secret-12";
+pub(crate) const FLOWS_SECRET: &str = "runtime-secret-34";
+pub(crate) const OPERATOR_SECRET: &str = "operator-secret-1";
 
-async fn start_runtimes() -> (Site, Site) {
+pub(crate) async fn start_runtimes() -> (Site, Site) {
     let berth = Site::start(CLIENTS).await;
     let flows = berth
         .start_replica(&format!("{CLIENTS}{FLOWS_CONFIG}"))
@@ -26,7 +26,7 @@ async fn post(site: &Site, path: &str, secret: &str, body: Value) -> Answer {
     send_request(request.header("authorization", format!("Bearer {secret}"))).await
 }
 
-async fn post_child(site: &Site, sid: &str, secret: &str, body: Value) -> Answer {
+pub(crate) async fn post_child(site: &Site, sid: &str, secret: &str, body: Value) -> Answer {
     post(site, &format!("/v1/sessions/{sid}/children"), secret, body).await
 }
 
@@ -34,12 +34,12 @@ async fn post_completion(site: &Site, sid: &str, secret: &str, body: Value) -> A
     post(site, &format!("/v1/sessions/{sid}/complete"), secret, body).await
 }
 
-fn str_field<'a>(value: &'a Value, field: &str) -> &'a str {
+pub(crate) fn str_field<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap()
 }
 
 /// Logs in. Returns the session id and the `session_ref`.
-async fn login(site: &Site) -> (String, String) {
+pub(crate) async fn login(site: &Site) -> (String, String) {
     let id = site.login().await;
     let token = site.token(&id).await.json();
     (id, str_field(&token, "session_ref").to_owned())

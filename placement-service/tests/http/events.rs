@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// An operator, the site's own runtime, and another runtime.
 pub(crate) const CLIENTS: &str = "api: { clients: [\
     { name: ops, role: operator, secret: { inline: operator-secret-1 } },\
-    { name: berth, role: runtime, secret: { inline: runtime-secret-12 } },\
+    { name: berth, role: runtime, secret: { inline: runtime-secret-12 }, child_runtimes: [flows] },\
     { name: flows, role: runtime, secret: { inline: runtime-secret-34 } } ] }\n";
 
 async fn request_events(site: &Site, query: &str, secret: &str) -> Answer {

@@ -5,6 +5,7 @@ use berth_engine_sim::{Document, Engine, Options};
 use berth_placement::config::load;
 use berth_placement::core::clock::SystemClock;
 use berth_placement::core::rejection::Rejection;
+use berth_placement::engines::drivers::transport::EngineTransport;
 use berth_placement::placement::{PlaceRequest, Placement, PlacementService};
 use berth_placement::sessions::LiveSession;
 use berth_scheduler::engine::State;
@@ -96,8 +97,19 @@ impl Site {
         );
         let config = load::from_text(&yaml).unwrap().config;
         let mut registry = Registry::with_prefix("berth");
-        let placer =
-            PlacementService::start(&config, Arc::new(SystemClock), &mut registry, None).unwrap();
+        let transports: Vec<_> = config
+            .pools
+            .iter()
+            .map(|_| EngineTransport::default())
+            .collect();
+        let placer = PlacementService::start(
+            &config,
+            &transports,
+            Arc::new(SystemClock),
+            &mut registry,
+            None,
+        )
+        .unwrap();
         let site = Self {
             engines,
             placer,

@@ -41,7 +41,8 @@ impl Runtimes {
                 },
                 "api": {"clients": [
                     client("ops", "operator", "operator-secret-1"),
-                    client("berth", "runtime", "runtime-secret-12"),
+                    {"name": "berth", "role": "runtime", "secret": {"inline": "runtime-secret-12"},
+                        "child_runtimes": ["flows"]},
                     client("flows", "runtime", "runtime-secret-34"),
                 ]},
                 "pools": [],

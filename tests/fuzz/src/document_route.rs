@@ -18,7 +18,7 @@ pub(crate) fn run(data: &[u8]) {
         return;
     };
     assert!(without_query_parameter(path, "berth_tab").len() <= path.len());
-    match ROUTES.find("", path) {
+    match ROUTES.find("", path, None) {
         Ok(target) => {
             if let OpenTarget::Document(name) = target.open_target {
                 assert!(!name.is_empty() && name.len() <= 1024 + "/doc/".len());

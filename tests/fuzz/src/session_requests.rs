@@ -1,6 +1,6 @@
 //! Requests of runtimes about child sessions: names, times and results are bounded, and no claim is a reserved one.
 use berth_placement::http::operators::session_requests::{ChildRequest, Completion, MAX_RESULT_BYTES, is_runtime_name};
-use berth_placement::sessions::tokens::RESERVED_CLAIMS;
+use berth_store::RESERVED_CLAIMS;
 
 /// Checks one input.
 pub(crate) fn run(data: &[u8]) {

@@ -108,6 +108,22 @@ struct Claims {
     /// The session of the token. Only its presence counts.
     #[serde(default)]
     sid: Option<IgnoredAny>,
+    #[serde(default)]
+    roles: Roles,
+}
+
+/// The roles of a token's account. Tokens of other signers may have something else in their place.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Roles {
+    List(Vec<String>),
+    Other(IgnoredAny),
+}
+
+impl Default for Roles {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
 }
 
 /// Why a token is refused. The message may quote the token's `alg`, or a claim of a wrong type; never its signature.
@@ -200,7 +216,7 @@ impl Keys {
         }
         let claims = self.verify_signature(token)?;
         if let Ok(mut cache) = self.verified.try_borrow_mut() {
-            cache.insert(token, claims);
+            cache.insert(token, claims.clone());
         }
         Ok(claims)
     }
@@ -228,6 +244,10 @@ impl Keys {
                     return Ok(VerifiedClaims {
                         expires_at: token.claims.exp,
                         has_session: token.claims.sid.is_some(),
+                        roles: match token.claims.roles {
+                            Roles::List(roles) => roles.into(),
+                            Roles::Other(_) => Rc::default(),
+                        },
                     });
                 }
                 Err(failure) => error = invalid(failure),

@@ -53,6 +53,8 @@ pub struct CachedToken {
     pub session_ref: String,
     /// Unix seconds: when the JWT or the session expires, whichever is first.
     pub expires_at: u64,
+    /// The roles of the session.
+    pub roles: Rc<[String]>,
 }
 
 /// Without the JWT, which is a secret.
@@ -200,10 +202,12 @@ impl TokenCache {
     }
 }
 
-const fn size(token: &CachedToken) -> usize {
+fn size(token: &CachedToken) -> usize {
+    let roles = token.roles.iter().map(String::len).sum();
     ENTRY_BYTES
         .saturating_add(token.authorization.len())
         .saturating_add(token.session_ref.len())
+        .saturating_add(roles)
 }
 
 #[cfg(test)]

@@ -3,17 +3,20 @@
 //! with an empty cache.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
-/// Maximum bytes of tokens in one generation; there are two.
+/// Maximum bytes of tokens in one generation; there are two. The roles of a token are shorter than the token.
 const MAX_BYTES: usize = 512 * 1024;
 
 /// The claims of a verified token that decisions use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedClaims {
     /// Unix seconds: `exp`.
     pub expires_at: u64,
     /// Whether the token belongs to a session (`sid`) and is valid only while that session lives.
     pub has_session: bool,
+    /// `roles`; empty if the token has none.
+    pub roles: Rc<[String]>,
 }
 
 /// Verified tokens.
@@ -29,7 +32,7 @@ impl VerificationCache {
     #[must_use]
     pub fn find(&self, token: &str) -> Option<VerifiedClaims> {
         let claims = self.recent.get(token).or_else(|| self.older.get(token));
-        claims.copied()
+        claims.cloned()
     }
 
     /// Adds a verified token. When the generation is full, the older one is evicted.
@@ -50,16 +53,19 @@ mod tests {
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    const CLAIMS: VerifiedClaims = VerifiedClaims {
-        expires_at: 7,
-        has_session: true,
-    };
+    fn claims() -> VerifiedClaims {
+        VerifiedClaims {
+            expires_at: 7,
+            has_session: true,
+            roles: ["user".to_owned()].into(),
+        }
+    }
 
     #[test]
     fn only_inserted_tokens_are_found() {
         let mut verified = VerificationCache::default();
-        verified.insert("a.b.c", CLAIMS);
-        assert_eq!(verified.find("a.b.c"), Some(CLAIMS));
+        verified.insert("a.b.c", claims());
+        assert_eq!(verified.find("a.b.c"), Some(claims()));
         assert_eq!(verified.find("a.b.C"), None);
     }
 
@@ -69,11 +75,11 @@ mod tests {
         let token = |n: usize| format!("{n:>1024}");
         let fit = MAX_BYTES / 1024;
         for n in 0..=2 * fit {
-            verified.insert(&token(n), CLAIMS);
+            verified.insert(&token(n), claims());
         }
         let size = verified.recent.len() + verified.older.len();
         assert!(size <= 2 * fit);
         assert_eq!(verified.find(&token(0)), None);
-        assert_eq!(verified.find(&token(2 * fit)), Some(CLAIMS));
+        assert_eq!(verified.find(&token(2 * fit)), Some(claims()));
     }
 }

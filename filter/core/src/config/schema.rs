@@ -64,6 +64,8 @@ pub(super) struct Route {
     pub(super) anonymous: Permission,
     pub(super) max_age: Option<Duration>,
     pub(super) max_age_jitter: Option<Share>,
+    #[serde(default)]
+    pub(super) roles: Vec<String>,
 }
 
 /// Whether a route accepts a credential.

@@ -258,6 +258,22 @@ fn routes(raw: Vec<schema::Route>, errors: &mut Errors) -> Vec<Route> {
             &format!("routes[{i}].anonymous"),
             "is for authenticate routes: bypass checks no session, and an engine requires a token",
         );
+        let field = format!("routes[{i}].roles");
+        errors.require(
+            route.roles.is_empty() || action == Action::Authenticate,
+            &field,
+            "is for authenticate routes: the service checks the roles of place routes, and bypass checks no session",
+        );
+        errors.require(
+            route.roles.is_empty() || !anonymous,
+            &field,
+            "a request without a session has no roles: remove anonymous",
+        );
+        errors.require(
+            route.roles.iter().all(|role| !role.is_empty()),
+            &field,
+            "must not have empty names",
+        );
         let max_age = max_age(i, &route, errors);
         routes.push(Route {
             pattern,
@@ -265,6 +281,7 @@ fn routes(raw: Vec<schema::Route>, errors: &mut Errors) -> Vec<Route> {
             bearer,
             anonymous,
             max_age,
+            roles: route.roles.into(),
         });
     }
     routes

@@ -8,9 +8,9 @@ use crate::auth::verification_cache::VerifiedClaims;
 use crate::config::Config;
 use crate::decision::effects::{CallError, HeaderMutation, LocalReply, bearer};
 use crate::decision::local_reply::{ClientKind, render};
-use crate::decision::rejection::{RejectReason, Rejection};
+use crate::decision::rejection::{RejectReason, Rejection, role_missing};
 use crate::decision::response::{self, ValidatedResponse};
-use crate::routing::{Action, MaxAge, Route};
+use crate::routing::{Action, MaxAge, Route, is_permitted};
 use crate::streams::PlacedStream;
 use berth_api::Problem;
 use std::rc::Rc;
@@ -43,12 +43,13 @@ pub fn token_result(
     status: u16,
     body: &[u8],
 ) -> TokenResult {
-    let (response, expires_at) =
+    let (response, claims) =
         verified_response(keys, has_ended, status, body, response::validate_token)?;
     Ok(Rc::new(CachedToken {
         authorization: bearer(&response.token),
         session_ref: response.session_ref,
-        expires_at: expires_at.min(response.session_expires_at),
+        expires_at: claims.expires_at.min(response.session_expires_at),
+        roles: claims.roles,
     }))
 }
 
@@ -69,11 +70,12 @@ pub struct PendingRequest {
     client: ClientKind,
     may_be_anonymous: bool,
     max_age: Option<MaxAge>,
+    roles: Rc<[String]>,
 }
 
 impl PendingRequest {
     /// `may_be_anonymous`: without a session the request passes without a token.
-    pub(super) const fn new(
+    pub(super) fn new(
         index: Option<usize>,
         route: &Route,
         client: ClientKind,
@@ -85,6 +87,7 @@ impl PendingRequest {
             client,
             may_be_anonymous,
             max_age: route.max_age,
+            roles: Rc::clone(&route.roles),
         }
     }
 
@@ -133,6 +136,9 @@ impl PendingRequest {
         if self.action == Action::Place {
             return self.refuse(config, RejectReason::UpgradeRequired.into());
         }
+        if !is_permitted(&self.roles, &token.roles) {
+            return self.refuse(config, role_missing());
+        }
         let authorization = HeaderMutation::authorization(token.authorization.clone());
         route(vec![authorization], Some(token.session_ref.clone()))
     }
@@ -156,28 +162,28 @@ const fn route(mutations: Vec<HeaderMutation>, session_ref: Option<String>) -> C
     }
 }
 
-/// A valid response whose token is verified, and the token's expiry in Unix seconds.
+/// A valid response whose token is verified, and the token's claims.
 fn verified_response(
     keys: &Keys,
     has_ended: &dyn Fn(&str) -> bool,
     status: u16,
     body: &[u8],
     validate: impl Fn(&[u8]) -> Result<ValidatedResponse, &'static str>,
-) -> Result<(ValidatedResponse, u64), Rejection> {
+) -> Result<(ValidatedResponse, VerifiedClaims), Rejection> {
     if status != 200 {
         return Err(service_rejection(status, body));
     }
     let response = validate(body).map_err(|field| {
         Rejection::from(RejectReason::ServiceResponseInvalid).with_detail(format!("wrong: {field}"))
     })?;
-    let VerifiedClaims { expires_at, .. } = keys.verify(&response.token).map_err(|error| {
+    let claims = keys.verify(&response.token).map_err(|error| {
         Rejection::from(RejectReason::TokenInvalid).with_detail(error.to_string())
     })?;
     // The session ended while the response was in flight.
     if has_ended(&response.session_ref) {
         return Err(RejectReason::SessionExpired.into());
     }
-    Ok((response, expires_at))
+    Ok((response, claims))
 }
 
 /// The meaning of a status other than 200: the service's own problem, or Envoy's response for a service that timed out

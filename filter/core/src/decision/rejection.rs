@@ -200,6 +200,13 @@ impl From<RejectReason> for Rejection {
     }
 }
 
+/// The account has none of the roles that the route needs. The roles are not named: a client need not know them.
+#[must_use]
+pub fn role_missing() -> Rejection {
+    let detail = "the account has none of the roles of this path";
+    Rejection::from(RejectReason::Forbidden).with_detail(detail.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

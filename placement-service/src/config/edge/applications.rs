@@ -3,7 +3,7 @@
 use super::address::HostPort;
 use super::check_path;
 use crate::config::fault_collector::{FaultCollector, SECOND};
-use crate::config::route::Permission;
+use crate::config::route::{Permission, check_roles};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ pub struct ApplicationRoute {
     /// Whether requests without a session are forwarded.
     #[serde(default)]
     pub anonymous: Permission,
+    /// Accounts need one of these roles; empty: any account may use the route.
+    #[serde(default)]
+    pub roles: Vec<String>,
 }
 
 /// What the filter does with a request to an application.
@@ -80,7 +83,18 @@ fn check_route(path: &str, route: &ApplicationRoute, faults: &mut FaultCollector
         min,
         3600 * SECOND,
     );
+    let roles = format!("{path}.roles");
+    check_roles(&roles, &route.roles, faults);
+    if !route.roles.is_empty() && route.anonymous == Permission::Allow {
+        faults.add(
+            &roles,
+            "a request without a session has no roles: remove anonymous",
+        );
+    }
     if route.action == RouteAction::Bypass {
+        if !route.roles.is_empty() {
+            faults.add(&roles, "a bypass route checks no identity");
+        }
         for (field, permission) in [("bearer", route.bearer), ("anonymous", route.anonymous)] {
             if permission == Permission::Allow {
                 faults.add(

@@ -10,13 +10,16 @@ pub mod upgrade;
 
 use super::{DriverFault, EngineDriver, PrepareRequest, RequestMutation};
 use crate::engines::drivers::open_target::OpenTarget;
+use crate::engines::drivers::transport::EngineTransport;
 use async_trait::async_trait;
-use connection::Connection;
+use connection::{Connection, connect_fault};
 use handshake::{Handshake, Progress};
 use linger::LingeringConnections;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+use upgrade::Upgrade;
 use uuid::Uuid;
 
 /// TTL of a prepared session in seconds: the time that its client has to connect.
@@ -30,15 +33,17 @@ pub struct Qix {
     lingering: LingeringConnections,
     /// Seconds that a session outlives the last socket of its client.
     client_ttl_s: u64,
+    transport: EngineTransport,
 }
 
 impl Qix {
     /// A driver whose sessions outlive the last socket of their client by `client_ttl`.
     #[must_use]
-    pub fn new(client_ttl: Duration) -> Self {
+    pub fn new(client_ttl: Duration, transport: EngineTransport) -> Self {
         Self {
             lingering: LingeringConnections::default(),
             client_ttl_s: client_ttl.as_secs(),
+            transport,
         }
     }
 
@@ -47,6 +52,15 @@ impl Qix {
             path: format!("/app/engineData/ttl/{}", self.client_ttl_s),
             set_headers: BTreeMap::from([(SESSION_HEADER.to_owned(), session)]),
         }
+    }
+
+    async fn connect(
+        &self,
+        engine: SocketAddr,
+        upgrade: &Upgrade,
+    ) -> Result<Connection, DriverFault> {
+        let stream = self.transport.connect(engine).await;
+        Connection::open(stream.map_err(connect_fault)?, upgrade).await
     }
 
     async fn close(&self, connection: Connection) {
@@ -62,8 +76,8 @@ impl Qix {
         ttl_s: u64,
     ) -> Result<bool, DriverFault> {
         let mut handshake = Handshake::new(&OpenTarget::Nothing);
-        let upgrade = upgrade::Upgrade::new(job.engine, ttl_s, job.token, session);
-        let mut connection = Connection::open(job.engine, &upgrade).await?;
+        let upgrade = Upgrade::new(job.engine, ttl_s, job.token, session);
+        let mut connection = self.connect(job.engine, &upgrade).await?;
         advance(&mut handshake, &mut connection, Progress::Connected).await?;
         self.close(connection).await;
         Ok(handshake.attached())
@@ -77,8 +91,8 @@ impl EngineDriver for Qix {
         let mut handshake = Handshake::new(job.target);
         let connect = async {
             let ttl = if job.dry_run { 0 } else { PREPARED_TTL_S };
-            let upgrade = upgrade::Upgrade::new(job.engine, ttl, job.token, &session);
-            let mut connection = Connection::open(job.engine, &upgrade).await?;
+            let upgrade = Upgrade::new(job.engine, ttl, job.token, &session);
+            let mut connection = self.connect(job.engine, &upgrade).await?;
             // The engine accepts requests before its first message. Waiting for it would cost a round trip.
             if let Some(request) = handshake::open_request(job.target)? {
                 // An engine that refuses the session may have closed already. Its message can still be read.

@@ -16,6 +16,7 @@ use crate::core::ticker::ticker;
 use crate::engines::discovery::merge::merge;
 use crate::engines::discovery::retrying::{DiscoveryEvent, RetryingDiscovery};
 use crate::engines::discovery::{DesiredState, DiscoveredEngine};
+use crate::engines::drivers::transport::EngineTransport;
 use crate::engines::health::{ProbeFault, Prober, Reading};
 use crate::engines::ledger::SharedProbeResults;
 use berth_scheduler::accounting::AccountingRegistry;
@@ -71,6 +72,7 @@ impl FleetController {
     /// Starts the discoveries. Their reports are processed by [`Self::run`].
     pub(super) fn new(
         pools: &[config::Pool],
+        transports: &[EngineTransport],
         probe: &config::Probe,
         accounting_registry: AccountingRegistry,
         metrics: ProbeMetrics,
@@ -79,7 +81,7 @@ impl FleetController {
         let (reporter, reports) = mpsc::channel(BATCH);
         let mut tasks = JoinSet::new();
         let mut pool_states = Vec::new();
-        for (index, pool) in pools.iter().enumerate() {
+        for (index, (pool, transport)) in pools.iter().zip(transports).enumerate() {
             let following =
                 RetryingDiscovery::for_pool(&pool.name, &pool.discovery, &metrics.discovery);
             let sources = following.iter().map(|_| Source::default()).collect();
@@ -100,7 +102,7 @@ impl FleetController {
             }
             pool_states.push(PoolState {
                 name: pool.name.as_str().into(),
-                prober: Prober::new(pool, probe.timeout)?,
+                prober: Prober::new(pool, transport, probe.timeout)?,
                 sources,
                 metrics_stale: false,
                 engines: BTreeMap::new(),

@@ -1,7 +1,8 @@
-//! The authentication of gateways by their shared secret.
+//! The authentication of gateways by their shared secret or their certificate.
 
 use crate::http::bearer::read_bearer_token;
 use crate::http::problem::HttpProblem;
+use crate::http::server::GatewayCertificate;
 use crate::http::state::App;
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
@@ -9,18 +10,25 @@ use axum::http::request::Parts;
 use berth_api::RejectReason;
 use subtle::ConstantTimeEq;
 
-/// A caller that has sent the shared secret of the gateways. Without a configured secret, any caller.
+/// A caller that has sent the shared secret of the gateways, or has the certificate of one. If the configuration has
+/// neither, any caller.
 pub(in crate::http) struct GatewayAuth;
 
 impl FromRequestParts<App> for GatewayAuth {
     type Rejection = HttpProblem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpProblem> {
-        match &app.gateway_secret {
-            Some(secret) if !is_authorized(&parts.headers, secret.reveal()) => {
-                Err(RejectReason::UnknownGateway.into())
-            }
-            _ => Ok(Self),
+        let tls = app.config.tls.as_ref();
+        let needs_certificate = tls.is_some_and(|tls| tls.clients.is_some());
+        let is_gateway = match &app.gateway_secret {
+            _ if parts.extensions.get::<GatewayCertificate>().is_some() => true,
+            Some(secret) => is_authorized(&parts.headers, secret.reveal()),
+            None => !needs_certificate,
+        };
+        if is_gateway {
+            Ok(Self)
+        } else {
+            Err(RejectReason::UnknownGateway.into())
         }
     }
 }

@@ -24,7 +24,9 @@ impl FromRequestParts<App> for OperatorAuth {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpProblem> {
         match app.clients.authenticate(&parts.headers)?.role {
             Role::Operator => Ok(Self),
-            Role::Runtime => Err(HttpProblem::client_forbidden()),
+            Role::Runtime => Err(HttpProblem::client_forbidden(
+                "only clients with the role operator may do this",
+            )),
         }
     }
 }

@@ -13,7 +13,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use berth_api::RejectReason;
+use berth_api::{Excerpt, RejectReason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -40,14 +40,13 @@ pub(in crate::http) async fn start_child(
 ) -> Result<Response, HttpProblem> {
     let request = ChildRequest::parse(&body)?;
     let caller_runtime = client.runtime();
-    let runtime = caller_runtime
-        .unwrap_or(&app.config.session.runtime)
-        .to_owned();
+    let own_runtime = caller_runtime.unwrap_or(&app.config.session.runtime);
     let new_session = NewChildSession {
         idle_timeout: request.idle_timeout(),
-        runtime: request.runtime.unwrap_or(runtime),
+        runtime: request.runtime.unwrap_or_else(|| own_runtime.to_owned()),
         claims: request.claims,
     };
+    client.check_child_runtime(&new_session.runtime)?;
     let (id, live) = app
         .sessions
         .start_child(&sid, caller_runtime, new_session)
@@ -88,11 +87,17 @@ impl From<ChildSessionError> for HttpProblem {
     fn from(error: ChildSessionError) -> Self {
         match error {
             ChildSessionError::NoSuchSession => Self::no_such_session(),
-            ChildSessionError::OtherRuntime => Self::client_forbidden(),
+            ChildSessionError::OtherRuntime => Self::client_forbidden(
+                "neither the session nor one of its ancestors belongs to the caller's runtime",
+            ),
             ChildSessionError::TooDeep => Self::session_too_deep(),
             ChildSessionError::Cycle => Self::session_cycle(),
             ChildSessionError::TooManyClaims => Self::invalid_request(format!(
                 "claims take more than {MAX_CLAIMS_BYTES} bytes, with those of the parent"
+            )),
+            ChildSessionError::InheritedClaim(name) => Self::invalid_request(format!(
+                "claims must not replace {}, a claim of the parent",
+                Excerpt(name)
             )),
             ChildSessionError::NotAChild => Self::not_a_child(),
             ChildSessionError::Rejected(rejection) => rejection.into(),

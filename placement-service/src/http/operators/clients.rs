@@ -14,6 +14,8 @@ use subtle::ConstantTimeEq;
 pub struct ClientSecret {
     pub name: String,
     pub role: Role,
+    /// For a runtime: further runtimes that it may start child sessions for.
+    pub child_runtimes: Vec<String>,
     pub secret: Secret,
 }
 
@@ -22,6 +24,7 @@ pub struct ClientSecret {
 pub(in crate::http) struct Client {
     pub(in crate::http) name: String,
     pub(in crate::http) role: Role,
+    child_runtimes: Vec<String>,
 }
 
 impl Client {
@@ -31,6 +34,24 @@ impl Client {
             Role::Operator => None,
             Role::Runtime => Some(&self.name),
         }
+    }
+
+    /// Checks that the client may start child sessions for a runtime: an operator for any, a runtime for itself and for
+    /// those that the configuration names.
+    pub(in crate::http) fn check_child_runtime(&self, runtime: &str) -> Result<(), HttpProblem> {
+        let permitted = match self.role {
+            Role::Operator => true,
+            Role::Runtime => {
+                self.name == runtime || self.child_runtimes.iter().any(|name| name == runtime)
+            }
+        };
+        if permitted {
+            return Ok(());
+        }
+        let name = &self.name;
+        Err(HttpProblem::client_forbidden(format!(
+            "child_runtimes of {name} in api.clients does not name this runtime"
+        )))
     }
 }
 
@@ -46,6 +67,7 @@ impl Clients {
             let api_client = Client {
                 name: client.name.clone(),
                 role: client.role,
+                child_runtimes: client.child_runtimes.clone(),
             };
             (Sha256::digest(client.secret.reveal()).into(), api_client)
         });
@@ -54,7 +76,9 @@ impl Clients {
 
     pub(super) fn authenticate(&self, headers: &HeaderMap) -> Result<&Client, HttpProblem> {
         let authorization = read_bearer_token(headers).ok().flatten();
-        let token = authorization.ok_or_else(HttpProblem::unknown_client)?;
+        let token = authorization.ok_or_else(|| {
+            HttpProblem::unknown_client("the request has no header Authorization: Bearer <secret>")
+        })?;
         let token_hash: [u8; 32] = Sha256::digest(token).into();
         let mut matching = None;
         for (digest, client) in &self.0 {
@@ -62,7 +86,9 @@ impl Clients {
                 matching = Some(client);
             }
         }
-        matching.ok_or_else(HttpProblem::unknown_client)
+        matching.ok_or_else(|| {
+            HttpProblem::unknown_client("the secret belongs to no entry of api.clients here")
+        })
     }
 }
 
@@ -75,6 +101,7 @@ mod tests {
         ClientSecret {
             name: name.to_owned(),
             role,
+            child_runtimes: Vec::new(),
             secret: Secret::new(secret.to_owned()),
         }
     }

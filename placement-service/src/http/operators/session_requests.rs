@@ -2,7 +2,7 @@
 
 use crate::http::body;
 use crate::http::problem::HttpProblem;
-use crate::sessions::tokens::RESERVED_CLAIMS;
+use berth_store::RESERVED_CLAIMS;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct ChildRequest {
     /// The idle timeout of the child, in seconds.
     #[serde(default)]
     idle_timeout_s: Option<u64>,
-    /// Further claims of the child's token.
+    /// Further claims of the child's token. They replace no claim of the parent.
     #[serde(default)]
     pub claims: Map<String, Value>,
 }

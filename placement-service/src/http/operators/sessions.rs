@@ -1,7 +1,8 @@
-//! `/v1/sessions`: operators list and end sessions. Responses identify a session by its public name and never contain
+//! `/v1/sessions`: operators list and end sessions, runtimes read theirs. Responses identify a session by its public name and never contain
 //! its id, which is a secret.
 
 use super::auth::OperatorAuth;
+use super::clients::Client;
 use crate::http::openapi::{OPERATORS, ProblemResponse};
 use crate::http::paths::{SESSION_PATH, SESSIONS_PATH};
 use crate::http::problem::HttpProblem;
@@ -65,20 +66,16 @@ pub(in crate::http) async fn end_account_sessions(
     Ok(Json(EndSessionsResponse { ended: count }))
 }
 
-/// `GET /v1/sessions/{sid}`.
+/// `GET /v1/sessions/{sid}`: for operators, and for the runtimes of the session and of its ancestors.
 #[utoipa::path(get, path = SESSION_PATH, tag = OPERATORS, security(("client" = [])), params(("sid" = String, Path, description = "The public name of the session")),
-    responses((status = 200, body = SessionView), ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<501>, ProblemResponse<503>))]
+    responses((status = 200, body = SessionView), ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<409>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn show_session(
-    _: OperatorAuth,
+    client: Client,
     State(app): State<App>,
     Sid(sid): Sid,
 ) -> Result<Json<SessionView>, HttpProblem> {
-    let session = app
-        .sessions
-        .find_active(&sid)
-        .await
-        .map_err(|e| store_down(&e))?;
-    session.map(Json).ok_or_else(HttpProblem::no_such_session)
+    let session = app.sessions.find_active(&sid, client.runtime()).await?;
+    Ok(Json(session))
 }
 
 /// `DELETE /v1/sessions/{sid}`.

@@ -4,6 +4,7 @@
 use super::client::{Client, Exchange};
 use super::connections::{Connections, Slot};
 use super::stream::ClientStream;
+use super::tls::{GatewayCertificate, ServerTls};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -13,14 +14,16 @@ use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tower::Service;
 
@@ -51,6 +54,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Starts the thread. After [`Worker::shut_down`], requests in flight have `grace` to finish.
     pub(super) fn start(
+        tls: Option<Arc<ServerTls>>,
         router: Router,
         connections: Arc<Connections>,
         grace: Duration,
@@ -63,7 +67,7 @@ impl Worker {
         std::thread::Builder::new()
             .name("berth-http".to_owned())
             .spawn(move || {
-                runtime.block_on(run(accepted, router, connections, grace));
+                runtime.block_on(run(accepted, tls, router, connections, grace));
                 // Fails if nothing waits for the end of the thread.
                 let _ = finished_sender.send(());
             })?;
@@ -108,6 +112,7 @@ fn builder() -> Builder<TokioExecutor> {
 
 async fn run(
     mut accepted: mpsc::UnboundedReceiver<AcceptedConnection>,
+    tls: Option<Arc<ServerTls>>,
     router: Router,
     connections: Arc<Connections>,
     grace: Duration,
@@ -125,12 +130,18 @@ async fn run(
             }
         };
         let client = Arc::new(Client::new(slot.id, connections.clone()));
-        let stream = TokioIo::new(ClientStream::new(stream, client.clone()));
-        let router = router.clone();
-        let service =
-            service_fn(move |request| handle_request(router.clone(), request, peer, &client));
-        let connection = builder.serve_connection(stream, service);
-        let connection = shutdown.watch(connection.into_owned());
+        let stream = ClientStream::new(stream, client.clone());
+        let (tls, router) = (tls.clone(), router.clone());
+        let (builder, watcher) = (builder.clone(), shutdown.watcher());
+        let connection = async move {
+            let Some(tls) = tls else {
+                return serve_connection(&builder, stream, router, (peer, None), client, watcher)
+                    .await;
+            };
+            let (stream, certificate) = tls.accept(stream).await?;
+            let peer = (peer, certificate);
+            serve_connection(&builder, stream, router, peer, client, watcher).await
+        };
         tokio::spawn(async move {
             tokio::select! {
                 result = connection => if let Err(error) = result {
@@ -148,11 +159,28 @@ async fn run(
     }
 }
 
+/// Where a connection comes from: the address of the client, and whether its certificate is that of a gateway.
+type Peer = (SocketAddr, Option<GatewayCertificate>);
+
+/// Serves the requests of one connection.
+async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    builder: &Builder<TokioExecutor>,
+    stream: S,
+    router: Router,
+    peer: Peer,
+    client: Arc<Client>,
+    watcher: Watcher,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let service = service_fn(move |request| handle_request(router.clone(), request, peer, &client));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    watcher.watch(connection.into_owned()).await
+}
+
 /// Handles one request.
 fn handle_request(
     mut router: Router,
     request: Request<Incoming>,
-    peer: SocketAddr,
+    (address, certificate): Peer,
     client: &Arc<Client>,
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
     let exchange = client.begin_exchange(request.version());
@@ -160,8 +188,11 @@ fn handle_request(
         exchange.mark_complete();
     }
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(ConnectInfo(peer));
+    request.extensions_mut().insert(ConnectInfo(address));
     request.extensions_mut().insert(exchange.clone());
+    if let Some(certificate) = certificate {
+        request.extensions_mut().insert(certificate);
+    }
     let answer = router.call(request);
     async move {
         let response = answer.await?;
@@ -222,8 +253,9 @@ mod tests {
         let stream = TokioIo::new(ClientStream::new(server, owner.clone()));
         tokio::spawn(async move {
             let _held = (slot, evicted);
-            let service =
-                service_fn(move |request| handle_request(router.clone(), request, peer, &owner));
+            let service = service_fn(move |request| {
+                handle_request(router.clone(), request, (peer, None), &owner)
+            });
             let _ = builder().serve_connection(stream, service).await;
         });
         client

@@ -20,6 +20,7 @@ fn routes() -> Routes {
         sharing: config::Sharing::default(),
         engine_session_ttl: std::time::Duration::from_secs(60),
         drain_duration: std::time::Duration::from_secs(20),
+        tls: None,
         discovery: Sources(vec![Discovery::Static(vec![])]),
     };
     let route = |path: &str, pool: &str, open_template| config::Route {
@@ -35,6 +36,7 @@ fn routes() -> Routes {
         bearer: config::Permission::Deny,
         max_age: std::time::Duration::ZERO,
         max_age_jitter: 0.1,
+        roles: Vec::new(),
     };
     let document = |template: &str| OpenTemplate::Document(template.into());
     Routes::new(
@@ -50,11 +52,11 @@ fn routes() -> Routes {
 }
 
 fn opening(path: &str) -> OpenTarget {
-    routes().find("", path).unwrap().open_target
+    routes().find("", path, None).unwrap().open_target
 }
 
 fn refused(path: &str) -> RejectReason {
-    routes().find("", path).unwrap_err().reason
+    routes().find("", path, None).unwrap_err().reason
 }
 
 fn document(name: &str) -> OpenTarget {
@@ -68,7 +70,7 @@ fn each_path_finds_its_pool_and_open_target() {
     assert_eq!(opening("/doc/doc/drug.qvf"), document("/doc/drug.qvf"));
     assert_eq!(opening("/doc/session-doc"), OpenTarget::SessionApp);
     assert_eq!(opening("/sales"), document("sales.qvf"));
-    assert_eq!(routes().find("", "/chat?x").unwrap().pool, 1);
+    assert_eq!(routes().find("", "/chat?x", None).unwrap().pool, 1);
 }
 
 #[test]
@@ -198,8 +200,8 @@ fn the_key_of_a_path_has_its_scope_and_its_rewrite() {
 proptest! {
     #[test]
     fn any_path_gets_an_answer(path in "\\PC*") {
-        let _ = routes().find("", &path);
-        let _ = routes().find("", &format!("/app/{path}"));
+        let _ = routes().find("", &path, None);
+        let _ = routes().find("", &format!("/app/{path}"), None);
     }
 
     #[test]
@@ -207,5 +209,33 @@ proptest! {
         prop_assume!(name != "..");
         let encoded: String = name.bytes().map(|b| format!("%{b:02X}")).collect();
         prop_assert_eq!(opening(&format!("/app/{encoded}")), document(&name));
+    }
+}
+
+#[test]
+fn a_route_with_roles_is_for_accounts_with_one_of_them() {
+    let Routes(mut routes) = routes();
+    for route in &mut routes {
+        route.config.roles = vec!["admin".to_owned(), "auditor".to_owned()];
+    }
+    let routes = Routes(routes);
+    let reason = |path: &str, roles: Option<&[&str]>| {
+        let roles: Option<Vec<String>> =
+            roles.map(|roles| roles.iter().map(|role| (*role).to_owned()).collect());
+        let result = routes.find("", path, roles.as_deref());
+        result.err().map(|rejection| rejection.reason)
+    };
+    for roles in [None, Some(["admin"].as_slice()), Some(&["user", "auditor"])] {
+        assert_eq!(reason("/app/sales.qvf", roles), None, "{roles:?}");
+    }
+    for roles in [[].as_slice(), &["user"], &["Admin"], &["admin "]] {
+        let forbidden = Some(RejectReason::Forbidden);
+        assert_eq!(
+            reason("/app/sales.qvf", Some(roles)),
+            forbidden,
+            "{roles:?}"
+        );
+        // The name of a document is not checked for others.
+        assert_eq!(reason("/app/%ff", Some(roles)), forbidden);
     }
 }

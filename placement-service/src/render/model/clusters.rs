@@ -2,10 +2,11 @@
 
 use super::fault;
 use crate::config::fault::Fault;
-use crate::config::{Config, Discovery, ENGINE_PLACEHOLDER, HostPort, Pool};
+use crate::config::{Config, Discovery, ENGINE_PLACEHOLDER, HostPort, Pool, UpstreamTls};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 /// The cluster of the filter's calls.
 pub(super) const CALLS_CLUSTER: &str = "placement";
@@ -44,6 +45,44 @@ pub struct Cluster {
     /// Whether a host name among the addresses must be resolved.
     pub dns: bool,
     pub addresses: Vec<Address>,
+    pub tls: Option<ClusterTls>,
+}
+
+/// A cluster whose engines the filter selects by address.
+#[derive(Clone, Debug, Serialize)]
+pub struct EngineCluster {
+    pub name: String,
+    pub tls: Option<ClusterTls>,
+}
+
+/// TLS of a cluster. The files are on the machine of the edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClusterTls {
+    pub ca: String,
+    /// The DNS name in the certificates of the servers.
+    pub name: String,
+    /// `http/1.1` or `h2`.
+    pub alpn: &'static str,
+    /// The own certificate, and its key.
+    pub identity: Option<(String, String)>,
+}
+
+impl ClusterTls {
+    fn new(settings: &UpstreamTls, alpn: &'static str) -> Self {
+        let text = |path: &Path| path.display().to_string();
+        let identity = settings.identity();
+        Self {
+            ca: text(&settings.ca),
+            name: settings.name.clone(),
+            alpn,
+            identity: identity.map(|(certificate, key)| (text(certificate), text(key))),
+        }
+    }
+
+    fn of_engines(pool: &Pool) -> Option<Self> {
+        let settings = pool.tls.as_ref();
+        settings.map(|settings| Self::new(settings, "http/1.1"))
+    }
 }
 
 /// A pool whose engines have clusters that these files do not contain.
@@ -57,7 +96,7 @@ pub struct ExternalClusters {
 #[derive(Clone, Debug, Serialize)]
 pub struct Clusters {
     /// Clusters of engines that the filter selects by address.
-    pub engines: Vec<String>,
+    pub engines: Vec<EngineCluster>,
     /// Clusters of one engine each, of pools with `{engine}` in their cluster and a static list of engines.
     pub single_engines: Vec<Cluster>,
     pub external_engines: Vec<ExternalClusters>,
@@ -71,6 +110,11 @@ pub struct Clusters {
 impl Clusters {
     pub(super) fn new(config: &Config, faults: &mut Vec<Fault>) -> Self {
         let service = service_addresses(config, faults);
+        let service_tls = config.edge.service_tls.as_ref();
+        if config.tls.is_some() && service_tls.is_none() {
+            fault(faults, "edge.service_tls", "is needed: `tls` is set");
+        }
+        let service_tls = service_tls.map(|settings| ClusterTls::new(settings, "h2"));
         let applications = config.edge.applications.iter();
         let applications: Vec<Cluster> = applications
             .map(|one| cluster(&one.name, &one.addresses))
@@ -80,18 +124,37 @@ impl Clusters {
             single_engines: Vec::new(),
             external_engines: Vec::new(),
             applications,
-            calls: cluster(CALLS_CLUSTER, &service),
-            pages: cluster(PAGES_CLUSTER, &service),
+            calls: Cluster {
+                tls: service_tls.clone(),
+                ..cluster(CALLS_CLUSTER, &service)
+            },
+            pages: Cluster {
+                tls: service_tls,
+                ..cluster(PAGES_CLUSTER, &service)
+            },
         };
-        let mut engines = BTreeSet::new();
-        for pool in &config.pools {
+        let mut engines: BTreeMap<&str, Option<ClusterTls>> = BTreeMap::new();
+        for (index, pool) in config.pools.iter().enumerate() {
             if pool.cluster.contains(ENGINE_PLACEHOLDER) {
                 clusters.add_single_engines(pool);
-            } else {
-                engines.insert(pool.cluster.clone());
+                continue;
+            }
+            let tls = ClusterTls::of_engines(pool);
+            let first = engines.entry(&pool.cluster).or_insert_with(|| tls.clone());
+            if *first != tls {
+                let path = format!("pools[{index}].tls");
+                let message = format!(
+                    "must be that of the other pools of the cluster {:?}",
+                    pool.cluster
+                );
+                fault(faults, path, message);
             }
         }
-        clusters.engines = engines.into_iter().collect();
+        let engines = engines.into_iter().map(|(name, tls)| EngineCluster {
+            name: name.to_owned(),
+            tls,
+        });
+        clusters.engines = engines.collect();
         clusters.check_names(config, faults);
         clusters
     }
@@ -110,6 +173,7 @@ impl Clusters {
                     name: pool.cluster.replace(ENGINE_PLACEHOLDER, &engine.name),
                     dns: false,
                     addresses: vec![Address::from(SocketAddr::new(engine.ip, engine.port))],
+                    tls: ClusterTls::of_engines(pool),
                 }));
         }
     }
@@ -154,6 +218,7 @@ fn cluster(name: &str, addresses: &[HostPort]) -> Cluster {
         name: name.to_owned(),
         dns: !addresses.iter().all(HostPort::is_ip),
         addresses: addresses.iter().map(Address::from).collect(),
+        tls: None,
     }
 }
 

@@ -48,6 +48,8 @@ pub struct EdgeRoute {
     /// The age at which a WebSocket is closed.
     pub max_age: Option<String>,
     pub max_age_jitter: f64,
+    /// The filter accepts accounts with one of these roles; empty: any. The service checks those of `place` routes.
+    pub roles: Vec<String>,
     /// A comment.
     pub about: &'static str,
     /// The setting that the route comes from; empty for the service's own paths.
@@ -189,6 +191,7 @@ fn place_route(index: usize, route: &Route, template: &PathTemplate) -> EdgeRout
         anonymous: Permission::Deny,
         max_age: (!route.max_age.is_zero()).then(|| format_duration(route.max_age)),
         max_age_jitter: route.max_age_jitter,
+        roles: Vec::new(),
         about: "",
         source: format!("routes[{index}].path"),
     }
@@ -222,6 +225,7 @@ fn service_route(public: &PublicPath) -> EdgeRoute {
         anonymous: Permission::Deny,
         max_age: None,
         max_age_jitter: 0.0,
+        roles: Vec::new(),
         about: public.about,
         source: String::new(),
     }
@@ -258,6 +262,7 @@ fn application_route(route: &ApplicationRoute, cluster: &str, source: String) ->
         anonymous: route.anonymous,
         max_age: None,
         max_age_jitter: 0.0,
+        roles: route.roles.clone(),
         about: "",
         source,
     })

@@ -150,6 +150,48 @@ pub async fn lists(store: &impl SessionStore) {
     assert_eq!(names(SessionQuery::Orphans, 10).await, [3]);
 }
 
+/// Checks that the children of a lost parent are found by their rows, and end with an event. `lose` removes a session
+/// from the database without the store, as an eviction, an operator or a restored backup does.
+pub async fn lost_parents(
+    store: &(impl SessionStore + EventLog),
+    lose: impl AsyncFnOnce(&SessionRow),
+) {
+    let row = |seed: u8, ancestors: &[u8]| SessionRow {
+        ancestors: ancestors.iter().map(|seed| IdHash([*seed; 32])).collect(),
+        created_at_ms: 1_000 + u64::from(seed),
+        ..session_row(seed)
+    };
+    let (parent, other) = (row(1, &[]), row(2, &[]));
+    let children = [row(3, &[1]), row(4, &[1])];
+    let of_others = [row(5, &[2]), row(6, &[3, 1])];
+    for row in [&parent, &other]
+        .into_iter()
+        .chain(&children)
+        .chain(&of_others)
+    {
+        insert(store, row).await.unwrap();
+    }
+    let orphans = async |limit| store.list(&SessionQuery::Orphans, limit).await.unwrap();
+    assert_eq!(orphans(10).await, []);
+    lose(&parent).await;
+    assert_eq!(store.find(&parent.id_hash).await.unwrap(), None);
+    assert_eq!(orphans(10).await, children, "not grandchildren");
+    assert_eq!(orphans(1).await.len(), 1);
+    let ending = |row: &SessionRow| SessionRemoval {
+        event: event(row, Some(EndCause::ParentEnded)),
+        ..removal(row)
+    };
+    let ended = store.remove(&children.each_ref().map(ending)).await;
+    assert_eq!(ended.unwrap(), children.each_ref().map(|row| row.id_hash));
+    let logged = log(store).await;
+    let expected = children
+        .each_ref()
+        .map(|row| event(row, Some(EndCause::ParentEnded)));
+    assert!(logged.ends_with(&expected));
+    let [_, grandchild] = &of_others;
+    assert_eq!(orphans(10).await, [grandchild.clone()]);
+}
+
 /// Checks the limit of live sessions of an account: it counts logins, not the children that these started.
 pub async fn limits(store: &impl SessionStore) {
     let row = |seed: u8| SessionRow {

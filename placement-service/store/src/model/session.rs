@@ -9,6 +9,12 @@ use async_trait::async_trait;
 /// The version of `SessionRow::claims` that this binary writes.
 pub const PAYLOAD_VERSION: i64 = 1;
 
+/// Claims that only Berth sets: those of its tokens, and those that bind a token to another party (RFC 8693, RFC 7800,
+/// OpenID Connect). No provider, no runtime and no other login service can add them to a session.
+pub const RESERVED_CLAIMS: [&str; 13] = [
+    "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "roles", "nonce", "azp", "act", "cnf",
+];
+
 /// A stored session. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRow {
@@ -29,7 +35,7 @@ pub struct SessionRow {
     /// The runtime that created the session.
     pub runtime: String,
     pub state: SessionState,
-    /// Further token claims, a JSON object.
+    /// Further token claims, a JSON object without [`RESERVED_CLAIMS`].
     pub claims: serde_json::Map<String, serde_json::Value>,
     /// The session at the identity provider that this one was created from.
     pub provider: Option<ProviderLink>,

@@ -19,7 +19,5 @@ redis.call('HSET', session(id), unpack(ARGV, 4))
 redis.call('HSET', refs, row.session_ref, id)
 redis.call('ZADD', ends, ending(row.last_seen_at, row.idle_timeout, row.absolute_expiry), id)
 for _, key in ipairs(lists(id)) do redis.call('ZADD', key, row.created_at, id) end
-if row.parent and not exists(session(row.parent)) then redis.call('SADD', orphaned, row.parent) end
-redis.call('SREM', orphaned, id)
 log(event)
 return 1

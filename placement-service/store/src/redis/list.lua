@@ -1,5 +1,4 @@
--- ARGV: limit, then 'list' and the name of a list, 'over' and a time, or 'orphans'. Returns pairs of an id and
--- its fields.
+-- ARGV: limit, then 'list' and the name of a list, or 'over' and a time. Returns pairs of an id and its fields.
 local limit, kind, what = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local found = {}
 
@@ -13,24 +12,15 @@ local function take(key, id)
     end
 end
 
-if kind == 'orphans' then
-    for _, parent in ipairs(redis.call('SMEMBERS', orphaned)) do
-        for _, id in ipairs(redis.call('ZRANGE', children(parent), 0, -1)) do
-            if #found < limit then take(children(parent), id) end
-        end
-        if not exists(children(parent)) then redis.call('SREM', orphaned, parent) end
+local ids
+repeat
+    local rest = limit - #found
+    if kind == 'over' then
+        ids = redis.call('ZRANGEBYSCORE', ends, '-inf', what, 'LIMIT', #found, rest)
+        for _, id in ipairs(ids) do take(ends, id) end
+    else
+        ids = redis.call('ZRANGE', p .. what, #found, limit - 1)
+        for _, id in ipairs(ids) do take(p .. what, id) end
     end
-else
-    local ids
-    repeat
-        local rest = limit - #found
-        if kind == 'over' then
-            ids = redis.call('ZRANGEBYSCORE', ends, '-inf', what, 'LIMIT', #found, rest)
-            for _, id in ipairs(ids) do take(ends, id) end
-        else
-            ids = redis.call('ZRANGE', p .. what, #found, limit - 1)
-            for _, id in ipairs(ids) do take(p .. what, id) end
-        end
-    until #ids == 0 or #found >= limit
-end
+until #ids == 0 or #found >= limit
 return found

@@ -5,13 +5,11 @@ for i = 1, #ARGV, 3 do
     local id, over_at, event = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     local over = tonumber(redis.call('ZSCORE', ends, id) or 0)
     if exists(session(id)) and (over_at == '' or over <= tonumber(over_at)) then
-        local f = redis.call('HMGET', session(id), 'session_ref', 'parent')
+        local session_ref = redis.call('HGET', session(id), 'session_ref')
         for _, key in ipairs(lists(id)) do redis.call('ZREM', key, id) end
-        redis.call('HDEL', refs, f[1])
+        redis.call('HDEL', refs, session_ref)
         redis.call('ZREM', ends, id)
         redis.call('DEL', session(id))
-        if f[2] and not exists(children(f[2])) then redis.call('SREM', orphaned, f[2]) end
-        if exists(children(id)) then redis.call('SADD', orphaned, id) end
         log(event)
         gone[#gone + 1] = id
     end

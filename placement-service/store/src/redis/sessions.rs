@@ -9,14 +9,18 @@ use crate::{
 };
 use async_trait::async_trait;
 use redis::cmd;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 scripts! {
     INSERT = include_str!("insert.lua");
     REMOVE = include_str!("remove.lua");
     TOUCH = include_str!("touch.lua");
     LIST = include_str!("list.lua");
+    ORPHANS = include_str!("orphans.lua");
 }
+
+/// Sessions that one step of the search for orphans inspects: few enough that other commands do not wait for it.
+const ORPHANS_STEP: u32 = 500;
 
 #[async_trait]
 impl SessionStore for RedisStore {
@@ -79,7 +83,7 @@ impl SessionStore for RedisStore {
         let what = match select {
             SessionQuery::Account(account) => list(format!("account:{account}")),
             SessionQuery::ChildrenOf(id) => list(format!("children:{}", encode_id(id))),
-            SessionQuery::Orphans => ["orphans".to_owned(), String::new()],
+            SessionQuery::Orphans => return self.list_orphans(limit).await,
             SessionQuery::ExpiredAt(now_ms) => ["over".to_owned(), now_ms.to_string()],
             SessionQuery::Provider {
                 provider,
@@ -105,9 +109,7 @@ impl SessionStore for RedisStore {
         {
             rows.retain(|row| row.provider.as_ref().is_some_and(|p| p.subject == *subject));
         }
-        rows.sort_by(|a, b| {
-            (a.created_at_ms, &a.session_ref).cmp(&(b.created_at_ms, &b.session_ref))
-        });
+        sort_oldest_first(&mut rows);
         Ok(rows)
     }
 
@@ -118,7 +120,32 @@ impl SessionStore for RedisStore {
     }
 }
 
+fn sort_oldest_first(rows: &mut [SessionRow]) {
+    rows.sort_by(|a, b| (a.created_at_ms, &a.session_ref).cmp(&(b.created_at_ms, &b.session_ref)));
+}
+
 impl RedisStore {
+    /// Searches all sessions, since an index of lost parents is lost with them. A session that exists during the whole
+    /// search is inspected at least once.
+    async fn list_orphans(&self, limit: u32) -> Result<Vec<SessionRow>, StoreError> {
+        let mut found: HashMap<String, Fields> = HashMap::new();
+        let mut cursor = "0".to_owned();
+        loop {
+            let arguments = [cursor, ORPHANS_STEP.to_string()];
+            let step: (String, Vec<(String, Fields)>) = self.script(&ORPHANS, &arguments).await?;
+            found.extend(step.1);
+            cursor = step.0;
+            if cursor == "0" || found.len() >= limit as usize {
+                break;
+            }
+        }
+        let rows = found.iter().map(|(id, fields)| session_from(id, fields));
+        let mut rows = read_rows(&SessionQuery::Orphans, rows)?;
+        sort_oldest_first(&mut rows);
+        rows.truncate(limit as usize);
+        Ok(rows)
+    }
+
     async fn find_by_key(&self, id: &str) -> Result<Option<SessionRow>, StoreError> {
         let key = self.key(&format!("session:{id}"));
         let fields: Fields = self.command(cmd("HGETALL").arg(key)).await?;

@@ -1,6 +1,6 @@
 -- The prelude of every script: key names, and steps that several scripts share.
 local p = KEYS[1] .. ':'
-local ends, refs, orphaned = p .. 'ends', p .. 'refs', p .. 'orphaned'
+local ends, refs = p .. 'ends', p .. 'refs'
 
 -- Formats an integer; Lua alone would write 1.7e+12.
 local function whole(number) return string.format('%.0f', number) end

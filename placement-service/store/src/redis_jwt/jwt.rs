@@ -2,16 +2,10 @@
 //! derives the expiry. Knows neither Redis nor the clock of this process.
 
 use crate::session_id::IdHash;
-use crate::{PAYLOAD_VERSION, SessionRow, SessionState};
+use crate::{PAYLOAD_VERSION, RESERVED_CLAIMS, SessionRow, SessionState};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 use std::time::Duration;
-
-/// Claims that become fields of the session, or that describe the JWT itself. The tokens of Berth set their
-/// own.
-const RESERVED_CLAIMS: [&str; 9] = [
-    "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "roles",
-];
 
 /// A key that verifies JWTs.
 pub struct JwtKey {

@@ -137,6 +137,7 @@ fn a_verified_token_is_valid_until_it_expires() {
     let claims = VerifiedClaims {
         expires_at: now - 60,
         has_session: false,
+        roles: Rc::default(),
     };
     keys.verified.borrow_mut().insert(&expired, claims);
     assert!(keys.verify(&expired).is_err());
@@ -157,8 +158,9 @@ fn a_session_token_is_recognised_verified_and_cached() {
         let claims = VerifiedClaims {
             expires_at: exp,
             has_session,
+            roles: Rc::default(),
         };
-        assert_eq!(keys.verify(&token), Ok(claims), "{sid}");
+        assert_eq!(keys.verify(&token), Ok(claims.clone()), "{sid}");
         assert_eq!(keys.verify(&token), Ok(claims), "{sid}, cached");
     }
 }
@@ -184,4 +186,22 @@ fn errors_quote_tokens_escaped_and_shortened() {
     let error = keys().verify(&token).unwrap_err().to_string();
     assert!(error.contains("x\\nx") && !error.contains('\n'), "{error}");
     assert!(error.len() < 2_000, "{error}");
+}
+
+#[test]
+fn roles_are_a_list_of_texts_or_none() {
+    let exp = get_current_timestamp() + 60;
+    let keys = keys();
+    for (roles, expected) in [
+        (json!(["admin", "user"]), vec!["admin", "user"]),
+        (json!([]), vec![]),
+        (json!("admin"), vec![]),
+        (json!(["admin", 7]), vec![]),
+        (json!({"admin": true}), vec![]),
+        (Value::Null, vec![]),
+    ] {
+        let token = signed(&json!({"iss": "berth", "aud": "engine", "exp": exp, "roles": roles}));
+        let found = keys.verify(&token).unwrap().roles;
+        assert_eq!(found.to_vec(), expected, "{roles}");
+    }
 }

@@ -21,6 +21,7 @@ fn token(session_ref: &str, token_bytes: usize, expires_at: u64) -> Rc<CachedTok
         authorization: vec![b'x'; token_bytes],
         session_ref: session_ref.to_owned(),
         expires_at,
+        roles: Rc::default(),
     })
 }
 

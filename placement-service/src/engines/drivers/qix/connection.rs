@@ -1,10 +1,10 @@
-//! A WebSocket connection to an engine: connects, upgrades, sends and receives text messages up to a size limit, and
+//! A WebSocket on a connection to an engine: upgrades, sends and receives text messages up to a size limit, and
 //! sends the close frame without waiting for the engine's. Does not know what a message means.
 
 use super::upgrade::{ResponseHead, Upgrade};
+use crate::core::tls::MaybeTlsStream;
 use crate::engines::drivers::DriverFault;
 use futures_util::{SinkExt, StreamExt};
-use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -17,15 +17,17 @@ const MAX_MESSAGE: usize = 1024 * 1024;
 const BUFFER: usize = 4096;
 
 /// An upgraded connection.
-pub(super) struct Connection(WebSocketStream<TcpStream>);
+pub(super) struct Connection(WebSocketStream<MaybeTlsStream>);
 
 impl Connection {
-    /// Connects and upgrades. The caller sets a time limit.
-    pub(super) async fn open(engine: SocketAddr, upgrade: &Upgrade) -> Result<Self, DriverFault> {
-        let mut stream = TcpStream::connect(engine).await.map_err(connect_fault)?;
-        stream.set_nodelay(true).map_err(connect_fault)?;
+    /// Upgrades. The caller sets a time limit.
+    pub(super) async fn open(
+        mut stream: MaybeTlsStream,
+        upgrade: &Upgrade,
+    ) -> Result<Self, DriverFault> {
         let request = upgrade.request.as_bytes();
         stream.write_all(request).await.map_err(connect_fault)?;
+        stream.flush().await.map_err(connect_fault)?;
         let mut head = Vec::with_capacity(1024);
         let frames = loop {
             if stream.read_buf(&mut head).await.map_err(connect_fault)? == 0 {
@@ -74,11 +76,11 @@ impl Connection {
     pub(super) async fn send_close(mut self) -> TcpStream {
         // An error means that the engine has closed already.
         let _ = self.0.close(None).await;
-        self.0.into_inner()
+        self.0.into_inner().into_tcp()
     }
 }
 
-fn connect_fault(error: std::io::Error) -> DriverFault {
+pub(super) fn connect_fault(error: std::io::Error) -> DriverFault {
     DriverFault::Connect(error.to_string())
 }
 

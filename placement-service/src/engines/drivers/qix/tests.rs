@@ -1,6 +1,7 @@
 //! The driver with fake engines that misbehave on the wire.
 
 use super::*;
+use crate::engines::drivers::transport::EngineTransport;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -83,7 +84,9 @@ async fn prepare(actions: Vec<Action>) -> Result<RequestMutation, DriverFault> {
         first_response_by: now + Duration::from_millis(300),
         ..PrepareRequest::plain(engine, now + Duration::from_millis(600))
     };
-    Qix::new(Duration::from_secs(60)).prepare(job).await
+    Qix::new(Duration::from_secs(60), EngineTransport::default())
+        .prepare(job)
+        .await
 }
 
 #[tokio::test]
@@ -197,7 +200,7 @@ async fn a_closed_port_is_a_connect_fault() {
     let deadline = Instant::now() + Duration::from_secs(5);
     let job = PrepareRequest::plain(engine, deadline);
     assert_eq!(
-        Qix::new(Duration::from_secs(60))
+        Qix::new(Duration::from_secs(60), EngineTransport::default())
             .prepare(job)
             .await
             .unwrap_err()
