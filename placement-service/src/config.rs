@@ -45,7 +45,7 @@ pub use fleet::{Placement, Probe};
 pub use http::Http;
 pub use ledger::{Ledger, RedisLedger};
 pub use login::{Lockout, Login, LoginRate};
-pub use oidc::{OidcProvider, RoleMapping, is_https_or_loopback};
+pub use oidc::{LogoutTokenType, OidcProvider, RoleMapping, is_https_or_loopback};
 pub use pool::{Driver, ENGINE_PLACEHOLDER, Pool, Sharing, Strategy, Weights};
 pub use pool_probe::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
 pub use route::{DOCUMENT_PLACEHOLDER, OpenTemplate, PathPattern, Permission, Route};

@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod client_address;
 pub mod clock;
 pub mod http_client;
+pub mod jws;
 pub mod log_filter;
 pub(crate) mod log_sampler;
 pub mod metrics;

@@ -25,6 +25,12 @@ pub struct OidcProvider {
     /// The exact `issuer` of the provider's metadata.
     pub issuer: String,
     pub client_id: String,
+    /// Audiences that ID tokens and logout tokens may have besides `client_id`.
+    #[serde(default)]
+    pub trusted_audiences: Vec<String>,
+    /// Which `typ` logout tokens must have.
+    #[serde(default)]
+    pub logout_token_type: LogoutTokenType,
     /// Absent for a public client.
     #[serde(default)]
     pub client_secret: Option<SecretSource>,
@@ -38,6 +44,17 @@ pub struct OidcProvider {
     /// Claims that are copied into the engines' token.
     #[serde(default)]
     pub token_claims: Vec<String>,
+}
+
+/// Which `typ` logout tokens must have (OpenID Connect Back-Channel Logout 1.0 section 2.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogoutTokenType {
+    /// `logout+jwt`.
+    #[default]
+    Required,
+    /// Also `JWT`, or none, for providers that do not set it.
+    Any,
 }
 
 /// How a claim maps to roles.
@@ -104,6 +121,12 @@ fn check_provider(path: &str, provider: &OidcProvider, faults: &mut FaultCollect
     }
     if !visible(&provider.client_id) {
         faults.add(format!("{path}.client_id"), "must be visible ASCII");
+    }
+    for (index, audience) in provider.trusted_audiences.iter().enumerate() {
+        if !visible(audience) {
+            let field = format!("{path}.trusted_audiences[{index}]");
+            faults.add(field, "must be visible ASCII");
+        }
     }
     for (index, scope) in provider.scopes.iter().enumerate() {
         if !visible(scope) {
@@ -184,7 +207,7 @@ mod tests {
             ),
             (
                 format!("{issuer}, {roles}, colour: blue"),
-                "oidc[0].colour: unknown field; known here: name, title, issuer, client_id, client_secret, scopes, account_claim, roles, token_claims",
+                "oidc[0].colour: unknown field; known here: name, title, issuer, client_id, trusted_audiences, logout_token_type, client_secret, scopes, account_claim, roles, token_claims",
             ),
         ] {
             assert_eq!(faults(&provider(&fields)), expected, "{fields}");

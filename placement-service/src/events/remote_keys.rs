@@ -1,8 +1,9 @@
 //! The public keys of an external signer: a JWK set (RFC 7517) from the configuration, or one that is fetched from a
-//! URL, cached, and fetched again when a token names a key that is not in it. Decides which key may verify which
-//! algorithm. Must not know what is signed.
+//! URL, cached, and fetched again when a token names a key that is not in it, or its key does not verify the token. Decides
+//! which key may verify which algorithm. Must not know what is signed.
 
 use crate::core::http_client;
+use crate::core::jws::UnverifiedJws;
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
 };
@@ -32,6 +33,15 @@ const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 #[error("the keys cannot be fetched")]
 pub struct KeysUnavailable;
 
+/// Why no key verifies a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureFault {
+    #[error("no key of that kid and alg is known")]
+    UnknownKey,
+    #[error("the signature does not verify")]
+    Mismatch,
+}
+
 /// Why a text is rejected as a JWK set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
@@ -52,6 +62,12 @@ struct RawSet {
     keys: Vec<Value>,
 }
 
+/// The members of a JWK that decide whether and how a key verifies. A fault in another member, such as `x5c`, does not
+/// make a key unusable.
+const USED_MEMBERS: [&str; 10] = [
+    "kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y",
+];
+
 impl PublicKeys {
     /// Parses a JWK set. Ignores keys of an unknown kind, as [RFC 7517 section 5] requires, and symmetric keys: every
     /// reader of the set could sign with them.
@@ -63,7 +79,7 @@ impl PublicKeys {
             return Err(KeySetError::TooMany);
         }
         let keys = key_set.keys.into_iter();
-        let keys = keys.filter_map(|key| serde_json::from_value(key).ok());
+        let keys = keys.filter_map(read_key);
         let keys: Vec<Jwk> = keys.filter(is_for_signatures).collect();
         if keys.is_empty() {
             return Err(KeySetError::NoUsableKey);
@@ -71,22 +87,40 @@ impl PublicKeys {
         Ok(Self(keys))
     }
 
-    /// The key with this id that can verify `algorithm`. Without a `kid`, the only key that can verify it, if there is
-    /// exactly one.
-    #[must_use]
-    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
-        let matches_kid = |key: &&Jwk| kid.is_none() || key.common.key_id.as_deref() == kid;
-        let mut fitting = self
-            .0
-            .iter()
-            .filter(matches_kid)
-            .filter(|key| can_verify(key, algorithm));
-        let key = fitting.next()?;
-        if kid.is_none() && fitting.next().is_some() {
-            return None;
+    /// Verifies a signature with the keys of the token's `kid`, or without a `kid` with each key that can verify its
+    /// algorithm.
+    pub fn check_signature(&self, jws: &UnverifiedJws<'_>) -> Result<(), SignatureFault> {
+        let message = jws.message.as_bytes();
+        let mut fault = SignatureFault::UnknownKey;
+        for key in self.candidates(jws.kid.as_deref(), jws.algorithm) {
+            let outcome = jsonwebtoken::crypto::verify(jws.signature, message, &key, jws.algorithm);
+            if outcome.unwrap_or(false) {
+                return Ok(());
+            }
+            fault = SignatureFault::Mismatch;
         }
-        DecodingKey::from_jwk(key).ok()
+        Err(fault)
     }
+
+    /// The keys with this id that can verify `algorithm`. Signers that replace a key and keep its id may publish both.
+    fn candidates<'a>(
+        &'a self,
+        kid: Option<&'a str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = DecodingKey> + 'a {
+        let matches_kid = move |key: &&Jwk| kid.is_none() || key.common.key_id.as_deref() == kid;
+        let keys = self.0.iter().filter(matches_kid);
+        let fitting = keys.filter(move |key| can_verify(key, algorithm));
+        fitting.filter_map(|key| DecodingKey::from_jwk(key).ok())
+    }
+}
+
+fn read_key(value: Value) -> Option<Jwk> {
+    let Value::Object(mut members) = value else {
+        return None;
+    };
+    members.retain(|name, _| USED_MEMBERS.contains(&name.as_str()));
+    serde_json::from_value(Value::Object(members)).ok()
 }
 
 /// Whether a key is a public key for signatures. A symmetric key is not: `has_valid_size` rejects it.
@@ -191,22 +225,28 @@ impl RemoteKeys {
         }))))
     }
 
-    /// The key with this id that can verify `algorithm`; `None` when the signer's current set has no such key.
+    /// Verifies a signature with the signer's current keys. A set that lacks the key, or whose key does not verify the
+    /// signature, is fetched again once: the signer may have changed its keys, even under the same `kid`.
     ///
     /// # Errors
-    /// When no current set is available. Also when the cached set lacks the key and it was not fetched again for this
-    /// lookup: the signer may have changed its keys in the meantime.
-    pub async fn find(
+    /// When no current set is available. Also when the cached set may be outdated and was not fetched again for this
+    /// token.
+    pub async fn check_signature(
         &self,
-        kid: Option<&str>,
-        algorithm: Algorithm,
-    ) -> Result<Option<DecodingKey>, KeysUnavailable> {
+        jws: &UnverifiedJws<'_>,
+    ) -> Result<Result<(), SignatureFault>, KeysUnavailable> {
         let fetched = match &self.0 {
-            KeySource::Static(keys) => return Ok(keys.find(kid, algorithm)),
+            KeySource::Static(keys) => return Ok(keys.check_signature(jws)),
             KeySource::Url(fetched) => fetched,
         };
-        if let Ok(Some(key)) = fetched.find_cached(kid, algorithm, REFRESH_AFTER).await {
-            return Ok(Some(key));
+        let verdict = fetched.check_signature(jws, REFRESH_AFTER).await;
+        let is_final = match verdict {
+            Ok(Ok(())) => true,
+            Ok(Err(SignatureFault::Mismatch)) => fetched.is_younger_than(MIN_FETCH_INTERVAL).await,
+            Ok(Err(SignatureFault::UnknownKey)) | Err(KeysUnavailable) => false,
+        };
+        if is_final {
+            return verdict;
         }
         let lookup_started = Instant::now();
         // A separate task: if the caller is cancelled, the fetch still completes. Otherwise it would block the next
@@ -215,27 +255,33 @@ impl RemoteKeys {
         if let Err(error) = refresh.await {
             tracing::error!(%error, "fetching keys failed");
         }
-        match fetched.find_cached(kid, algorithm, MAX_STALE).await {
-            Ok(None) if !fetched.is_fetched_since(lookup_started).await => Err(KeysUnavailable),
+        match fetched.check_signature(jws, MAX_STALE).await {
+            Ok(Err(_)) if !fetched.is_fetched_since(lookup_started).await => Err(KeysUnavailable),
             result => result,
         }
     }
 }
 
 impl KeySetCache {
-    /// Looks up a key in the cached set, if the set is younger than `limit`.
-    async fn find_cached(
+    /// Verifies a signature with the cached set, if the set is younger than `limit`.
+    async fn check_signature(
         &self,
-        kid: Option<&str>,
-        algorithm: Algorithm,
+        jws: &UnverifiedJws<'_>,
         limit: Duration,
-    ) -> Result<Option<DecodingKey>, KeysUnavailable> {
+    ) -> Result<Result<(), SignatureFault>, KeysUnavailable> {
         match self.cached.read().await.as_ref() {
             Some(cached) if cached.fetched_at.elapsed() < limit => {
-                Ok(cached.keys.find(kid, algorithm))
+                Ok(cached.keys.check_signature(jws))
             }
             _ => Err(KeysUnavailable),
         }
+    }
+
+    async fn is_younger_than(&self, limit: Duration) -> bool {
+        let cached = self.cached.read().await;
+        cached
+            .as_ref()
+            .is_some_and(|cached| cached.fetched_at.elapsed() < limit)
     }
 
     /// Whether the cached set was fetched at `time` or later.

@@ -1,6 +1,9 @@
 //! Which keys are accepted for which algorithm, and a key set that changes at its URL, with a paused clock.
 
 use super::*;
+use crate::config;
+use crate::core::secret::Secret;
+use crate::sessions::keys::SigningKey;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -38,12 +41,11 @@ fn a_key_verifies_only_the_algorithms_of_its_type() {
         ("unknown", vec![]),
     ] {
         for algorithm in [RS256, RS512, PS512, ES256, ES384, EdDSA, HS256] {
-            let found = keys.find(Some(kid), algorithm).is_some();
+            let found = keys.candidates(Some(kid), algorithm).next().is_some();
             assert_eq!(found, fitting.contains(&algorithm), "{kid} {algorithm:?}");
         }
     }
-    assert!(keys.find(None, ES256).is_some(), "only one key fits");
-    assert!(keys.find(None, RS256).is_none(), "two keys fit");
+    assert_eq!(keys.candidates(None, RS256).count(), 2, "without a kid");
 }
 
 #[test]
@@ -65,6 +67,72 @@ fn keys_that_are_not_public_signature_keys_are_left_out() {
         PublicKeys::parse(&set(&too_many)),
         Err(KeySetError::TooMany)
     );
+}
+
+/// A key that signs, with a published half.
+fn signer(algorithm: config::Algorithm, kid: &str) -> SigningKey {
+    let pem = match algorithm {
+        config::Algorithm::Es256 => include_str!("../../../tests/keys/es256.pem"),
+        _ => include_str!("../../../tests/keys/eddsa.pem"),
+    };
+    SigningKey::new(algorithm, &Secret::new(pem.to_owned()), Some(kid)).unwrap()
+}
+
+fn published(algorithm: config::Algorithm, kid: &str) -> Value {
+    signer(algorithm, kid).public_jwk.unwrap()
+}
+
+fn signed(algorithm: config::Algorithm, kid: &str) -> String {
+    let key = signer(algorithm, kid);
+    jsonwebtoken::encode(&key.header, &json!({}), &key.encoding_key).unwrap()
+}
+
+fn verdict(keys: &[Value], token: &str) -> Result<(), SignatureFault> {
+    let jws = UnverifiedJws::parse(token).unwrap();
+    PublicKeys::parse(&set(keys)).unwrap().check_signature(&jws)
+}
+
+#[test]
+fn a_malformed_key_or_member_does_not_spoil_the_set() {
+    let token = signed(config::Algorithm::Es256, "k");
+    let good = published(config::Algorithm::Es256, "k");
+    assert_eq!(verdict(std::slice::from_ref(&good), &token), Ok(()));
+    for (member, value) in [
+        ("x5c", json!("not a list")),
+        ("x5t", json!(5)),
+        ("x5u", json!({})),
+        ("ext", json!("yes")),
+        ("use", Value::Null),
+        ("key_ops", Value::Null),
+    ] {
+        let mut odd = good.clone();
+        odd[member] = value;
+        assert_eq!(verdict(&[odd], &token), Ok(()), "{member}");
+    }
+    for (member, value) in [
+        ("kty", json!(5)),
+        ("crv", json!("P-999")),
+        ("x", json!(X)),
+        ("x", json!("~".repeat(43))),
+        ("y", json!(null)),
+        ("alg", json!({})),
+    ] {
+        let mut malformed = good.clone();
+        malformed[member] = value;
+        let both = [malformed, good.clone()];
+        assert_eq!(verdict(&both, &token), Ok(()), "{member}");
+    }
+    let mut replaced = good.clone();
+    (replaced["x"], replaced["y"]) = (json!(X), json!(Y));
+    let outcome = verdict(std::slice::from_ref(&replaced), &token);
+    assert_eq!(outcome, Err(SignatureFault::Mismatch));
+    assert_eq!(
+        verdict(&[replaced, good], &token),
+        Ok(()),
+        "one kid, two keys"
+    );
+    let outcome = verdict(&[ed("k")], &token);
+    assert_eq!(outcome, Err(SignatureFault::UnknownKey));
 }
 
 #[test]
@@ -99,7 +167,7 @@ struct Publisher {
 impl Publisher {
     async fn start() -> (Arc<Self>, RemoteKeys) {
         let publisher = Arc::new(Self {
-            response: BlockingMutex::new((StatusCode::OK, set(&[ed("one")]))),
+            response: BlockingMutex::new((StatusCode::OK, set(&[okp("one")]))),
             requests: BlockingMutex::default(),
         });
         let answer = async |State(server): State<Arc<Self>>| {
@@ -123,10 +191,16 @@ impl Publisher {
     }
 }
 
+fn okp(kid: &str) -> Value {
+    published(config::Algorithm::EdDsa, kid)
+}
+
 /// Whether the signer has this key; an error when that is unknown.
 async fn has_key(keys: &RemoteKeys, kid: &str) -> Result<bool, KeysUnavailable> {
-    let key = keys.find(Some(kid), Algorithm::EdDSA).await?;
-    Ok(key.is_some())
+    let token = signed(config::Algorithm::EdDsa, kid);
+    let jws = UnverifiedJws::parse(&token).unwrap();
+    let verdict = keys.check_signature(&jws).await?;
+    Ok(verdict.is_ok())
 }
 
 async fn advance(duration: Duration) {
@@ -141,7 +215,7 @@ async fn an_unknown_kid_causes_one_fetch_per_interval() {
     assert_eq!(has_key(&keys, "one").await, Ok(true));
     assert_eq!(has_key(&keys, "one").await, Ok(true));
     assert_eq!(publisher.request_count(), 1, "kept");
-    publisher.set_response(StatusCode::OK, set(&[ed("two")]));
+    publisher.set_response(StatusCode::OK, set(&[okp("two")]));
     for _ in 0..5 {
         // The token is not rejected: the key may be new, and here it is.
         assert_eq!(has_key(&keys, "two").await, Err(KeysUnavailable));
@@ -166,7 +240,7 @@ async fn an_old_set_is_fetched_again_and_stays_in_use_while_fetching_fails() {
     advance(REFRESH_AFTER).await;
     assert_eq!(has_key(&keys, "one").await, Ok(true));
     assert_eq!(publisher.request_count(), 2);
-    publisher.set_response(StatusCode::OK, set(&[ed("two")]));
+    publisher.set_response(StatusCode::OK, set(&[okp("two")]));
     advance(MIN_FETCH_INTERVAL).await;
     assert_eq!(has_key(&keys, "one").await, Ok(false), "withdrawn");
     publisher.set_response(StatusCode::NOT_FOUND, Vec::new());
@@ -185,4 +259,25 @@ async fn an_invalid_set_makes_keys_unavailable() {
     }
     let unreachable = RemoteKeys::from_url("http://127.0.0.1:1/jwks".to_owned()).unwrap();
     assert_eq!(has_key(&unreachable, "one").await, Err(KeysUnavailable));
+}
+
+#[tokio::test]
+async fn a_key_that_changed_under_its_kid_is_fetched_once() {
+    let (publisher, keys) = Publisher::start().await;
+    publisher.set_response(StatusCode::OK, set(&[ed("one")]));
+    assert_eq!(has_key(&keys, "one").await, Ok(false), "another key");
+    assert_eq!(publisher.request_count(), 1);
+    publisher.set_response(StatusCode::OK, set(&[okp("one")]));
+    assert_eq!(has_key(&keys, "one").await, Ok(false), "fetched just now");
+    assert_eq!(publisher.request_count(), 1);
+    advance(MIN_FETCH_INTERVAL).await;
+    assert_eq!(has_key(&keys, "one").await, Ok(true));
+    assert_eq!(publisher.request_count(), 2);
+    publisher.set_response(StatusCode::OK, set(&[ed("one")]));
+    advance(REFRESH_AFTER).await;
+    assert_eq!(has_key(&keys, "one").await, Ok(false));
+    publisher.set_response(StatusCode::NOT_FOUND, Vec::new());
+    advance(MIN_FETCH_INTERVAL).await;
+    // The key may have changed again, so the token is not rejected.
+    assert_eq!(has_key(&keys, "one").await, Err(KeysUnavailable));
 }
