@@ -50,7 +50,7 @@ pub use pool::{Driver, ENGINE_PLACEHOLDER, Pool, Sharing, Strategy, Weights};
 pub use pool_probe::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
 pub use route::{DOCUMENT_PLACEHOLDER, OpenTemplate, PathPattern, Permission, Route};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
-pub use session::{Cookie, OnLimit, SameSite, Session, Sweep};
+pub use session::{ANONYMOUS_NAME, Cookie, OnLimit, SameSite, Session, Sweep};
 pub use store::{JwtKey, RedisJwt, Store};
 pub use tokens::{Algorithm, DEMO_SECRET, Gateways, SecretSource, TokenKey, Tokens};
 pub use webhooks::{Backoff, Webhook, WebhookFormat};

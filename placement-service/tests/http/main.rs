@@ -35,6 +35,7 @@ mod logout;
 mod migration;
 mod oidc;
 mod oidc_faults;
+mod oidc_fields;
 mod oidc_logout;
 mod open_files;
 mod openapi;

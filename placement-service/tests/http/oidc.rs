@@ -192,6 +192,74 @@ async fn new_keys_of_the_provider_are_fetched_at_a_limited_rate() {
 }
 
 #[tokio::test]
+async fn a_key_that_changed_under_its_kid_is_fetched_again_once() {
+    let idp = FakeProvider::start().await;
+    let [es256, _] = &idp.public_keys()[..] else {
+        panic!("not two keys")
+    };
+    let mut other = es256.clone();
+    // The public key of RFC 7515 appendix A.3.
+    other["x"] = json!("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU");
+    other["y"] = json!("x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0");
+    idp.behaviour().key_set = Some(json!({ "keys": [other] }));
+    let site = start_site(&idp, "").await;
+    for _ in 0..2 {
+        // The keys were fetched just now.
+        assert_eq!(log_in(&site, &idp).await.reason(), "id-token-invalid");
+        assert_eq!(idp.requests("/jwks"), 1);
+    }
+    site.clock.advance_ms(10_000);
+    assert_eq!(log_in(&site, &idp).await.reason(), "id-token-invalid");
+    assert_eq!(idp.requests("/jwks"), 2);
+    idp.behaviour().key_set = None;
+    site.clock.advance_ms(10_000);
+    login_session_id(&log_in(&site, &idp).await);
+    login_session_id(&log_in(&site, &idp).await);
+    assert_eq!(idp.requests("/jwks"), 3);
+}
+
+#[tokio::test]
+async fn an_id_token_may_have_audiences_that_the_configuration_trusts() {
+    let idp = FakeProvider::start().await;
+    let config = oidc_config(&idp.issuer(), "").replace(
+        "client_id: berth,",
+        "client_id: berth, trusted_audiences: ['project-1'],",
+    );
+    let site = Site::start(&config).await;
+    idp.behaviour().claims = json!({"aud": ["project-1", "berth"], "azp": "berth"});
+    login_session_id(&log_in(&site, &idp).await);
+    for aud in [json!(["project-2", "berth"]), json!(["project-1"])] {
+        idp.behaviour().claims = json!({ "aud": aud });
+        assert_eq!(log_in(&site, &idp).await.reason(), "id-token-invalid");
+    }
+}
+
+#[tokio::test]
+async fn a_strict_cookie_is_set_with_a_page_that_goes_on_by_itself() {
+    let idp = FakeProvider::start().await;
+    let strict = "session: { cookie: { secure: false, same_site: strict } }";
+    let site = start_site(&idp, strict).await;
+    let redirect = start_login(
+        &site,
+        "/login/oidc/idp?return_to=%2Fapp%2Fx%3Fa%3D1%26b%3D2",
+    )
+    .await;
+    let page = request_callback(&site, &idp.authorize(&redirect.request), &redirect.cookie).await;
+    assert_eq!(page.status, 200, "{page:?}");
+    let refresh = "<meta http-equiv=\"refresh\" content=\"0; url=/app/x?a=1&amp;b=2\">";
+    assert!(page.text.contains(refresh), "{}", page.text);
+    assert_eq!(page.header("cache-control"), "no-store");
+    let [set, cleared] = page.cookies()[..] else {
+        panic!("{page:?}")
+    };
+    assert!(
+        set.starts_with("berth=") && set.contains("SameSite=Strict"),
+        "{set}"
+    );
+    assert!(cleared.ends_with("Max-Age=0"), "{cleared}");
+}
+
+#[tokio::test]
 async fn a_clock_set_back_does_not_block_new_keys() {
     let idp = FakeProvider::start().await;
     let site = start_site(&idp, "").await;

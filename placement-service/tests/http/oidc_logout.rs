@@ -42,7 +42,7 @@ async fn a_logout_redirects_to_the_logout_page_of_the_provider() {
     let back = format!("http://{}/login", site.address);
     assert_eq!(fields["post_logout_redirect_uri"], back);
     assert_eq!(fields["id_token_hint"].split('.').count(), 3);
-    assert!(fields["state"].len() >= 16);
+    assert_eq!(fields["state"], "logged-out");
     assert!(out.cookies()[0].starts_with("berth=;"));
     assert_eq!(site.token(&first).await.reason(), "unknown-session");
 
@@ -77,18 +77,58 @@ async fn the_id_token_hint_is_encrypted_in_the_store_and_optional_for_logout() {
 }
 
 #[tokio::test]
-async fn without_a_reachable_logout_page_the_logout_is_local() {
+async fn without_a_usable_logout_page_the_logout_is_local() {
     let idp = FakeProvider::start().await;
-    idp.behaviour().metadata = json!({"end_session_endpoint": null});
+    for endpoint in [
+        json!(null),
+        json!(""),
+        json!(5),
+        json!("http://evil.example/end"),
+    ] {
+        idp.behaviour().metadata = json!({ "end_session_endpoint": endpoint });
+        let site = start_site(&idp, "").await;
+        let id = login_session_id(&log_in(&site, &idp).await);
+        let out = log_out(&site, &id, true).await;
+        let page = "/login?state=logged-out";
+        assert_eq!((out.status, out.header("location")), (303, page));
+    }
+    idp.behaviour().metadata = json!({});
     let site = start_site(&idp, "").await;
-    let id = login_session_id(&log_in(&site, &idp).await);
-    let out = log_out(&site, &id, true).await;
-    assert_eq!((out.status, out.header("location")), (303, "/login"));
     let id = login_session_id(&log_in(&site, &idp).await);
     idp.behaviour().down = true;
     let site = site.restart(&oidc_config(&idp.issuer(), "")).await;
     assert_eq!(log_out(&site, &id, false).await.status, 204);
     assert_eq!(site.token(&id).await.reason(), "unknown-session");
+}
+
+#[tokio::test]
+async fn after_a_logout_the_only_provider_does_not_log_in_again() {
+    let idp = FakeProvider::start().await;
+    idp.behaviour().metadata = json!({"end_session_endpoint": null});
+    let site = start_site(&idp, "login: { local: false }").await;
+    for form in [true, false] {
+        let id = login_session_id(&log_in(&site, &idp).await);
+        let out = log_out(&site, &id, form).await;
+        let next = if form {
+            out.header("location").to_owned()
+        } else {
+            out.json()["logout_url"].as_str().unwrap().to_owned()
+        };
+        let page = site.get(&next, "").await;
+        assert_eq!(page.status, 200, "{page:?}");
+        let notice = "<p role=\"status\">You are logged out.</p>";
+        assert!(page.text.contains(notice), "{}", page.text);
+        let link = "href=\"/login/oidc/idp\">Log in with A &amp; B</a>";
+        assert!(page.text.contains(link), "{}", page.text);
+        assert!(!page.text.contains("password"));
+    }
+    // The provider returns here after its own logout, whether or not the user has confirmed that.
+    let back = site
+        .get("/login?return_to=%2Fapp&state=logged-out", "")
+        .await;
+    assert_eq!(back.status, 200);
+    assert!(back.text.contains("/login/oidc/idp?return_to=%2Fapp"));
+    assert_eq!(site.get("/login?state=other", "").await.status, 303);
 }
 
 fn logout_claims(idp: &FakeProvider, jti: &str) -> Value {
@@ -140,7 +180,7 @@ async fn a_logout_token_ends_the_sessions_that_it_names() {
         ("e", json!({"sub": "u-9", "sid": null}), vec![3]),
     ] {
         let claims = merge_fields(logout_claims(&idp, jti), &over);
-        let done = send_logout_token(&site, &idp.sign(&claims)).await;
+        let done = send_logout_token(&site, &idp.sign_logout_token(&claims)).await;
         assert_eq!((done.status, done.text.as_str()), (200, ""), "{jti}");
         assert_eq!(done.header("cache-control"), "no-store");
         assert_eq!(live().await, left, "{jti}");
@@ -158,7 +198,10 @@ async fn an_invalid_logout_token_ends_nothing() {
     let id = login_session_id(&log_in(&site, &idp).await);
     let good = logout_claims(&idp, "used");
     for (over, description) in [
-        (json!({"aud": "other"}), "aud is not this client"),
+        (
+            json!({"aud": "other"}),
+            "aud is not this client and trusted audiences",
+        ),
         (
             json!({"iss": "https://evil.example"}),
             "iss is not the provider",
@@ -183,14 +226,21 @@ async fn an_invalid_logout_token_ends_nothing() {
         ),
         (json!({"jti": null}), "jti is missing or malformed"),
     ] {
-        let refused = send_logout_token(&site, &idp.sign(&merge_fields(good.clone(), &over))).await;
+        let refused = send_logout_token(
+            &site,
+            &idp.sign_logout_token(&merge_fields(good.clone(), &over)),
+        )
+        .await;
         assert_eq!(refused.status, 400, "{over}");
         assert_eq!(refused.header("cache-control"), "no-store");
         let expected = json!({"error": "invalid_request", "error_description": description});
         assert_eq!(refused.json(), expected, "{over}");
     }
     for (signing, description) in [
-        (Signing::UnpublishedKey, "the signature is wrong"),
+        (
+            Signing::UnpublishedKey,
+            "no key of the provider has this kid",
+        ),
         (
             Signing::Es256("invented"),
             "no key of the provider has this kid",
@@ -199,7 +249,9 @@ async fn an_invalid_logout_token_ends_nothing() {
         (Signing::PublicAsSecret, "alg is not allowed"),
     ] {
         idp.behaviour().signing = signing;
-        let refused = send_logout_token(&site, &idp.sign(&good)).await;
+        // Tokens with an unknown key may cause one fetch of the keys in this time.
+        site.clock.advance_ms(10_000);
+        let refused = send_logout_token(&site, &idp.sign_logout_token(&good)).await;
         assert_eq!(refused.status, 400, "{signing:?}");
         assert_eq!(
             refused.json()["error_description"],
@@ -210,7 +262,7 @@ async fn an_invalid_logout_token_ends_nothing() {
     // Refused tokens have not used up their `jti`.
     idp.behaviour().signing = Signing::Es256("k1");
     assert_eq!(site.token(&id).await.status, 200);
-    let token = idp.sign(&good);
+    let token = idp.sign_logout_token(&good);
     assert_eq!(send_logout_token(&site, &token).await.status, 200);
     assert_eq!(site.token(&id).await.reason(), "unknown-session");
     let after = login_session_id(&log_in(&site, &idp).await);
@@ -242,7 +294,7 @@ async fn a_failed_back_channel_logout_may_be_sent_again() {
     let idp = FakeProvider::start().await;
     let site = start_site(&idp, "").await;
     let id = login_session_id(&log_in(&site, &idp).await);
-    let token = idp.sign(&logout_claims(&idp, "j"));
+    let token = idp.sign_logout_token(&logout_claims(&idp, "j"));
     idp.behaviour().down = true;
     let fresh = Site::start(&oidc_config(&idp.issuer(), "")).await;
     let down = send_logout_token(&fresh, &token).await;
@@ -280,7 +332,7 @@ async fn a_back_channel_logout_at_one_replica_holds_on_the_other() {
         .await;
     let id = login_session_id(&log_in(&one, &idp).await);
     assert_eq!(other.token(&id).await.status, 200);
-    let token = idp.sign(&logout_claims(&idp, "j"));
+    let token = idp.sign_logout_token(&logout_claims(&idp, "j"));
     assert_eq!(send_logout_token(&one, &token).await.status, 200);
     let began = std::time::Instant::now();
     while other.token(&id).await.status == 200 {
@@ -294,4 +346,49 @@ async fn a_back_channel_logout_at_one_replica_holds_on_the_other() {
         send_logout_token(&other, &token).await.json()["error_description"],
         "jti was used before"
     );
+}
+
+#[tokio::test]
+async fn logout_tokens_follow_the_audiences_and_the_type_of_their_provider() {
+    let idp = FakeProvider::start().await;
+    let default = start_site(&idp, "").await;
+    let config = oidc_config(&idp.issuer(), "").replace(
+        "client_id: berth,",
+        "client_id: berth, trusted_audiences: [project], logout_token_type: any,",
+    );
+    let other = Site::start(&config).await;
+    let (accepted, refused_type, refused_aud) = (
+        (200, ""),
+        (400, "typ is not logout+jwt"),
+        (400, "aud is not this client and trusted audiences"),
+    );
+    for (typ, aud, by_default, by_config) in [
+        (Some("logout+jwt"), json!("berth"), accepted, accepted),
+        (Some("JWT"), json!("berth"), refused_type, accepted),
+        (None, json!("berth"), refused_type, accepted),
+        (Some("at+jwt"), json!("berth"), refused_type, refused_type),
+        (
+            Some("logout+jwt"),
+            json!(["berth", "project"]),
+            refused_aud,
+            accepted,
+        ),
+        (
+            Some("logout+jwt"),
+            json!(["berth", "x"]),
+            refused_aud,
+            refused_aud,
+        ),
+    ] {
+        let jti = format!("{typ:?} {aud}");
+        let claims = merge_fields(logout_claims(&idp, &jti), &json!({ "aud": aud }));
+        let token = idp.sign(typ, &claims);
+        for (site, (status, description)) in [(&default, by_default), (&other, by_config)] {
+            let answer = send_logout_token(site, &token).await;
+            assert_eq!(answer.status, status, "{jti}: {answer:?}");
+            if status == 400 {
+                assert_eq!(answer.json()["error_description"], description, "{jti}");
+            }
+        }
+    }
 }

@@ -1,0 +1,382 @@
+//! A provider whose answers are wrong in one field: a field that nothing reads breaks no login, and one that is read is
+//! named in the log.
+
+use crate::fake_provider::{FakeProvider, now_s};
+use crate::oidc::{log_in, login_session_id, start_site};
+use crate::site::{Answer, Site, send_request};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use tracing::subscriber::DefaultGuard;
+
+/// Metadata of OpenID Connect Discovery 1.0 and RFC 8414 that the service does not use.
+const UNUSED_METADATA: &[&str] = &[
+    "registration_endpoint",
+    "scopes_supported",
+    "response_types_supported",
+    "response_modes_supported",
+    "grant_types_supported",
+    "acr_values_supported",
+    "subject_types_supported",
+    "id_token_signing_alg_values_supported",
+    "id_token_encryption_alg_values_supported",
+    "userinfo_signing_alg_values_supported",
+    "request_object_signing_alg_values_supported",
+    "token_endpoint_auth_signing_alg_values_supported",
+    "display_values_supported",
+    "claim_types_supported",
+    "claims_supported",
+    "service_documentation",
+    "ui_locales_supported",
+    "claims_parameter_supported",
+    "op_policy_uri",
+    "op_tos_uri",
+    "revocation_endpoint",
+    "introspection_endpoint",
+    "code_challenge_methods_supported",
+    "signed_metadata",
+    "backchannel_logout_supported",
+];
+
+/// Claims of OpenID Connect Core 1.0 and of known providers that the service does not use.
+const UNUSED_CLAIMS: &[&str] = &[
+    "amr",
+    "acr",
+    "auth_time",
+    "updated_at",
+    "c_hash",
+    "nbf",
+    "jti",
+    "name",
+    "given_name",
+    "family_name",
+    "nickname",
+    "profile",
+    "picture",
+    "website",
+    "email",
+    "email_verified",
+    "gender",
+    "birthdate",
+    "zoneinfo",
+    "locale",
+    "phone_number",
+    "phone_number_verified",
+    "address",
+    "name#de",
+    "xms_st",
+];
+
+const UNUSED_TOKEN_FIELDS: &[&str] = &[
+    "token_type",
+    "expires_in",
+    "refresh_token",
+    "scope",
+    "session_state",
+    "not-before-policy",
+];
+
+/// A value of each JSON type, and some that are empty. `null` removes the field.
+fn odd_values() -> [Value; 8] {
+    [
+        json!(null),
+        json!(""),
+        json!("2026-01-02T03:04:05.678Z"),
+        json!(-5.5),
+        json!(true),
+        json!([]),
+        json!([5, {}]),
+        json!({"a": {}}),
+    ]
+}
+
+fn all_set_to(names: &[&str], value: &Value) -> Value {
+    let fields: Map<String, Value> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), value.clone()))
+        .collect();
+    fields.into()
+}
+
+/// The log of this thread, where the service runs, too.
+#[derive(Clone, Default)]
+struct CapturedLog(Arc<Mutex<Vec<u8>>>);
+
+impl CapturedLog {
+    fn start() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
+        let subscriber = subscriber.with_ansi(false).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl Write for CapturedLog {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn assert_refused(answer: &Answer, log: &CapturedLog, reason: &str, message: &str) {
+    assert_eq!(answer.reason(), reason, "{message}: {answer:?}");
+    let log = log.take();
+    assert!(log.contains(message), "{message} is not in:\n{log}");
+}
+
+async fn begin_login(site: &Site) -> Answer {
+    let request = site.request(Method::GET, "/login/oidc/idp");
+    send_request(request.header("accept", "application/json")).await
+}
+
+#[tokio::test]
+async fn metadata_that_nothing_reads_break_no_login() {
+    let idp = FakeProvider::start().await;
+    for value in odd_values() {
+        idp.behaviour().metadata = all_set_to(UNUSED_METADATA, &value);
+        // Used by logouts, and by logins whose ID token lacks a claim.
+        let endpoints = ["end_session_endpoint", "userinfo_endpoint"];
+        let endpoints = all_set_to(&endpoints, &value);
+        let metadata = &mut idp.behaviour().metadata;
+        let fields = endpoints.as_object().unwrap().clone();
+        metadata.as_object_mut().unwrap().extend(fields);
+        let site = start_site(&idp, "").await;
+        login_session_id(&log_in(&site, &idp).await);
+    }
+}
+
+#[tokio::test]
+async fn metadata_that_are_read_are_named() {
+    let (log, _guard) = CapturedLog::start();
+    let idp = FakeProvider::start().await;
+    for field in [
+        "issuer",
+        "authorization_endpoint",
+        "token_endpoint",
+        "jwks_uri",
+    ] {
+        for value in odd_values() {
+            idp.behaviour().metadata = json!({ field: value });
+            let site = start_site(&idp, "").await;
+            let refused = begin_login(&site).await;
+            let message = format!("metadata: {field} ");
+            assert_refused(&refused, &log, "provider-response-invalid", &message);
+        }
+    }
+    // An ID token without a claim that the configuration names makes the service ask for it.
+    for value in odd_values() {
+        idp.behaviour().metadata = json!({"userinfo_endpoint": value});
+        idp.behaviour().claims = json!({"tenant": null});
+        let site = start_site(&idp, "").await;
+        let answer = log_in(&site, &idp).await;
+        if value.is_null() {
+            login_session_id(&answer);
+        } else {
+            let message = "metadata: userinfo_endpoint is not an https URL";
+            assert_refused(&answer, &log, "provider-response-invalid", message);
+        }
+    }
+    idp.behaviour().claims = json!({});
+    // Whether a callback without `iss` is one of this provider depends on this field.
+    let field = "authorization_response_iss_parameter_supported";
+    for value in odd_values() {
+        idp.behaviour().metadata = json!({ field: value });
+        let site = start_site(&idp, "").await;
+        let answer = log_in(&site, &idp).await;
+        match value {
+            Value::Null => drop(login_session_id(&answer)),
+            Value::Bool(_) => assert_eq!(answer.reason(), "issuer-mismatch"),
+            _ => {
+                let message = format!("metadata: {field} is not a boolean");
+                assert_refused(&answer, &log, "provider-response-invalid", &message);
+            }
+        }
+    }
+    // The client authenticates in the default way.
+    let field = "token_endpoint_auth_methods_supported";
+    for value in odd_values() {
+        idp.behaviour().metadata = json!({ field: value });
+        let site = start_site(&idp, "").await;
+        login_session_id(&log_in(&site, &idp).await);
+        let is_named = log
+            .take()
+            .contains(&format!("metadata: {field} is not a list"));
+        assert_eq!(is_named, !value.is_null() && !value.is_array(), "{value}");
+    }
+}
+
+#[tokio::test]
+async fn claims_that_nothing_reads_break_no_login() {
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
+    for value in odd_values() {
+        idp.behaviour().claims = all_set_to(UNUSED_CLAIMS, &value);
+        login_session_id(&log_in(&site, &idp).await);
+        // The session is not linked to one of the provider then.
+        idp.behaviour().claims = json!({ "sid": value });
+        login_session_id(&log_in(&site, &idp).await);
+    }
+    // As Auth0 and IdentityServer send them.
+    idp.behaviour().claims = json!({"updated_at": "2026-01-02T03:04:05.678Z", "amr": "pwd"});
+    login_session_id(&log_in(&site, &idp).await);
+}
+
+#[tokio::test]
+async fn claims_that_prove_the_login_are_verified_and_named() {
+    let (log, _guard) = CapturedLog::start();
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
+    for claim in ["iss", "aud", "exp", "iat", "sub"] {
+        for value in odd_values() {
+            if (claim, value.is_string()) == ("sub", true) && value != "" {
+                continue;
+            }
+            idp.behaviour().claims = json!({ claim: value });
+            let refused = log_in(&site, &idp).await;
+            let message = format!("the ID token is invalid: {claim} ");
+            assert_refused(&refused, &log, "id-token-invalid", &message);
+        }
+    }
+    for value in odd_values() {
+        idp.behaviour().claims = json!({ "nonce": value });
+        assert_eq!(log_in(&site, &idp).await.reason(), "nonce-mismatch");
+        for claim in ["azp", "at_hash"] {
+            idp.behaviour().claims = json!({ claim: value });
+            let answer = log_in(&site, &idp).await;
+            if value.is_null() {
+                login_session_id(&answer);
+            } else {
+                let message = format!("the ID token is invalid: {claim} ");
+                assert_refused(&answer, &log, "id-token-invalid", &message);
+            }
+        }
+    }
+    let hash = Sha256::digest("at");
+    let hash = URL_SAFE_NO_PAD.encode(&hash[..16]);
+    idp.behaviour().claims = json!({"at_hash": hash, "azp": "berth", "exp": now_s() as f64 + 60.5});
+    login_session_id(&log_in(&site, &idp).await);
+    idp.behaviour().tokens = json!({"access_token": "another"});
+    let message = "the ID token is invalid: at_hash ";
+    assert_refused(
+        &log_in(&site, &idp).await,
+        &log,
+        "id-token-invalid",
+        message,
+    );
+}
+
+#[tokio::test]
+async fn token_responses_are_read_only_where_needed() {
+    let (log, _guard) = CapturedLog::start();
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
+    for value in odd_values() {
+        idp.behaviour().tokens = all_set_to(UNUSED_TOKEN_FIELDS, &value);
+        login_session_id(&log_in(&site, &idp).await);
+        idp.behaviour().tokens = json!({ "access_token": value });
+        login_session_id(&log_in(&site, &idp).await);
+        idp.behaviour().tokens = json!({ "id_token": value });
+        let refused = log_in(&site, &idp).await;
+        let (reason, message) = match value.as_str() {
+            Some(text) if !text.is_empty() => ("id-token-invalid", "not a signed JWT"),
+            _ => (
+                "provider-response-invalid",
+                "token response: id_token is missing or not a text",
+            ),
+        };
+        assert_refused(&refused, &log, reason, message);
+    }
+    // The userinfo request needs the access token.
+    idp.behaviour().claims = json!({"tenant": null});
+    for value in [json!(null), json!(""), json!(5), json!("a b")] {
+        idp.behaviour().tokens = json!({ "access_token": value });
+        let refused = log_in(&site, &idp).await;
+        let message = "token response: access_token is missing or malformed";
+        assert_refused(&refused, &log, "provider-response-invalid", message);
+    }
+    for value in odd_values() {
+        let error =
+            json!({"error": "invalid_grant", "error_description": value, "error_uri": value});
+        idp.behaviour().token_error = Some((400, error));
+        let refused = log_in(&site, &idp).await;
+        assert_refused(&refused, &log, "provider-refused", "invalid_grant");
+    }
+    idp.behaviour().token_error = Some((400, json!({"error": 5})));
+    let refused = log_in(&site, &idp).await;
+    assert_refused(
+        &refused,
+        &log,
+        "provider-response-invalid",
+        "token response: error: ",
+    );
+}
+
+#[tokio::test]
+async fn userinfo_is_about_the_same_subject_and_otherwise_free() {
+    let (log, _guard) = CapturedLog::start();
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
+    idp.behaviour().claims = json!({"groups": null, "tenant": null});
+    for value in odd_values() {
+        let mut userinfo = all_set_to(UNUSED_CLAIMS, &value);
+        (userinfo["sub"], userinfo["groups"]) = (json!("u-1"), json!("staff"));
+        userinfo["tenant"] = value.clone();
+        idp.behaviour().userinfo = userinfo.clone();
+        login_session_id(&log_in(&site, &idp).await);
+        userinfo["sub"] = value.clone();
+        idp.behaviour().userinfo = userinfo;
+        let refused = log_in(&site, &idp).await;
+        let message = "userinfo: sub is not that of the ID token";
+        assert_refused(&refused, &log, "provider-response-invalid", message);
+        idp.behaviour().userinfo = json!({"sub": "u-1", "groups": value});
+        assert_eq!(log_in(&site, &idp).await.reason(), "not-permitted");
+        log.take();
+    }
+    for answer in [json!([]), json!("a.b.c"), json!(null)] {
+        idp.behaviour().userinfo = answer;
+        let refused = log_in(&site, &idp).await;
+        let message = "userinfo: the answer is not a JSON object";
+        assert_refused(&refused, &log, "provider-response-invalid", message);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_usable_does_not_spoil_the_others() {
+    let (log, _guard) = CapturedLog::start();
+    let idp = FakeProvider::start().await;
+    let public = idp.public_keys();
+    for value in odd_values() {
+        for member in ["kty", "crv", "x", "use", "key_ops", "alg", "kid"] {
+            let mut odd = public[0].clone();
+            odd[member] = value.clone();
+            let keys = json!([odd, value, public[0], public[1]]);
+            idp.behaviour().key_set = Some(json!({"keys": keys, "extra": value}));
+            let site = start_site(&idp, "").await;
+            login_session_id(&log_in(&site, &idp).await);
+        }
+        let mut odd = public[0].clone();
+        for member in ["x5c", "x5t", "x5t#S256", "x5u", "exp", "issuer"] {
+            odd[member] = value.clone();
+        }
+        idp.behaviour().key_set = Some(json!({ "keys": [odd] }));
+        let site = start_site(&idp, "").await;
+        login_session_id(&log_in(&site, &idp).await);
+        idp.behaviour().key_set = Some(json!({ "keys": value }));
+        let site = start_site(&idp, "").await;
+        let refused = begin_login(&site).await;
+        let message = "jwks_uri: ";
+        assert_refused(&refused, &log, "provider-response-invalid", message);
+    }
+}
