@@ -61,7 +61,7 @@ pub enum LogoutTokenType {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoleMapping {
-    /// The claim, a text or a list of texts; `a.b` is the member `b` of the claim `a`.
+    /// The claim, a text or a list of texts; `a.b` is the member `b` of the claim `a`, if there is no claim `a.b`.
     #[serde(default)]
     pub claim: Option<String>,
     /// Values of the claim, and the role of each.
@@ -200,6 +200,14 @@ mod tests {
                 format!("{issuer}, {roles}, token_claims: [tenant, roles], scopes: ['a b']"),
                 "oidc[0].scopes[0]: must be one scope\n\
               oidc[0].token_claims[1]: \"roles\" must not come from a provider",
+            ),
+            (
+                format!("{issuer}, {roles}, trusted_audiences: [a, 'b c']"),
+                "oidc[0].trusted_audiences[1]: must be visible ASCII",
+            ),
+            (
+                format!("{issuer}, {roles}, logout_token_type: none"),
+                "oidc[0].logout_token_type: unknown variant `none`, expected `required` or `any`",
             ),
             (
                 format!("{issuer}, {roles}, client_secret: hunter2"),

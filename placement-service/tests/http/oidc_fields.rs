@@ -1,17 +1,18 @@
 //! A provider whose answers are wrong in one field: a field that nothing reads breaks no login, and one that is read is
 //! named in the log.
 
-use crate::fake_provider::{FakeProvider, now_s};
+use crate::fake_provider::{FakeProvider, Signing, merge_fields, now_s};
 use crate::oidc::{log_in, login_session_id, start_site};
 use crate::site::{Answer, Site, send_request};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use berth_placement::core::clock::Clock;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::io::Write;
-use std::sync::{Arc, Mutex};
-use tracing::subscriber::DefaultGuard;
+use std::sync::{Arc, LazyLock, Mutex};
+use tracing::Level;
 
 /// Metadata of OpenID Connect Discovery 1.0 and RFC 8414 that the service does not use.
 const UNUSED_METADATA: &[&str] = &[
@@ -102,25 +103,20 @@ fn all_set_to(names: &[&str], value: &Value) -> Value {
     fields.into()
 }
 
-/// The log of this thread, where the service runs, too.
+/// The warnings of all services of this program, which run on threads of their own.
+static WARNINGS: LazyLock<SharedLog> = LazyLock::new(|| {
+    let log = SharedLog::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
+    let subscriber = subscriber.with_max_level(Level::WARN).with_ansi(false);
+    tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
+    log
+});
+
 #[derive(Clone, Default)]
-struct CapturedLog(Arc<Mutex<Vec<u8>>>);
+struct SharedLog(Arc<Mutex<Vec<u8>>>);
 
-impl CapturedLog {
-    fn start() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
-        let subscriber = subscriber.with_ansi(false).finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
-    }
-}
-
-impl Write for CapturedLog {
+impl Write for SharedLog {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
     }
@@ -130,10 +126,34 @@ impl Write for CapturedLog {
     }
 }
 
-fn assert_refused(answer: &Answer, log: &CapturedLog, reason: &str, message: &str) {
+/// A position in the log.
+struct Warnings(usize);
+
+impl Warnings {
+    fn start() -> Self {
+        Self(WARNINGS.0.lock().unwrap().len())
+    }
+
+    /// The lines since the last call.
+    fn take(&mut self) -> String {
+        let log = WARNINGS.0.lock().unwrap();
+        let lines = String::from_utf8(log[self.0..].to_vec()).unwrap();
+        self.0 = log.len();
+        lines
+    }
+}
+
+fn assert_refused(answer: &Answer, log: &mut Warnings, reason: &str, message: &str) {
     assert_eq!(answer.reason(), reason, "{message}: {answer:?}");
     let log = log.take();
     assert!(log.contains(message), "{message} is not in:\n{log}");
+}
+
+/// An hour later the service fetches metadata and keys again.
+fn advance_an_hour(site: &Site, idp: &FakeProvider) {
+    site.clock.advance_ms(3_600_000);
+    let now = site.clock.now_s();
+    idp.behaviour().claims = json!({"iat": now, "exp": now + 60});
 }
 
 async fn begin_login(site: &Site) -> Answer {
@@ -144,23 +164,27 @@ async fn begin_login(site: &Site) -> Answer {
 #[tokio::test]
 async fn metadata_that_nothing_reads_break_no_login() {
     let idp = FakeProvider::start().await;
-    for value in odd_values() {
-        idp.behaviour().metadata = all_set_to(UNUSED_METADATA, &value);
-        // Used by logouts, and by logins whose ID token lacks a claim.
-        let endpoints = ["end_session_endpoint", "userinfo_endpoint"];
-        let endpoints = all_set_to(&endpoints, &value);
-        let metadata = &mut idp.behaviour().metadata;
-        let fields = endpoints.as_object().unwrap().clone();
-        metadata.as_object_mut().unwrap().extend(fields);
-        let site = start_site(&idp, "").await;
+    let site = start_site(&idp, "").await;
+    let url = "/.well-known/openid-configuration";
+    for (index, value) in (1..).zip(odd_values()) {
+        let mut metadata = all_set_to(UNUSED_METADATA, &value);
+        // Only logouts use the first, and only logins whose ID token lacks a claim use the second.
+        for endpoint in ["end_session_endpoint", "userinfo_endpoint"] {
+            metadata[endpoint] = value.clone();
+        }
+        idp.behaviour().metadata = metadata;
+        advance_an_hour(&site, &idp);
         login_session_id(&log_in(&site, &idp).await);
+        // The keys are fetched only after the metadata are accepted.
+        assert_eq!((idp.requests(url), idp.requests("/jwks")), (index, index));
     }
 }
 
 #[tokio::test]
-async fn metadata_that_are_read_are_named() {
-    let (log, _guard) = CapturedLog::start();
+async fn metadata_without_which_no_login_works_are_named() {
+    let mut log = Warnings::start();
     let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
     for field in [
         "issuer",
         "authorization_endpoint",
@@ -169,51 +193,57 @@ async fn metadata_that_are_read_are_named() {
     ] {
         for value in odd_values() {
             idp.behaviour().metadata = json!({ field: value });
-            let site = start_site(&idp, "").await;
+            site.clock.advance_ms(1_000);
             let refused = begin_login(&site).await;
             let message = format!("metadata: {field} ");
-            assert_refused(&refused, &log, "provider-response-invalid", &message);
+            assert_refused(&refused, &mut log, "provider-response-invalid", &message);
         }
     }
+}
+
+#[tokio::test]
+async fn optional_metadata_are_named_where_they_are_used() {
+    let mut log = Warnings::start();
+    let idp = FakeProvider::start().await;
+    let site = start_site(&idp, "").await;
     // An ID token without a claim that the configuration names makes the service ask for it.
     for value in odd_values() {
         idp.behaviour().metadata = json!({"userinfo_endpoint": value});
-        idp.behaviour().claims = json!({"tenant": null});
-        let site = start_site(&idp, "").await;
+        advance_an_hour(&site, &idp);
+        idp.behaviour().claims["tenant"] = json!(null);
         let answer = log_in(&site, &idp).await;
         if value.is_null() {
             login_session_id(&answer);
         } else {
             let message = "metadata: userinfo_endpoint is not an https URL";
-            assert_refused(&answer, &log, "provider-response-invalid", message);
+            assert_refused(&answer, &mut log, "provider-response-invalid", message);
         }
     }
-    idp.behaviour().claims = json!({});
     // Whether a callback without `iss` is one of this provider depends on this field.
     let field = "authorization_response_iss_parameter_supported";
     for value in odd_values() {
         idp.behaviour().metadata = json!({ field: value });
-        let site = start_site(&idp, "").await;
+        advance_an_hour(&site, &idp);
         let answer = log_in(&site, &idp).await;
         match value {
             Value::Null => drop(login_session_id(&answer)),
             Value::Bool(_) => assert_eq!(answer.reason(), "issuer-mismatch"),
             _ => {
                 let message = format!("metadata: {field} is not a boolean");
-                assert_refused(&answer, &log, "provider-response-invalid", &message);
+                assert_refused(&answer, &mut log, "provider-response-invalid", &message);
             }
         }
     }
     // The client authenticates in the default way.
     let field = "token_endpoint_auth_methods_supported";
+    log.take();
     for value in odd_values() {
         idp.behaviour().metadata = json!({ field: value });
-        let site = start_site(&idp, "").await;
+        advance_an_hour(&site, &idp);
         login_session_id(&log_in(&site, &idp).await);
-        let is_named = log
-            .take()
-            .contains(&format!("metadata: {field} is not a list"));
-        assert_eq!(is_named, !value.is_null() && !value.is_array(), "{value}");
+        let message = format!("metadata: {field} is not a list");
+        let is_wrong = !value.is_null() && !value.is_array();
+        assert_eq!(log.take().contains(&message), is_wrong, "{value}");
     }
 }
 
@@ -235,7 +265,7 @@ async fn claims_that_nothing_reads_break_no_login() {
 
 #[tokio::test]
 async fn claims_that_prove_the_login_are_verified_and_named() {
-    let (log, _guard) = CapturedLog::start();
+    let mut log = Warnings::start();
     let idp = FakeProvider::start().await;
     let site = start_site(&idp, "").await;
     for claim in ["iss", "aud", "exp", "iat", "sub"] {
@@ -246,7 +276,7 @@ async fn claims_that_prove_the_login_are_verified_and_named() {
             idp.behaviour().claims = json!({ claim: value });
             let refused = log_in(&site, &idp).await;
             let message = format!("the ID token is invalid: {claim} ");
-            assert_refused(&refused, &log, "id-token-invalid", &message);
+            assert_refused(&refused, &mut log, "id-token-invalid", &message);
         }
     }
     for value in odd_values() {
@@ -259,7 +289,7 @@ async fn claims_that_prove_the_login_are_verified_and_named() {
                 login_session_id(&answer);
             } else {
                 let message = format!("the ID token is invalid: {claim} ");
-                assert_refused(&answer, &log, "id-token-invalid", &message);
+                assert_refused(&answer, &mut log, "id-token-invalid", &message);
             }
         }
     }
@@ -271,7 +301,7 @@ async fn claims_that_prove_the_login_are_verified_and_named() {
     let message = "the ID token is invalid: at_hash ";
     assert_refused(
         &log_in(&site, &idp).await,
-        &log,
+        &mut log,
         "id-token-invalid",
         message,
     );
@@ -279,7 +309,7 @@ async fn claims_that_prove_the_login_are_verified_and_named() {
 
 #[tokio::test]
 async fn token_responses_are_read_only_where_needed() {
-    let (log, _guard) = CapturedLog::start();
+    let mut log = Warnings::start();
     let idp = FakeProvider::start().await;
     let site = start_site(&idp, "").await;
     for value in odd_values() {
@@ -296,7 +326,7 @@ async fn token_responses_are_read_only_where_needed() {
                 "token response: id_token is missing or not a text",
             ),
         };
-        assert_refused(&refused, &log, reason, message);
+        assert_refused(&refused, &mut log, reason, message);
     }
     // The userinfo request needs the access token.
     idp.behaviour().claims = json!({"tenant": null});
@@ -304,20 +334,20 @@ async fn token_responses_are_read_only_where_needed() {
         idp.behaviour().tokens = json!({ "access_token": value });
         let refused = log_in(&site, &idp).await;
         let message = "token response: access_token is missing or malformed";
-        assert_refused(&refused, &log, "provider-response-invalid", message);
+        assert_refused(&refused, &mut log, "provider-response-invalid", message);
     }
     for value in odd_values() {
         let error =
             json!({"error": "invalid_grant", "error_description": value, "error_uri": value});
         idp.behaviour().token_error = Some((400, error));
         let refused = log_in(&site, &idp).await;
-        assert_refused(&refused, &log, "provider-refused", "invalid_grant");
+        assert_refused(&refused, &mut log, "provider-refused", "invalid_grant");
     }
     idp.behaviour().token_error = Some((400, json!({"error": 5})));
     let refused = log_in(&site, &idp).await;
     assert_refused(
         &refused,
-        &log,
+        &mut log,
         "provider-response-invalid",
         "token response: error: ",
     );
@@ -325,7 +355,7 @@ async fn token_responses_are_read_only_where_needed() {
 
 #[tokio::test]
 async fn userinfo_is_about_the_same_subject_and_otherwise_free() {
-    let (log, _guard) = CapturedLog::start();
+    let mut log = Warnings::start();
     let idp = FakeProvider::start().await;
     let site = start_site(&idp, "").await;
     idp.behaviour().claims = json!({"groups": null, "tenant": null});
@@ -339,7 +369,7 @@ async fn userinfo_is_about_the_same_subject_and_otherwise_free() {
         idp.behaviour().userinfo = userinfo;
         let refused = log_in(&site, &idp).await;
         let message = "userinfo: sub is not that of the ID token";
-        assert_refused(&refused, &log, "provider-response-invalid", message);
+        assert_refused(&refused, &mut log, "provider-response-invalid", message);
         idp.behaviour().userinfo = json!({"sub": "u-1", "groups": value});
         assert_eq!(log_in(&site, &idp).await.reason(), "not-permitted");
         log.take();
@@ -348,35 +378,48 @@ async fn userinfo_is_about_the_same_subject_and_otherwise_free() {
         idp.behaviour().userinfo = answer;
         let refused = log_in(&site, &idp).await;
         let message = "userinfo: the answer is not a JSON object";
-        assert_refused(&refused, &log, "provider-response-invalid", message);
+        assert_refused(&refused, &mut log, "provider-response-invalid", message);
     }
 }
 
 #[tokio::test]
 async fn a_key_that_is_not_usable_does_not_spoil_the_others() {
-    let (log, _guard) = CapturedLog::start();
     let idp = FakeProvider::start().await;
-    let public = idp.public_keys();
+    let site = start_site(&idp, "").await;
     for value in odd_values() {
-        for member in ["kty", "crv", "x", "use", "key_ops", "alg", "kid"] {
-            let mut odd = public[0].clone();
-            odd[member] = value.clone();
-            let keys = json!([odd, value, public[0], public[1]]);
+        let used = ["kty", "crv", "x", "y", "use", "key_ops", "alg", "kid"];
+        let unused = ["x5c", "x5t", "x5t#S256", "x5u", "exp", "issuer"];
+        for (kid, spoils_good_key) in [("k1", false), ("k2", true)] {
+            // A key set that is not accepted leaves the service with keys of the other name.
+            idp.behaviour().published = (kid, "r1");
+            idp.behaviour().signing = Signing::Es256(kid);
+            let [good, other] = &idp.public_keys()[..] else {
+                panic!("not two keys")
+            };
+            let spoil = |names: &[&str]| merge_fields(good.clone(), &all_set_to(names, &value));
+            let mut keys: Vec<Value> = used.iter().map(|member| spoil(&[member])).collect();
+            keys.extend([value.clone(), other.clone()]);
+            keys.push(if spoils_good_key {
+                spoil(&unused)
+            } else {
+                good.clone()
+            });
             idp.behaviour().key_set = Some(json!({"keys": keys, "extra": value}));
-            let site = start_site(&idp, "").await;
+            advance_an_hour(&site, &idp);
             login_session_id(&log_in(&site, &idp).await);
         }
-        let mut odd = public[0].clone();
-        for member in ["x5c", "x5t", "x5t#S256", "x5u", "exp", "issuer"] {
-            odd[member] = value.clone();
-        }
-        idp.behaviour().key_set = Some(json!({ "keys": [odd] }));
-        let site = start_site(&idp, "").await;
-        login_session_id(&log_in(&site, &idp).await);
-        idp.behaviour().key_set = Some(json!({ "keys": value }));
-        let site = start_site(&idp, "").await;
+    }
+    let mut log = Warnings::start();
+    let site = start_site(&idp, "").await;
+    for value in odd_values() {
+        idp.behaviour().key_set = Some(merge_fields(json!({}), &json!({ "keys": value })));
+        site.clock.advance_ms(1_000);
         let refused = begin_login(&site).await;
-        let message = "jwks_uri: ";
-        assert_refused(&refused, &log, "provider-response-invalid", message);
+        assert_refused(
+            &refused,
+            &mut log,
+            "provider-response-invalid",
+            "jwks_uri: ",
+        );
     }
 }
