@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Why a text is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +54,9 @@ impl<'a> UnverifiedJws<'a> {
     pub fn parse(token: &'a str) -> Result<Self, JwsFault> {
         let (message, signature) = token.rsplit_once('.').ok_or(JwsFault::Malformed)?;
         let (header, payload) = message.split_once('.').ok_or(JwsFault::Malformed)?;
-        let header = serde_json::from_slice(&decode(header)?);
+        // First as an object, because serde also reads a struct from a list of its fields.
+        let header: Result<Map<String, Value>, _> = serde_json::from_slice(&decode(header)?);
+        let header = header.and_then(|header| serde_json::from_value(header.into()));
         let header: Header = header.map_err(|_| JwsFault::Malformed)?;
         let algorithm = parse_algorithm(&header.alg)?;
         if header.crit.is_some() {

@@ -8,8 +8,7 @@ use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
 };
 use jsonwebtoken::{Algorithm, DecodingKey};
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, RwLock};
@@ -57,11 +56,6 @@ pub enum KeySetError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicKeys(Vec<Jwk>);
 
-#[derive(Deserialize)]
-struct RawSet {
-    keys: Vec<Value>,
-}
-
 /// The members of a JWK that decide whether and how a key verifies. A fault in another member, such as `x5c`, does not
 /// make a key unusable.
 const USED_MEMBERS: [&str; 10] = [
@@ -74,12 +68,14 @@ impl PublicKeys {
     ///
     /// [RFC 7517 section 5]: https://www.rfc-editor.org/rfc/rfc7517#section-5
     pub fn parse(text: &[u8]) -> Result<Self, KeySetError> {
-        let key_set: RawSet = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
-        if key_set.keys.len() > MAX_KEYS {
+        let key_set: Map<String, Value> =
+            serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
+        let keys = key_set.get("keys").and_then(Value::as_array);
+        let keys = keys.ok_or(KeySetError::Malformed)?;
+        if keys.len() > MAX_KEYS {
             return Err(KeySetError::TooMany);
         }
-        let keys = key_set.keys.into_iter();
-        let keys = keys.filter_map(read_key);
+        let keys = keys.iter().filter_map(read_key);
         let keys: Vec<Jwk> = keys.filter(is_for_signatures).collect();
         if keys.is_empty() {
             return Err(KeySetError::NoUsableKey);
@@ -115,10 +111,8 @@ impl PublicKeys {
     }
 }
 
-fn read_key(value: Value) -> Option<Jwk> {
-    let Value::Object(mut members) = value else {
-        return None;
-    };
+fn read_key(value: &Value) -> Option<Jwk> {
+    let mut members = value.as_object()?.clone();
     members.retain(|name, _| USED_MEMBERS.contains(&name.as_str()));
     serde_json::from_value(Value::Object(members)).ok()
 }

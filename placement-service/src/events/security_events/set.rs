@@ -78,7 +78,10 @@ impl<'a> UnverifiedSet<'a> {
 impl Claims {
     /// Parses the claims; each invalid claim has its own error.
     pub fn parse(json: &[u8]) -> Result<Self, SetError> {
-        let raw: RawClaims = serde_json::from_slice(json).map_err(|_| {
+        // First as an object, because serde also reads a struct from a list of its fields.
+        let raw: Result<Map<String, Value>, _> = serde_json::from_slice(json);
+        let raw = raw.and_then(|raw| serde_json::from_value(raw.into()));
+        let raw: RawClaims = raw.map_err(|_| {
             SetError::invalid_request("the claims are not those of a security event")
         })?;
         let events = raw.events.unwrap_or_default();

@@ -136,7 +136,8 @@ fn each_fault_has_its_own_error() {
     let other = "invalid_request: the claims are not those of a security event";
     assert_eq!(fault_with_claim("iat", json!("now")), other);
     assert_eq!(fault_with_claim("events", json!({"e": 5})), other);
-    assert_eq!(fault(&header(), &json!([1])), other);
+    let in_order = json!(["i", "a", 1_700_000_000, null, "j", {"e": {}}, null]);
+    assert_eq!(fault(&header(), &in_order), other);
     let subject = "invalid_request: sub_id is malformed";
     assert_eq!(fault_with_claim("sub_id", json!("demo")), subject);
 }
