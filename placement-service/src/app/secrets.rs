@@ -10,7 +10,7 @@ use crate::config::fault::{Fault, Faults};
 use crate::config::{Config, Jwks, SecretSource, WebhookFormat};
 use crate::core::aead::SealingKeys;
 use crate::core::secret::Secret;
-use crate::events::remote_keys::PublicKeys;
+use crate::events::public_keys::PublicKeys;
 use crate::events::webhooks::signature;
 use crate::http::ClientSecret;
 use crate::sessions::keys::SigningKey;

@@ -4,44 +4,13 @@
 use crate::fake_provider::{FakeProvider, Signing, merge_fields, now_s};
 use crate::oidc::{log_in, login_session_id, start_site};
 use crate::site::{Answer, Site, send_request};
+use crate::warnings::Warnings;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_placement::core::clock::Clock;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use std::io::Write;
-use std::sync::{Arc, LazyLock, Mutex};
-use tracing::Level;
-
-/// Metadata of OpenID Connect Discovery 1.0 and RFC 8414 that the service does not use.
-const UNUSED_METADATA: &[&str] = &[
-    "registration_endpoint",
-    "scopes_supported",
-    "response_types_supported",
-    "response_modes_supported",
-    "grant_types_supported",
-    "acr_values_supported",
-    "subject_types_supported",
-    "id_token_signing_alg_values_supported",
-    "id_token_encryption_alg_values_supported",
-    "userinfo_signing_alg_values_supported",
-    "request_object_signing_alg_values_supported",
-    "token_endpoint_auth_signing_alg_values_supported",
-    "display_values_supported",
-    "claim_types_supported",
-    "claims_supported",
-    "service_documentation",
-    "ui_locales_supported",
-    "claims_parameter_supported",
-    "op_policy_uri",
-    "op_tos_uri",
-    "revocation_endpoint",
-    "introspection_endpoint",
-    "code_challenge_methods_supported",
-    "signed_metadata",
-    "backchannel_logout_supported",
-];
 
 /// Claims of OpenID Connect Core 1.0 and of known providers that the service does not use.
 const UNUSED_CLAIMS: &[&str] = &[
@@ -82,7 +51,7 @@ const UNUSED_TOKEN_FIELDS: &[&str] = &[
 ];
 
 /// A value of each JSON type, and some that are empty. `null` removes the field.
-fn odd_values() -> [Value; 8] {
+pub(crate) fn odd_values() -> [Value; 8] {
     [
         json!(null),
         json!(""),
@@ -95,7 +64,7 @@ fn odd_values() -> [Value; 8] {
     ]
 }
 
-fn all_set_to(names: &[&str], value: &Value) -> Value {
+pub(crate) fn all_set_to(names: &[&str], value: &Value) -> Value {
     let fields: Map<String, Value> = names
         .iter()
         .map(|name| ((*name).to_owned(), value.clone()))
@@ -103,148 +72,22 @@ fn all_set_to(names: &[&str], value: &Value) -> Value {
     fields.into()
 }
 
-/// The warnings of all services of this program, which run on threads of their own.
-static WARNINGS: LazyLock<SharedLog> = LazyLock::new(|| {
-    let log = SharedLog::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
-    let subscriber = subscriber.with_max_level(Level::WARN).with_ansi(false);
-    tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
-    log
-});
-
-#[derive(Clone, Default)]
-struct SharedLog(Arc<Mutex<Vec<u8>>>);
-
-impl Write for SharedLog {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A position in the log.
-struct Warnings(usize);
-
-impl Warnings {
-    fn start() -> Self {
-        Self(WARNINGS.0.lock().unwrap().len())
-    }
-
-    /// The lines since the last call.
-    fn take(&mut self) -> String {
-        let log = WARNINGS.0.lock().unwrap();
-        let lines = String::from_utf8(log[self.0..].to_vec()).unwrap();
-        self.0 = log.len();
-        lines
-    }
-}
-
-fn assert_refused(answer: &Answer, log: &mut Warnings, reason: &str, message: &str) {
+pub(crate) fn assert_refused(answer: &Answer, log: &mut Warnings, reason: &str, message: &str) {
     assert_eq!(answer.reason(), reason, "{message}: {answer:?}");
     let log = log.take();
     assert!(log.contains(message), "{message} is not in:\n{log}");
 }
 
 /// An hour later the service fetches metadata and keys again.
-fn advance_an_hour(site: &Site, idp: &FakeProvider) {
+pub(crate) fn advance_an_hour(site: &Site, idp: &FakeProvider) {
     site.clock.advance_ms(3_600_000);
     let now = site.clock.now_s();
     idp.behaviour().claims = json!({"iat": now, "exp": now + 60});
 }
 
-async fn begin_login(site: &Site) -> Answer {
+pub(crate) async fn begin_login(site: &Site) -> Answer {
     let request = site.request(Method::GET, "/login/oidc/idp");
     send_request(request.header("accept", "application/json")).await
-}
-
-#[tokio::test]
-async fn metadata_that_nothing_reads_break_no_login() {
-    let idp = FakeProvider::start().await;
-    let site = start_site(&idp, "").await;
-    let url = "/.well-known/openid-configuration";
-    for (index, value) in (1..).zip(odd_values()) {
-        let mut metadata = all_set_to(UNUSED_METADATA, &value);
-        // Only logouts use the first, and only logins whose ID token lacks a claim use the second.
-        for endpoint in ["end_session_endpoint", "userinfo_endpoint"] {
-            metadata[endpoint] = value.clone();
-        }
-        idp.behaviour().metadata = metadata;
-        advance_an_hour(&site, &idp);
-        login_session_id(&log_in(&site, &idp).await);
-        // The keys are fetched only after the metadata are accepted.
-        assert_eq!((idp.requests(url), idp.requests("/jwks")), (index, index));
-    }
-}
-
-#[tokio::test]
-async fn metadata_without_which_no_login_works_are_named() {
-    let mut log = Warnings::start();
-    let idp = FakeProvider::start().await;
-    let site = start_site(&idp, "").await;
-    for field in [
-        "issuer",
-        "authorization_endpoint",
-        "token_endpoint",
-        "jwks_uri",
-    ] {
-        for value in odd_values() {
-            idp.behaviour().metadata = json!({ field: value });
-            site.clock.advance_ms(1_000);
-            let refused = begin_login(&site).await;
-            let message = format!("metadata: {field} ");
-            assert_refused(&refused, &mut log, "provider-response-invalid", &message);
-        }
-    }
-}
-
-#[tokio::test]
-async fn optional_metadata_are_named_where_they_are_used() {
-    let mut log = Warnings::start();
-    let idp = FakeProvider::start().await;
-    let site = start_site(&idp, "").await;
-    // An ID token without a claim that the configuration names makes the service ask for it.
-    for value in odd_values() {
-        idp.behaviour().metadata = json!({"userinfo_endpoint": value});
-        advance_an_hour(&site, &idp);
-        idp.behaviour().claims["tenant"] = json!(null);
-        let answer = log_in(&site, &idp).await;
-        if value.is_null() {
-            login_session_id(&answer);
-        } else {
-            let message = "metadata: userinfo_endpoint is not an https URL";
-            assert_refused(&answer, &mut log, "provider-response-invalid", message);
-        }
-    }
-    // Whether a callback without `iss` is one of this provider depends on this field.
-    let field = "authorization_response_iss_parameter_supported";
-    for value in odd_values() {
-        idp.behaviour().metadata = json!({ field: value });
-        advance_an_hour(&site, &idp);
-        let answer = log_in(&site, &idp).await;
-        match value {
-            Value::Null => drop(login_session_id(&answer)),
-            Value::Bool(_) => assert_eq!(answer.reason(), "issuer-mismatch"),
-            _ => {
-                let message = format!("metadata: {field} is not a boolean");
-                assert_refused(&answer, &mut log, "provider-response-invalid", &message);
-            }
-        }
-    }
-    // The client authenticates in the default way.
-    let field = "token_endpoint_auth_methods_supported";
-    log.take();
-    for value in odd_values() {
-        idp.behaviour().metadata = json!({ field: value });
-        advance_an_hour(&site, &idp);
-        login_session_id(&log_in(&site, &idp).await);
-        let message = format!("metadata: {field} is not a list");
-        let is_wrong = !value.is_null() && !value.is_array();
-        assert_eq!(log.take().contains(&message), is_wrong, "{value}");
-    }
 }
 
 #[tokio::test]

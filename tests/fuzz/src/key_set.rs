@@ -1,7 +1,7 @@
 //! A JWK set that the service fetches from an OpenID provider or a transmitter of security events: verification works
 //! with every key that is found, and none accepts an invented signature.
 use berth_placement::core::jws::UnverifiedJws;
-use berth_placement::events::remote_keys::PublicKeys;
+use berth_placement::events::public_keys::PublicKeys;
 use jsonwebtoken::Algorithm;
 
 const ALGORITHMS: [Algorithm; 4] = [

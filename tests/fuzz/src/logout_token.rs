@@ -1,7 +1,7 @@
 //! Logout tokens of OpenID providers: no token is accepted without a key that has signed it, and accepted claims are
 //! bounded.
 use berth_placement::config::{LogoutTokenType, OidcProvider};
-use berth_placement::events::remote_keys::PublicKeys;
+use berth_placement::events::public_keys::PublicKeys;
 use berth_placement::login::oidc::back_channel::LogoutToken;
 use serde_json::json;
 

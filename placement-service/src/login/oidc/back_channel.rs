@@ -7,7 +7,7 @@
 use super::registered_claims::{LEEWAY_MS, is_for_client, parse_id, parse_numeric_date_ms};
 use crate::config::{LogoutTokenType, OidcProvider};
 use crate::core::jws::{JwsFault, UnverifiedJws};
-use crate::events::remote_keys::SignatureFault;
+use crate::events::public_keys::SignatureFault;
 use crate::sessions::SessionSelector;
 use serde_json::{Map, Value};
 

@@ -10,7 +10,7 @@ use crate::config::OidcProvider;
 use crate::core::clock::Clock;
 use crate::core::jws::UnverifiedJws;
 use crate::core::secret::Secret;
-use crate::events::remote_keys::{PublicKeys, SignatureFault};
+use crate::events::public_keys::{PublicKeys, SignatureFault};
 use openidconnect::core::CoreJsonWebKeySet;
 use openidconnect::url::{ParseError, Url};
 use openidconnect::{AuthType, AuthUrl, ClientId, ClientSecret, IssuerUrl, TokenUrl};

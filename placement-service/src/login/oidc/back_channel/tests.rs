@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Algorithm;
 use crate::core::secret::Secret;
-use crate::events::remote_keys::PublicKeys;
+use crate::events::public_keys::PublicKeys;
 use crate::sessions::keys::SigningKey;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
