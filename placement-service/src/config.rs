@@ -46,7 +46,7 @@ pub use fleet::{Placement, Probe};
 pub use http::Http;
 pub use ledger::{Ledger, RedisLedger};
 pub use login::{Lockout, Login, LoginRate};
-pub use oidc::{OidcProvider, RoleMapping, is_https_or_loopback};
+pub use oidc::{LogoutTokenType, OidcProvider, RoleMapping, is_https_or_loopback};
 pub use pool::{Driver, ENGINE_PLACEHOLDER, Pool, Sharing, Strategy, Weights};
 pub use pool_probe::{MemoryFamilies, MetricsMapping, PoolProbe, Unit};
 pub use route::{
@@ -55,7 +55,7 @@ pub use route::{
 };
 pub(crate) use route::{compare_precedence, identity_headers};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
-pub use session::{Cookie, OnLimit, SameSite, Session, Sweep};
+pub use session::{ANONYMOUS_NAME, Cookie, OnLimit, SameSite, Session, Sweep};
 pub use store::{JwtKey, RedisJwt, Store};
 pub use tls::{ClientCertificates, ServiceTls, UpstreamTls};
 pub use tokens::{Algorithm, DEMO_SECRET, Gateways, SecretSource, TokenKey, Tokens};

@@ -8,6 +8,7 @@ pub mod client_address;
 pub mod clock;
 pub mod header_template;
 pub mod http_client;
+pub mod jws;
 pub mod log_filter;
 pub(crate) mod log_sampler;
 pub mod metrics;

@@ -3,6 +3,7 @@
 
 pub mod follower;
 pub mod log;
+pub mod public_keys;
 pub mod remote_keys;
 pub mod security_events;
 pub mod webhooks;

@@ -87,7 +87,8 @@ test('after logout the back button shows nothing private', async (t) => {
   await page.getByRole('button', { name: 'GET /api/whoami' }).click();
   await page.getByText('"account": "demo"').waitFor();
   await page.getByRole('button', { name: 'Log out' }).click();
-  await page.waitForURL('**/login');
+  await page.waitForURL('**/login?state=logged-out');
+  await page.getByRole('status').getByText('You are logged out.').waitFor();
   assert.deepEqual(await cookies(page, 'berth'), []);
   await page.goBack();
   await page.getByText('not logged in').waitFor();

@@ -25,8 +25,7 @@ async function logInAtProvider(page, account) {
 /** Confirms the provider's logout page, which leads back to the login page. */
 async function logOutAtProvider(page) {
   await page.getByRole('button', { name: 'Log out here, too' }).click();
-  // The address has a `state`, which identifies the logout request.
-  await page.waitForURL(({ origin, pathname }) => origin === url && pathname === '/login');
+  await page.waitForURL(`${url}/login?state=logged-out`);
 }
 
 /** Neither Berth nor the provider has a session for the browser. */

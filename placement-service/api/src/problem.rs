@@ -18,8 +18,8 @@ pub struct Problem {
     /// Seconds until a retry is useful; equal to the `Retry-After` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
-    /// A complete `Set-Cookie` value (`berth-anon=...`) that the gateway sends to the client with a 440. Never the
-    /// login cookie.
+    /// A complete `Set-Cookie` value (`__Host-berth-anon=...`, or `berth-anon=...` over plain HTTP) that the gateway
+    /// sends to the client with a 440. Never the login cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anonymous_cookie: Option<String>,
 }

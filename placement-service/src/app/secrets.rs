@@ -13,7 +13,7 @@ use crate::core::aead::SealingKeys;
 use crate::core::secret::Secret;
 use crate::core::tls::ServerFiles;
 use crate::engines::drivers::transport::EngineTransport;
-use crate::events::remote_keys::PublicKeys;
+use crate::events::public_keys::PublicKeys;
 use crate::events::webhooks::signature;
 use crate::http::ClientSecret;
 use crate::sessions::keys::SigningKey;

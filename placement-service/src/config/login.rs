@@ -48,6 +48,17 @@ pub struct Lockout {
     pub max: Duration,
 }
 
+impl Config {
+    /// Whether browsers reach this site over https: by `login.public_url`, else by the attribute of its cookies.
+    #[must_use]
+    pub fn is_https_site(&self) -> bool {
+        match &self.login.public_url {
+            Some(url) => url.starts_with("https://"),
+            None => self.session.cookie.secure,
+        }
+    }
+}
+
 pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
     let login = &config.login;
     if ReturnTo::parse(&login.default_return_to).is_none() {

@@ -21,6 +21,12 @@ pub struct OidcProvider {
     /// The exact `issuer` of the provider's metadata.
     pub issuer: String,
     pub client_id: String,
+    /// Audiences that ID tokens and logout tokens may have besides `client_id`.
+    #[serde(default)]
+    pub trusted_audiences: Vec<String>,
+    /// Which `typ` logout tokens must have.
+    #[serde(default)]
+    pub logout_token_type: LogoutTokenType,
     /// Absent for a public client.
     #[serde(default)]
     pub client_secret: Option<SecretSource>,
@@ -36,11 +42,22 @@ pub struct OidcProvider {
     pub token_claims: Vec<String>,
 }
 
+/// Which `typ` logout tokens must have (OpenID Connect Back-Channel Logout 1.0 section 2.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogoutTokenType {
+    /// `logout+jwt`.
+    #[default]
+    Required,
+    /// Also `JWT`, or none, for providers that do not set it.
+    Any,
+}
+
 /// How a claim maps to roles.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoleMapping {
-    /// The claim, a text or a list of texts; `a.b` is the member `b` of the claim `a`.
+    /// The claim, a text or a list of texts; `a.b` is the member `b` of the claim `a`, if there is no claim `a.b`.
     #[serde(default)]
     pub claim: Option<String>,
     /// Values of the claim, and the role of each.
@@ -100,6 +117,12 @@ fn check_provider(path: &str, provider: &OidcProvider, faults: &mut FaultCollect
     }
     if !visible(&provider.client_id) {
         faults.add(format!("{path}.client_id"), "must be visible ASCII");
+    }
+    for (index, audience) in provider.trusted_audiences.iter().enumerate() {
+        if !visible(audience) {
+            let field = format!("{path}.trusted_audiences[{index}]");
+            faults.add(field, "must be visible ASCII");
+        }
     }
     for (index, scope) in provider.scopes.iter().enumerate() {
         if !visible(scope) {
@@ -175,12 +198,20 @@ mod tests {
               oidc[0].token_claims[1]: \"roles\" must not come from a provider",
             ),
             (
+                format!("{issuer}, {roles}, trusted_audiences: [a, 'b c']"),
+                "oidc[0].trusted_audiences[1]: must be visible ASCII",
+            ),
+            (
+                format!("{issuer}, {roles}, logout_token_type: none"),
+                "oidc[0].logout_token_type: unknown variant `none`, expected `required` or `any`",
+            ),
+            (
                 format!("{issuer}, {roles}, client_secret: hunter2"),
                 "oidc[0].client_secret: expected {env: NAME}, {file: PATH} or {inline: TEXT}",
             ),
             (
                 format!("{issuer}, {roles}, colour: blue"),
-                "oidc[0].colour: unknown field; known here: name, title, issuer, client_id, client_secret, scopes, account_claim, roles, token_claims",
+                "oidc[0].colour: unknown field; known here: name, title, issuer, client_id, trusted_audiences, logout_token_type, client_secret, scopes, account_claim, roles, token_claims",
             ),
         ] {
             assert_eq!(faults(&provider(&fields)), expected, "{fields}");

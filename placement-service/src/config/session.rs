@@ -5,6 +5,9 @@ use super::fault_collector::{DAY, FaultCollector, SECOND};
 use serde::Deserialize;
 use std::time::Duration;
 
+/// The cookie of clients whose login cookie is stale, without the prefix `__Host-` of secure cookies.
+pub const ANONYMOUS_NAME: &str = "berth-anon";
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Session {
@@ -142,8 +145,8 @@ fn check_cookie_name(cookie: &Cookie, faults: &mut FaultCollector) {
             "must not begin with __ when session.cookie.secure is false",
         );
     }
-    if name == "berth-anon" {
-        faults.add(path, "berth-anon is the name of the anonymous cookie");
+    if name.strip_prefix("__Host-").unwrap_or(name) == ANONYMOUS_NAME {
+        faults.add(path, format!("{name} is the name of the anonymous cookie"));
     }
 }
 
@@ -178,6 +181,10 @@ mod tests {
         assert_eq!(
             cookie("berth-anon", false),
             "session.cookie.name: berth-anon is the name of the anonymous cookie"
+        );
+        assert_eq!(
+            cookie("__Host-berth-anon", true),
+            "session.cookie.name: __Host-berth-anon is the name of the anonymous cookie"
         );
         assert_eq!(
             cookie("'a=b;'", false),

@@ -1,14 +1,9 @@
-//! The public keys of an external signer: a JWK set (RFC 7517) from the configuration, or one that is fetched from a
-//! URL, cached, and fetched again when a token names a key that is not in it. Decides which key may verify which
-//! algorithm. Must not know what is signed.
+//! The public keys of an external signer: from the configuration, or from a URL, cached, and fetched again when they do
+//! not verify a token. Decides when to fetch. Must not know what is signed.
 
+use super::public_keys::{PublicKeys, SignatureFault};
 use crate::core::http_client;
-use jsonwebtoken::jwk::{
-    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
-};
-use jsonwebtoken::{Algorithm, DecodingKey};
-use serde::Deserialize;
-use serde_json::Value;
+use crate::core::jws::UnverifiedJws;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, RwLock};
@@ -18,8 +13,6 @@ use tokio::time::Instant;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum size of a JWK set in bytes.
 const MAX_BYTES: usize = 256 * 1024;
-/// Maximum number of keys in a JWK set.
-const MAX_KEYS: usize = 100;
 /// Minimum time between two fetches, so that tokens with invented key ids do not cause requests.
 const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(30);
 /// A set of this age is fetched again, so that withdrawn keys are removed.
@@ -31,127 +24,6 @@ const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the keys cannot be fetched")]
 pub struct KeysUnavailable;
-
-/// Why a text is rejected as a JWK set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeySetError {
-    #[error("not a JWK set (RFC 7517)")]
-    Malformed,
-    #[error("a JWK set of more than {MAX_KEYS} keys")]
-    TooMany,
-    #[error("a JWK set without a public key for signatures")]
-    NoUsableKey,
-}
-
-/// Public keys for signatures. Keys of other kinds are left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PublicKeys(Vec<Jwk>);
-
-#[derive(Deserialize)]
-struct RawSet {
-    keys: Vec<Value>,
-}
-
-impl PublicKeys {
-    /// Parses a JWK set. Ignores keys of an unknown kind, as [RFC 7517 section 5] requires, and symmetric keys: every
-    /// reader of the set could sign with them.
-    ///
-    /// [RFC 7517 section 5]: https://www.rfc-editor.org/rfc/rfc7517#section-5
-    pub fn parse(text: &[u8]) -> Result<Self, KeySetError> {
-        let key_set: RawSet = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
-        if key_set.keys.len() > MAX_KEYS {
-            return Err(KeySetError::TooMany);
-        }
-        let keys = key_set.keys.into_iter();
-        let keys = keys.filter_map(|key| serde_json::from_value(key).ok());
-        let keys: Vec<Jwk> = keys.filter(is_for_signatures).collect();
-        if keys.is_empty() {
-            return Err(KeySetError::NoUsableKey);
-        }
-        Ok(Self(keys))
-    }
-
-    /// The key with this id that can verify `algorithm`. Without a `kid`, the only key that can verify it, if there is
-    /// exactly one.
-    #[must_use]
-    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
-        let matches_kid = |key: &&Jwk| kid.is_none() || key.common.key_id.as_deref() == kid;
-        let mut fitting = self
-            .0
-            .iter()
-            .filter(matches_kid)
-            .filter(|key| can_verify(key, algorithm));
-        let key = fitting.next()?;
-        if kid.is_none() && fitting.next().is_some() {
-            return None;
-        }
-        DecodingKey::from_jwk(key).ok()
-    }
-}
-
-/// Whether a key is a public key for signatures. A symmetric key is not: `has_valid_size` rejects it.
-fn is_for_signatures(key: &Jwk) -> bool {
-    let operations = key.common.key_operations.as_ref();
-    let may_verify =
-        operations.is_none_or(|operations| operations.contains(&KeyOperations::Verify));
-    let key_use = key.common.public_key_use.as_ref();
-    may_verify
-        && key_use.is_none_or(|key_use| *key_use == PublicKeyUse::Signature)
-        && has_valid_size(key)
-}
-
-/// Whether a key has the size that its type requires. jsonwebtoken panics on an Ed25519 key that is too short. An
-/// unlimited RSA key would make a verification take unlimited time, so RSA keys have 2048 to 8192 bits and an exponent
-/// of at most 4 bytes.
-fn has_valid_size(key: &Jwk) -> bool {
-    let bytes = |base64url: &str| base64url.len() * 3 / 4;
-    match &key.algorithm {
-        AlgorithmParameters::RSA(key) => {
-            (256..=1024).contains(&bytes(&key.n)) && (1..=4).contains(&bytes(&key.e))
-        }
-        AlgorithmParameters::EllipticCurve(key) => {
-            let size = match key.curve {
-                EllipticCurve::P256 => 32,
-                EllipticCurve::P384 => 48,
-                _ => return false,
-            };
-            bytes(&key.x) == size && bytes(&key.y) == size
-        }
-        AlgorithmParameters::OctetKeyPair(key) => {
-            key.curve == EllipticCurve::Ed25519 && bytes(&key.x) == 32
-        }
-        _ => false,
-    }
-}
-
-/// Whether a key can verify `algorithm`, by its type, its curve and its own `alg` if it has one.
-fn can_verify(key: &Jwk, algorithm: Algorithm) -> bool {
-    let by_type = match (&key.algorithm, algorithm) {
-        (
-            AlgorithmParameters::RSA(_),
-            Algorithm::RS256
-            | Algorithm::RS384
-            | Algorithm::RS512
-            | Algorithm::PS256
-            | Algorithm::PS384
-            | Algorithm::PS512,
-        ) => true,
-        (AlgorithmParameters::EllipticCurve(key), Algorithm::ES256) => {
-            key.curve == EllipticCurve::P256
-        }
-        (AlgorithmParameters::EllipticCurve(key), Algorithm::ES384) => {
-            key.curve == EllipticCurve::P384
-        }
-        (AlgorithmParameters::OctetKeyPair(key), Algorithm::EdDSA) => {
-            key.curve == EllipticCurve::Ed25519
-        }
-        _ => false,
-    };
-    let declared_algorithm = key.common.key_algorithm;
-    by_type
-        && declared_algorithm
-            .is_none_or(|declared_algorithm| declared_algorithm == KeyAlgorithm::from(algorithm))
-}
 
 /// The keys of one signer, from the configuration or from a URL.
 pub struct RemoteKeys(KeySource);
@@ -191,22 +63,28 @@ impl RemoteKeys {
         }))))
     }
 
-    /// The key with this id that can verify `algorithm`; `None` when the signer's current set has no such key.
+    /// Verifies a signature with the signer's current keys. A set that lacks the key, or whose key does not verify the
+    /// signature, is fetched again once: the signer may have changed its keys, even under the same `kid`.
     ///
     /// # Errors
-    /// When no current set is available. Also when the cached set lacks the key and it was not fetched again for this
-    /// lookup: the signer may have changed its keys in the meantime.
-    pub async fn find(
+    /// When no current set is available. Also when the cached set may be outdated and was not fetched again for this
+    /// token.
+    pub async fn check_signature(
         &self,
-        kid: Option<&str>,
-        algorithm: Algorithm,
-    ) -> Result<Option<DecodingKey>, KeysUnavailable> {
+        jws: &UnverifiedJws<'_>,
+    ) -> Result<Result<(), SignatureFault>, KeysUnavailable> {
         let fetched = match &self.0 {
-            KeySource::Static(keys) => return Ok(keys.find(kid, algorithm)),
+            KeySource::Static(keys) => return Ok(keys.check_signature(jws)),
             KeySource::Url(fetched) => fetched,
         };
-        if let Ok(Some(key)) = fetched.find_cached(kid, algorithm, REFRESH_AFTER).await {
-            return Ok(Some(key));
+        let verdict = fetched.check_signature(jws, REFRESH_AFTER).await;
+        let is_final = match verdict {
+            Ok(Ok(())) => true,
+            Ok(Err(SignatureFault::Mismatch)) => fetched.is_younger_than(MIN_FETCH_INTERVAL).await,
+            Ok(Err(SignatureFault::UnknownKey)) | Err(KeysUnavailable) => false,
+        };
+        if is_final {
+            return verdict;
         }
         let lookup_started = Instant::now();
         // A separate task: if the caller is cancelled, the fetch still completes. Otherwise it would block the next
@@ -215,27 +93,33 @@ impl RemoteKeys {
         if let Err(error) = refresh.await {
             tracing::error!(%error, "fetching keys failed");
         }
-        match fetched.find_cached(kid, algorithm, MAX_STALE).await {
-            Ok(None) if !fetched.is_fetched_since(lookup_started).await => Err(KeysUnavailable),
+        match fetched.check_signature(jws, MAX_STALE).await {
+            Ok(Err(_)) if !fetched.is_fetched_since(lookup_started).await => Err(KeysUnavailable),
             result => result,
         }
     }
 }
 
 impl KeySetCache {
-    /// Looks up a key in the cached set, if the set is younger than `limit`.
-    async fn find_cached(
+    /// Verifies a signature with the cached set, if the set is younger than `limit`.
+    async fn check_signature(
         &self,
-        kid: Option<&str>,
-        algorithm: Algorithm,
+        jws: &UnverifiedJws<'_>,
         limit: Duration,
-    ) -> Result<Option<DecodingKey>, KeysUnavailable> {
+    ) -> Result<Result<(), SignatureFault>, KeysUnavailable> {
         match self.cached.read().await.as_ref() {
             Some(cached) if cached.fetched_at.elapsed() < limit => {
-                Ok(cached.keys.find(kid, algorithm))
+                Ok(cached.keys.check_signature(jws))
             }
             _ => Err(KeysUnavailable),
         }
+    }
+
+    async fn is_younger_than(&self, limit: Duration) -> bool {
+        let cached = self.cached.read().await;
+        cached
+            .as_ref()
+            .is_some_and(|cached| cached.fetched_at.elapsed() < limit)
     }
 
     /// Whether the cached set was fetched at `time` or later.

@@ -13,7 +13,8 @@ use crate::config::{AccountBy, Jwks, SecurityEvents as Config, Transmitter};
 use crate::core::clock::Clock;
 use crate::core::log_sampler::LogSampler;
 use crate::core::metrics::register_metric;
-use crate::events::remote_keys::{KeysUnavailable, PublicKeys, RemoteKeys};
+use crate::events::public_keys::{PublicKeys, SignatureFault};
+use crate::events::remote_keys::{KeysUnavailable, RemoteKeys};
 use crate::events::webhooks::caep::SESSION_REVOKED;
 use crate::sessions::{SessionSelector, Sessions, run_detached};
 use base64::Engine;
@@ -230,20 +231,19 @@ impl SecurityEvents {
     }
 }
 
-async fn verify(event_token: &UnverifiedSet, keys: &RemoteKeys) -> Result<(), ReceiveError> {
-    let key = keys
-        .find(event_token.kid.as_deref(), event_token.algorithm)
-        .await?;
-    let key = key.ok_or(SetError::invalid_key("no key of that kid and alg is known"))?;
-    let (signature, message) = (&event_token.signature, event_token.message.as_bytes());
-    let genuine = jsonwebtoken::crypto::verify(signature, message, &key, event_token.algorithm);
-    if genuine.unwrap_or(false) {
-        return Ok(());
-    }
-    Err(ReceiveError::Set(SetError {
-        code: "authentication_failed",
-        message: "the signature does not verify",
-    }))
+async fn verify(event_token: &UnverifiedSet<'_>, keys: &RemoteKeys) -> Result<(), ReceiveError> {
+    let verdict = keys.check_signature(&event_token.jws).await?;
+    verdict.map_err(|fault| {
+        ReceiveError::Set(match fault {
+            SignatureFault::UnknownKey => {
+                SetError::invalid_key("no key of that kid and alg is known")
+            }
+            SignatureFault::Mismatch => SetError {
+                code: "authentication_failed",
+                message: "the signature does not verify",
+            },
+        })
+    })
 }
 
 /// The key that records a token against replay. It is a hash, because the transmitter chooses the length of `iss` and

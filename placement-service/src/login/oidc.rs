@@ -6,9 +6,13 @@ pub mod back_channel;
 pub mod claims;
 mod error;
 mod flow;
+mod id_token;
 mod login_state;
+mod metadata;
 mod provider;
 mod provider_http;
+mod registered_claims;
+mod token_answer;
 
 pub use error::OidcError;
 pub use flow::Callback;
@@ -25,18 +29,19 @@ use back_channel::{LogoutClaims, LogoutFault, LogoutToken};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_store::{Coordination, EndCause, ProviderLink, StoreError};
-use openidconnect::{ClientId, CsrfToken, LogoutRequest, PostLogoutRedirectUrl};
+use openidconnect::{ClientId, CsrfToken, EndSessionUrl, LogoutRequest, PostLogoutRedirectUrl};
 use provider::{Provider, ProviderSnapshot};
 use provider_http::ProviderHttp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::str::FromStr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 /// Maximum size of an ID token used as logout hint; a longer one would make the logout URL too long.
 const MAX_HINT_BYTES: usize = 6 * 1024;
 const HINT_PURPOSE: &str = "logout hint";
+/// The `state` of a logout at the provider, which the provider appends to the URL of the login page.
+pub const LOGGED_OUT_STATE: &str = "logged-out";
 
 /// Redirect to the provider's login page, with the cookie to set.
 pub struct AuthorizationRedirect {
@@ -165,7 +170,7 @@ impl Oidc {
             callback,
         } = callback;
         let snapshot = provider.snapshot().await?;
-        flow::check_issuer(&snapshot, &callback)?;
+        flow::check_issuer(provider, &snapshot, &callback)?;
         let now_ms = self.clock.now_ms();
         // Store only the digest: values from cookies are never stored.
         let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&login_state.state));
@@ -212,19 +217,22 @@ impl Oidc {
     pub async fn logout_url(&self, link: &ProviderLink, origin: &str) -> Option<String> {
         let provider = self.provider(&link.provider).ok()?;
         let snapshot = provider.snapshot().await.ok()?;
-        let extra_metadata = snapshot.metadata.additional_metadata();
+        let endpoint = snapshot.metadata.end_session_endpoint();
+        let endpoint = endpoint.inspect_err(|error| {
+            tracing::warn!(provider = link.provider, %error, "the logout is local");
+        });
         let return_url = PostLogoutRedirectUrl::new(format!("{origin}/login")).ok()?;
-        let mut request = LogoutRequest::from(extra_metadata.end_session_endpoint.clone()?)
+        let request = LogoutRequest::from(EndSessionUrl::from_url(endpoint.ok()??))
             .set_client_id(ClientId::new(provider.config.client_id.clone()))
             .set_post_logout_redirect_uri(return_url)
-            .set_state(CsrfToken::new_random());
+            .set_state(CsrfToken::new(LOGGED_OUT_STATE.to_owned()));
+        let mut url = request.http_get_url();
         let hint = link.logout_hint.as_deref();
         let hint = hint.and_then(|sealed| self.keys.open(HINT_PURPOSE, sealed));
-        let hint = hint.and_then(|hint| String::from_utf8(hint).ok());
-        if let Some(hint) = hint.and_then(|hint| flow::IdToken::from_str(&hint).ok()) {
-            request = request.set_id_token_hint(&hint);
+        if let Some(hint) = hint.and_then(|hint| String::from_utf8(hint).ok()) {
+            url.query_pairs_mut().append_pair("id_token_hint", &hint);
         }
-        Some(request.http_get_url().into())
+        Some(url.into())
     }
 
     /// Ends the sessions that a logout token identifies, on all replicas; returns their number.
@@ -249,7 +257,8 @@ impl Oidc {
         token: &str,
     ) -> Result<u64, BackChannelError> {
         let provider = self.provider(name).map_err(BackChannelError::Failed)?;
-        let parsed = LogoutToken::parse(token).map_err(BackChannelError::Token)?;
+        let parsed = LogoutToken::parse(token, provider.config.logout_token_type)
+            .map_err(BackChannelError::Token)?;
         let snapshot = provider
             .snapshot()
             .await
@@ -265,7 +274,9 @@ impl Oidc {
             return Err(BackChannelError::Token(LogoutFault::Replayed));
         }
         // Keep sessions created after the token was issued: the token may be late or sent a second time.
-        let created_before_ms = claims.issued_at_ms.saturating_add(flow::LEEWAY_MS);
+        let created_before_ms = claims
+            .issued_at_ms
+            .saturating_add(registered_claims::LEEWAY_MS);
         let selector = claims.selector(name);
         let (sessions, cause) = (self.sessions.clone(), EndCause::BackChannel);
         let removal = async move {
@@ -289,15 +300,10 @@ impl Oidc {
         snapshot: &Arc<ProviderSnapshot>,
         token: &LogoutToken<'_>,
     ) -> Result<LogoutClaims, BackChannelError> {
-        let mut signature_result = token.check_signature(snapshot.metadata.jwks().keys());
-        if signature_result == Err(LogoutFault::UnknownKey) {
-            let new_snapshot = provider.refresh_keys(snapshot).await;
-            let new_snapshot = new_snapshot.map_err(BackChannelError::Failed)?;
-            signature_result = token.check_signature(new_snapshot.metadata.jwks().keys());
-        }
-        signature_result.map_err(BackChannelError::Token)?;
-        let (issuer, client) = (&provider.config.issuer, &provider.config.client_id);
-        let claims = token.check_claims(issuer, client, self.clock.now_ms());
+        let verdict = provider.check_signature(snapshot, &token.jws).await;
+        let verdict = verdict.map_err(BackChannelError::Failed)?;
+        verdict.map_err(|fault| BackChannelError::Token(fault.into()))?;
+        let claims = token.check_claims(&provider.config, self.clock.now_ms());
         claims.map_err(BackChannelError::Token)
     }
 

@@ -48,7 +48,7 @@ async fn opened() -> (Arc<Redis>, redis::aio::MultiplexedConnection, Stores) {
 async fn a_kept_jwt_is_a_session_until_redis_forgets_it() {
     let (_server, mut redis, stores) = opened().await;
     let key = EncodingKey::from_secret(SECRET);
-    let claims = json!({"sub": "ann", "roles": ["user"]});
+    let claims = json!({"sub": "ann", "roles": ["user"], "exp": 4_102_444_800_u64});
     let jwt = encode(&Header::default(), &claims, &key).unwrap();
     let _: () = redis.set_ex("sess:cookie", jwt, 100).await.unwrap();
     let row = stores

@@ -45,8 +45,12 @@ pub(crate) struct ProviderBehaviour {
     /// Merged into the provider metadata.
     pub(crate) metadata: Value,
     pub(crate) userinfo: Value,
+    /// Merged into the answer of the token endpoint.
+    pub(crate) tokens: Value,
     /// Replaces the answer of the token endpoint.
     pub(crate) token_error: Option<(u16, Value)>,
+    /// Replaces the published key set.
+    pub(crate) key_set: Option<Value>,
     pub(crate) down: bool,
     grants: HashMap<String, Fields>,
     requests: HashMap<&'static str, u32>,
@@ -80,7 +84,9 @@ impl FakeProvider {
             claims: json!({}),
             metadata: json!({}),
             userinfo: json!({"sub": "u-1"}),
+            tokens: json!({}),
             token_error: None,
+            key_set: None,
             down: false,
             grants: HashMap::new(),
             requests: HashMap::new(),
@@ -125,8 +131,21 @@ impl FakeProvider {
         format!("code={code}&state={}", request["state"])
     }
 
-    /// Signs in the current signing mode.
-    pub(crate) fn sign(&self, claims: &Value) -> String {
+    /// A logout token.
+    pub(crate) fn sign_logout_token(&self, claims: &Value) -> String {
+        self.sign(Some("logout+jwt"), claims)
+    }
+
+    /// The published keys, unless `key_set` replaces them.
+    pub(crate) fn public_keys(&self) -> Vec<Value> {
+        let (es256, rs256) = self.behaviour().published;
+        let keys = [(Algorithm::Es256, es256), (Algorithm::Rs256, rs256)];
+        let public = keys.map(|(algorithm, kid)| signing_key(algorithm, kid).public_jwk.unwrap());
+        public.to_vec()
+    }
+
+    /// Signs in the current signing mode, with this `typ`.
+    pub(crate) fn sign(&self, typ: Option<&str>, claims: &Value) -> String {
         let signing = self.behaviour().signing;
         let published = self.behaviour().published;
         let key = match signing {
@@ -147,7 +166,9 @@ impl FakeProvider {
                 return format!("{}.{}.", part(&json!({"alg": "none"})), part(claims));
             }
         };
-        jsonwebtoken::encode(&key.header, claims, &key.encoding_key).unwrap()
+        let mut header = key.header;
+        header.typ = typ.map(str::to_owned);
+        jsonwebtoken::encode(&header, claims, &key.encoding_key).unwrap()
     }
 
     fn count_request(&self, path: &'static str) -> bool {
@@ -206,12 +227,9 @@ async fn jwks(State(idp): State<FakeProvider>) -> Response {
     if !idp.count_request("/jwks") {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let (es256, rs256) = idp.behaviour().published;
-    let keys = [
-        signing_key(Algorithm::Es256, es256).public_jwk,
-        signing_key(Algorithm::Rs256, rs256).public_jwk,
-    ];
-    Json(json!({ "keys": keys })).into_response()
+    let key_set = idp.behaviour().key_set.clone();
+    let key_set = key_set.unwrap_or_else(|| json!({ "keys": idp.public_keys() }));
+    Json(key_set).into_response()
 }
 
 async fn token(
@@ -248,9 +266,9 @@ async fn token(
         "preferred_username": "ada", "groups": ["staff"], "tenant": "t1",
     });
     let claims = merge_fields(claims, &idp.behaviour().claims);
-    let id_token = idp.sign(&claims);
-    Json(json!({"access_token": "at", "token_type": "Bearer", "id_token": id_token}))
-        .into_response()
+    let id_token = idp.sign(Some("JWT"), &claims);
+    let tokens = json!({"access_token": "at", "token_type": "Bearer", "id_token": id_token});
+    Json(merge_fields(tokens, &idp.behaviour().tokens)).into_response()
 }
 
 async fn userinfo(State(idp): State<FakeProvider>, headers: HeaderMap) -> Response {

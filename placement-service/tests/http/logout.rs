@@ -30,7 +30,10 @@ async fn a_form_logout_redirects_to_the_login_page() {
         .post_form("/logout", "")
         .header("cookie", format!("berth={id}"));
     let out = send_request(request).await;
-    assert_eq!((out.status, out.header("location")), (303, "/login"));
+    let page = "/login?state=logged-out";
+    assert_eq!((out.status, out.header("location")), (303, page));
+    let page = site.get(page, "").await.text;
+    assert!(page.contains("You are logged out.") && page.contains("password"));
     assert_eq!(site.token(&id).await.reason(), "unknown-session");
 }
 
@@ -99,4 +102,14 @@ async fn a_logout_fails_when_the_store_fails() {
     let out = send_request(request.header("cookie", format!("berth={id}"))).await;
     assert_eq!((out.status, out.reason().as_str()), (503, "store-down"));
     assert!(out.cookies().is_empty());
+}
+
+#[tokio::test]
+async fn a_page_over_http_is_another_site_if_cookies_are_secure() {
+    let site = Site::start("session: { cookie: { secure: true } }").await;
+    for (scheme, status) in [("http", 403), ("https", 303)] {
+        let origin = format!("{scheme}://{}", site.address);
+        let request = site.post_form("/logout", "").header("origin", origin);
+        assert_eq!(send_request(request).await.status, status, "{scheme}");
+    }
 }

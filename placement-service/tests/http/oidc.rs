@@ -1,6 +1,6 @@
 //! Login through an OpenID provider.
 
-use crate::fake_provider::{FakeProvider, Fields, SECRET, Signing};
+use crate::fake_provider::{FakeProvider, Fields, SECRET};
 use crate::site::{Answer, Site, send_request};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -165,44 +165,44 @@ async fn claims_decide_the_account_and_whether_it_is_permitted() {
 }
 
 #[tokio::test]
-async fn new_keys_of_the_provider_are_fetched_at_a_limited_rate() {
+async fn an_id_token_may_have_audiences_that_the_configuration_trusts() {
     let idp = FakeProvider::start().await;
-    let site = start_site(&idp, "").await;
+    let config = oidc_config(&idp.issuer(), "").replace(
+        "client_id: berth,",
+        "client_id: berth, trusted_audiences: ['project-1'],",
+    );
+    let site = Site::start(&config).await;
+    idp.behaviour().claims = json!({"aud": ["project-1", "berth"], "azp": "berth"});
     login_session_id(&log_in(&site, &idp).await);
-    for (keys, fetched) in [(("k2", "r2"), 2), (("k3", "r3"), 3)] {
-        idp.behaviour().published = keys;
-        idp.behaviour().signing = Signing::Es256(keys.0);
-        login_session_id(&log_in(&site, &idp).await);
-        login_session_id(&log_in(&site, &idp).await);
-        assert_eq!(idp.requests("/jwks"), fetched);
-        site.clock.advance_ms(10_000);
+    for aud in [json!(["project-2", "berth"]), json!(["project-1"])] {
+        idp.behaviour().claims = json!({ "aud": aud });
+        assert_eq!(log_in(&site, &idp).await.reason(), "id-token-invalid");
     }
-    idp.behaviour().signing = Signing::Es256("invented");
-    assert_eq!(log_in(&site, &idp).await.reason(), "id-token-invalid");
-    for _ in 0..3 {
-        // The key may be new, so the service fetches the keys again later.
-        let unsure = log_in(&site, &idp).await;
-        assert_eq!(
-            (unsure.status, unsure.reason().as_str()),
-            (503, "provider-unreachable")
-        );
-        assert_eq!(unsure.header("retry-after"), "2");
-    }
-    assert_eq!(idp.requests("/jwks"), 4);
 }
 
 #[tokio::test]
-async fn a_clock_set_back_does_not_block_new_keys() {
+async fn a_strict_cookie_is_set_with_a_page_that_goes_on_by_itself() {
     let idp = FakeProvider::start().await;
-    let site = start_site(&idp, "").await;
-    site.clock.advance_ms(25_000);
-    login_session_id(&log_in(&site, &idp).await);
-    for keys in [("k2", "r2"), ("k3", "r3")] {
-        idp.behaviour().published = keys;
-        idp.behaviour().signing = Signing::Es256(keys.0);
-        login_session_id(&log_in(&site, &idp).await);
-        site.clock.advance_ms(25_000_u64.wrapping_neg());
-    }
+    let strict = "session: { cookie: { secure: false, same_site: strict } }";
+    let site = start_site(&idp, strict).await;
+    let redirect = start_login(
+        &site,
+        "/login/oidc/idp?return_to=%2Fapp%2Fx%3Fa%3D1%26b%3D2",
+    )
+    .await;
+    let page = request_callback(&site, &idp.authorize(&redirect.request), &redirect.cookie).await;
+    assert_eq!(page.status, 200, "{page:?}");
+    let refresh = "<meta http-equiv=\"refresh\" content=\"0; url=/app/x?a=1&amp;b=2\">";
+    assert!(page.text.contains(refresh), "{}", page.text);
+    assert_eq!(page.header("cache-control"), "no-store");
+    let [set, cleared] = page.cookies()[..] else {
+        panic!("{page:?}")
+    };
+    assert!(
+        set.starts_with("berth=") && set.contains("SameSite=Strict"),
+        "{set}"
+    );
+    assert!(cleared.ends_with("Max-Age=0"), "{cleared}");
 }
 
 #[tokio::test]

@@ -139,7 +139,7 @@ async fn an_id_token_must_be_valid() {
         (json!({"exp": now_s() - 31}), "id-token-invalid"),
         (json!({"iat": now_s() - 700}), "id-token-invalid"),
         (json!({"iat": now_s() + 60}), "id-token-invalid"),
-        (json!({"sub": null}), "provider-response-invalid"),
+        (json!({"sub": null}), "id-token-invalid"),
     ] {
         idp.behaviour().claims = claims.clone();
         let refused = log_in(&site, &idp).await;
@@ -278,7 +278,6 @@ async fn invalid_provider_metadata_is_not_used() {
     for metadata in [
         json!({"issuer": "https://evil.example"}),
         json!({"token_endpoint": "http://evil.example/token"}),
-        json!({"end_session_endpoint": "http://evil.example/end"}),
         json!({"authorization_endpoint": "javascript:alert(1)"}),
         json!({"jwks_uri": "http://evil.example/jwks"}),
         json!({"authorization_endpoint": null}),
@@ -287,11 +286,7 @@ async fn invalid_provider_metadata_is_not_used() {
         let site = start_site(&idp, "").await;
         let request = site.request(Method::GET, "/login/oidc/idp");
         let refused = send_request(request.header("accept", "application/json")).await;
-        let expected = ["provider-response-invalid", "provider-unreachable"];
-        assert!(
-            expected.contains(&refused.reason().as_str()),
-            "{metadata}: {refused:?}"
-        );
+        assert_eq!(refused.reason(), "provider-response-invalid", "{metadata}");
         assert!(refused.cookies().is_empty());
     }
 }

@@ -100,7 +100,8 @@ async fn expired_unknown_and_forged_sessions_are_refused() {
 #[tokio::test]
 async fn requests_that_would_write_are_refused() {
     let old = OldLoginService::start().await;
-    old.store_session("c", &json!({"sub": "ann"})).await;
+    old.store_session("c", &json!({"sub": "ann", "exp": in_seconds(100)}))
+        .await;
     let login = json!({"username": "ann", "password": "a password"});
     let login = old.site.post_json("/login", login).await;
     assert_eq!(

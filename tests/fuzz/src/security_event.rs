@@ -8,11 +8,11 @@ use berth_placement::events::webhooks::caep::ERROR_CODES;
 pub(crate) fn run(data: &[u8]) {
     match UnverifiedSet::parse(data) {
         Ok(set) => {
-            let algorithm = format!("{:?}", set.algorithm);
+            let algorithm = format!("{:?}", set.jws.algorithm);
             assert!(!algorithm.starts_with("HS"));
-            assert!(set.kid.is_none_or(|kid| kid.len() <= 1024));
+            assert!(set.jws.kid.is_none_or(|kid| kid.len() <= 1024));
             assert_eq!(
-                format!("{}.{}", set.message, set.signature).as_bytes(),
+                format!("{}.{}", set.jws.message, set.jws.signature).as_bytes(),
                 data
             );
             check_claims(Ok(set.claims));

@@ -1,94 +1,15 @@
-//! Which keys are accepted for which algorithm, and a key set that changes at its URL, with a paused clock.
+//! A key set that changes at its URL, with a paused clock.
 
 use super::*;
+use crate::config;
+use crate::events::public_keys::tests::{ed, published, set, signed};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use parking_lot::Mutex as BlockingMutex;
-use serde_json::json;
+use serde_json::Value;
 use tokio::net::TcpListener;
-
-// Public keys from the examples of RFC 8037 appendix A.2 and RFC 7515 appendices A.2 and A.3.
-const ED: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
-const RSA: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
-const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
-const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
-
-fn ed(kid: &str) -> Value {
-    json!({"kty": "OKP", "crv": "Ed25519", "x": ED, "kid": kid})
-}
-
-fn set(keys: &[Value]) -> Vec<u8> {
-    serde_json::to_vec(&json!({ "keys": keys })).unwrap()
-}
-
-#[test]
-fn a_key_verifies_only_the_algorithms_of_its_type() {
-    use Algorithm::{ES256, ES384, EdDSA, HS256, PS512, RS256, RS512};
-    let rsa = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "r"});
-    let bound = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "b", "alg": "RS256"});
-    let ec = json!({"kty": "EC", "crv": "P-256", "x": X, "y": Y, "kid": "e"});
-    let keys = PublicKeys::parse(&set(&[rsa, bound, ec, ed("o")])).unwrap();
-    for (kid, fitting) in [
-        ("r", vec![RS256, RS512, PS512]),
-        ("b", vec![RS256]),
-        ("e", vec![ES256]),
-        ("o", vec![EdDSA]),
-        ("unknown", vec![]),
-    ] {
-        for algorithm in [RS256, RS512, PS512, ES256, ES384, EdDSA, HS256] {
-            let found = keys.find(Some(kid), algorithm).is_some();
-            assert_eq!(found, fitting.contains(&algorithm), "{kid} {algorithm:?}");
-        }
-    }
-    assert!(keys.find(None, ES256).is_some(), "only one key fits");
-    assert!(keys.find(None, RS256).is_none(), "two keys fit");
-}
-
-#[test]
-fn keys_that_are_not_public_signature_keys_are_left_out() {
-    let secret = json!({"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "a"});
-    let encryption = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "b", "use": "enc"});
-    let signing = json!({"kty": "RSA", "n": RSA, "e": "AQAB", "kid": "c", "key_ops": ["sign"]});
-    let unknown_type = json!({"kty": "moon", "kid": "d"});
-    let curve = json!({"kty": "EC", "crv": "secp256k1", "x": X, "y": Y, "kid": "e"});
-    let all = [secret, encryption, signing, unknown_type, curve, json!(7)];
-    assert_eq!(PublicKeys::parse(&set(&all)), Err(KeySetError::NoUsableKey));
-    let mut with_extra_key = all.to_vec();
-    with_extra_key.push(ed("f"));
-    assert_eq!(PublicKeys::parse(&set(&with_extra_key)).unwrap().0.len(), 1);
-    assert_eq!(PublicKeys::parse(b"{}"), Err(KeySetError::Malformed));
-    assert_eq!(PublicKeys::parse(b"<html>"), Err(KeySetError::Malformed));
-    let too_many = vec![ed("f"); MAX_KEYS + 1];
-    assert_eq!(
-        PublicKeys::parse(&set(&too_many)),
-        Err(KeySetError::TooMany)
-    );
-}
-
-#[test]
-fn a_key_of_a_wrong_size_is_left_out() {
-    let okp = |x: &str| json!({"kty": "OKP", "crv": "Ed25519", "x": x});
-    let ec = |curve: &str, y: &str| json!({"kty": "EC", "crv": curve, "x": X, "y": y});
-    let rsa = |n: String, e: &str| json!({"kty": "RSA", "n": n, "e": e});
-    for key in [
-        okp(""),
-        okp("AAAA"),
-        okp(&format!("{ED}AAAA")),
-        ec("P-256", ""),
-        ec("P-256", "AAAA"),
-        ec("P-384", Y),
-        rsa(String::new(), "AQAB"),
-        rsa("A".repeat(170), "AQAB"),
-        rsa("_".repeat(100_000), "AQAB"),
-        rsa(RSA.to_owned(), ""),
-        rsa(RSA.to_owned(), RSA),
-    ] {
-        let parsed = PublicKeys::parse(&set(std::slice::from_ref(&key)));
-        assert_eq!(parsed, Err(KeySetError::NoUsableKey), "{key}");
-    }
-}
 
 /// An HTTP server for a key set: its response, and the number of requests it received.
 struct Publisher {
@@ -99,7 +20,7 @@ struct Publisher {
 impl Publisher {
     async fn start() -> (Arc<Self>, RemoteKeys) {
         let publisher = Arc::new(Self {
-            response: BlockingMutex::new((StatusCode::OK, set(&[ed("one")]))),
+            response: BlockingMutex::new((StatusCode::OK, set(&[okp("one")]))),
             requests: BlockingMutex::default(),
         });
         let answer = async |State(server): State<Arc<Self>>| {
@@ -123,10 +44,16 @@ impl Publisher {
     }
 }
 
+fn okp(kid: &str) -> Value {
+    published(config::Algorithm::EdDsa, kid)
+}
+
 /// Whether the signer has this key; an error when that is unknown.
 async fn has_key(keys: &RemoteKeys, kid: &str) -> Result<bool, KeysUnavailable> {
-    let key = keys.find(Some(kid), Algorithm::EdDSA).await?;
-    Ok(key.is_some())
+    let token = signed(config::Algorithm::EdDsa, kid);
+    let jws = UnverifiedJws::parse(&token).unwrap();
+    let verdict = keys.check_signature(&jws).await?;
+    Ok(verdict.is_ok())
 }
 
 async fn advance(duration: Duration) {
@@ -141,7 +68,7 @@ async fn an_unknown_kid_causes_one_fetch_per_interval() {
     assert_eq!(has_key(&keys, "one").await, Ok(true));
     assert_eq!(has_key(&keys, "one").await, Ok(true));
     assert_eq!(publisher.request_count(), 1, "kept");
-    publisher.set_response(StatusCode::OK, set(&[ed("two")]));
+    publisher.set_response(StatusCode::OK, set(&[okp("two")]));
     for _ in 0..5 {
         // The token is not rejected: the key may be new, and here it is.
         assert_eq!(has_key(&keys, "two").await, Err(KeysUnavailable));
@@ -166,7 +93,7 @@ async fn an_old_set_is_fetched_again_and_stays_in_use_while_fetching_fails() {
     advance(REFRESH_AFTER).await;
     assert_eq!(has_key(&keys, "one").await, Ok(true));
     assert_eq!(publisher.request_count(), 2);
-    publisher.set_response(StatusCode::OK, set(&[ed("two")]));
+    publisher.set_response(StatusCode::OK, set(&[okp("two")]));
     advance(MIN_FETCH_INTERVAL).await;
     assert_eq!(has_key(&keys, "one").await, Ok(false), "withdrawn");
     publisher.set_response(StatusCode::NOT_FOUND, Vec::new());
@@ -185,4 +112,25 @@ async fn an_invalid_set_makes_keys_unavailable() {
     }
     let unreachable = RemoteKeys::from_url("http://127.0.0.1:1/jwks".to_owned()).unwrap();
     assert_eq!(has_key(&unreachable, "one").await, Err(KeysUnavailable));
+}
+
+#[tokio::test]
+async fn a_key_that_changed_under_its_kid_is_fetched_once() {
+    let (publisher, keys) = Publisher::start().await;
+    publisher.set_response(StatusCode::OK, set(&[ed("one")]));
+    assert_eq!(has_key(&keys, "one").await, Ok(false), "another key");
+    assert_eq!(publisher.request_count(), 1);
+    publisher.set_response(StatusCode::OK, set(&[okp("one")]));
+    assert_eq!(has_key(&keys, "one").await, Ok(false), "fetched just now");
+    assert_eq!(publisher.request_count(), 1);
+    advance(MIN_FETCH_INTERVAL).await;
+    assert_eq!(has_key(&keys, "one").await, Ok(true));
+    assert_eq!(publisher.request_count(), 2);
+    publisher.set_response(StatusCode::OK, set(&[ed("one")]));
+    advance(REFRESH_AFTER).await;
+    assert_eq!(has_key(&keys, "one").await, Ok(false));
+    publisher.set_response(StatusCode::NOT_FOUND, Vec::new());
+    advance(MIN_FETCH_INTERVAL).await;
+    // The key may have changed again, so the token is not rejected.
+    assert_eq!(has_key(&keys, "one").await, Err(KeysUnavailable));
 }

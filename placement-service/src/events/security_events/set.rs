@@ -3,24 +3,19 @@
 
 use super::error::SetError;
 use super::subject::Subject;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::Algorithm;
+use crate::core::jws::{JwsFault, UnverifiedJws};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Maximum length of `jti` and `kid`, in bytes.
 const MAX_ID_BYTES: usize = 1024;
+const NOT_A_TOKEN: SetError = SetError::invalid_request("the body is not a signed token");
 
 /// A token whose signature is not verified yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct UnverifiedSet {
-    pub algorithm: Algorithm,
-    pub kid: Option<String>,
-    /// The signed part of the token (`header.claims`); `signature` is base64url.
-    pub message: String,
-    pub signature: String,
+pub struct UnverifiedSet<'a> {
+    pub jws: UnverifiedJws<'a>,
     pub claims: Claims,
 }
 
@@ -41,17 +36,6 @@ pub struct Claims {
 }
 
 #[derive(Deserialize)]
-struct RawHeader {
-    alg: String,
-    #[serde(default)]
-    typ: Option<String>,
-    #[serde(default)]
-    kid: Option<String>,
-    #[serde(default)]
-    crit: Option<Value>,
-}
-
-#[derive(Deserialize)]
 struct RawClaims {
     iss: Option<String>,
     aud: Option<Audience>,
@@ -69,70 +53,35 @@ enum Audience {
     Several(Vec<String>),
 }
 
-impl UnverifiedSet {
+impl<'a> UnverifiedSet<'a> {
     /// Parses the compact serialization.
-    pub fn parse(token: &[u8]) -> Result<Self, SetError> {
-        let not_a_token = SetError::invalid_request("the body is not a signed token");
-        let token = std::str::from_utf8(token).map_err(|_| not_a_token)?;
-        let (message, signature) = token.rsplit_once('.').ok_or(not_a_token)?;
-        let (header, claims) = message.split_once('.').ok_or(not_a_token)?;
-        let header = decode_base64url(header).ok_or(not_a_token)?;
-        let header: RawHeader = serde_json::from_slice(&header).map_err(|_| not_a_token)?;
-        let algorithm = parse_algorithm(&header.alg)?;
-        check_header(&header)?;
-        let signed = decode_base64url(signature).is_some_and(|signature| !signature.is_empty());
-        let claims = decode_base64url(claims)
-            .filter(|_| signed)
-            .ok_or(not_a_token)?;
-        Ok(Self {
-            algorithm,
-            kid: header.kid,
-            message: message.to_owned(),
-            signature: signature.to_owned(),
-            claims: Claims::parse(&claims)?,
-        })
+    pub fn parse(token: &'a [u8]) -> Result<Self, SetError> {
+        let token = std::str::from_utf8(token).map_err(|_| NOT_A_TOKEN)?;
+        let jws = UnverifiedJws::parse(token).map_err(|fault| match fault {
+            JwsFault::Malformed => NOT_A_TOKEN,
+            JwsFault::Algorithm => SetError::invalid_key("alg is not accepted"),
+            JwsFault::Critical => SetError::invalid_request("crit names what is not understood"),
+        })?;
+        // RFC 8417 section 2.3 recommends the type and the Shared Signals Framework requires it, so that a token for
+        // another purpose is rejected.
+        if jws.typ.as_deref() != Some("secevent+jwt") {
+            return Err(SetError::invalid_request("typ is not secevent+jwt"));
+        }
+        if jws.kid.as_ref().is_some_and(|kid| kid.len() > MAX_ID_BYTES) {
+            return Err(SetError::invalid_key("kid is too long"));
+        }
+        let claims = Claims::parse(&jws.payload)?;
+        Ok(Self { jws, claims })
     }
-}
-
-/// Accepts only asymmetric algorithms. With a symmetric one, everyone who knows the public key could sign; with `none`,
-/// anyone could.
-fn parse_algorithm(name: &str) -> Result<Algorithm, SetError> {
-    let algorithm = name.parse::<Algorithm>().ok();
-    let symmetric = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
-    let asymmetric = algorithm.filter(|algorithm| !symmetric.contains(algorithm));
-    asymmetric.ok_or(SetError::invalid_key("alg is not accepted"))
-}
-
-fn check_header(header: &RawHeader) -> Result<(), SetError> {
-    // RFC 8417 section 2.3 recommends the type and the Shared Signals Framework requires it, so that a token for
-    // another purpose is rejected. By RFC 7515 section 4.1.9, `application/` is optional and case is ignored.
-    let typ = header
-        .typ
-        .as_deref()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    if typ.strip_prefix("application/").unwrap_or(&typ) != "secevent+jwt" {
-        return Err(SetError::invalid_request("typ is not secevent+jwt"));
-    }
-    if header.crit.is_some() {
-        return Err(SetError::invalid_request(
-            "crit names what is not understood",
-        ));
-    }
-    if header
-        .kid
-        .as_ref()
-        .is_some_and(|kid| kid.len() > MAX_ID_BYTES)
-    {
-        return Err(SetError::invalid_key("kid is too long"));
-    }
-    Ok(())
 }
 
 impl Claims {
     /// Parses the claims; each invalid claim has its own error.
     pub fn parse(json: &[u8]) -> Result<Self, SetError> {
-        let raw: RawClaims = serde_json::from_slice(json).map_err(|_| {
+        // First as an object, because serde also reads a struct from a list of its fields.
+        let raw: Result<Map<String, Value>, _> = serde_json::from_slice(json);
+        let raw = raw.and_then(|raw| serde_json::from_value(raw.into()));
+        let raw: RawClaims = raw.map_err(|_| {
             SetError::invalid_request("the claims are not those of a security event")
         })?;
         let events = raw.events.unwrap_or_default();
@@ -179,10 +128,6 @@ fn parse_numeric_date(date: f64) -> Result<u64, SetError> {
     is_date
         .then_some(seconds)
         .ok_or(SetError::invalid_request("iat or exp is not a date"))
-}
-
-fn decode_base64url(text: &str) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 #[cfg(test)]

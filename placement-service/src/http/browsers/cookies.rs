@@ -1,7 +1,7 @@
 //! Reads, sets and clears the login cookie, and the cookies of OpenID logins in progress. Sets the anonymous cookie,
 //! which a client with a stale login cookie gets. Knows no session.
 
-use crate::config::{Cookie, SameSite};
+use crate::config::{ANONYMOUS_NAME, Cookie, SameSite};
 use crate::http::problem::HttpProblem;
 use axum::http::{HeaderMap, HeaderValue, header};
 use berth_store::session_id::SessionId;
@@ -127,11 +127,13 @@ impl LoginCookie {
         HeaderValue::try_from(text).ok()
     }
 
-    /// The `Set-Cookie` value of an anonymous id. It does not change the login cookie.
+    /// The `Set-Cookie` value of an anonymous id. It does not change the login cookie. If secure, the name has the
+    /// prefix `__Host-`, so that sibling hosts cannot set it.
     #[must_use]
     pub fn set_anonymous(&self, id: &str) -> String {
+        let prefix = if self.secure { "__Host-" } else { "" };
         let secure = self.secure_attribute();
-        format!("berth-anon={id}; Path=/; HttpOnly; SameSite=Lax{secure}")
+        format!("{prefix}{ANONYMOUS_NAME}={id}; Path=/; HttpOnly; SameSite=Lax{secure}")
     }
 }
 
@@ -252,7 +254,7 @@ mod tests {
         );
         assert_eq!(
             cookie(true, SameSite::None).set_anonymous("N"),
-            "berth-anon=N; Path=/; HttpOnly; SameSite=Lax; Secure"
+            "__Host-berth-anon=N; Path=/; HttpOnly; SameSite=Lax; Secure"
         );
         let attempt = |secure| {
             cookie(secure, SameSite::Strict)

@@ -1,15 +1,17 @@
 //! Rejects forms that pages of other sites post here (CSRF), by the request's `Sec-Fetch-Site` and `Origin` headers,
 //! which no page can forge. Clients other than browsers send neither, and have no cookies that a page could abuse.
 
+use crate::config::Config;
 use crate::http::problem::HttpProblem;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 
-/// Rejects a request from a page of another site. `trusted` are the configured origins.
+/// Rejects a request from a page of another site, except from `login.trusted_origins`.
 ///
 /// # Errors
 /// The rejection.
-pub fn check_origin(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Result<(), HttpProblem> {
+pub fn check_origin(uri: &Uri, headers: &HeaderMap, config: &Config) -> Result<(), HttpProblem> {
+    let trusted = &config.login.trusted_origins;
     let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
     let origin = text(header::ORIGIN.as_str());
     if origin.is_some_and(|origin| trusted.iter().any(|t| t == origin)) {
@@ -23,7 +25,7 @@ pub fn check_origin(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Resul
             // HTTP/2 has the host in the URI.
             let authority = uri.authority().map(Authority::as_str);
             let host = authority.or_else(|| text(header::HOST.as_str()));
-            host.is_some_and(|host| is_same_host(origin, host))
+            host.is_some_and(|host| is_own_origin(origin, host, config.is_https_site()))
         }
     };
     is_same_site
@@ -31,11 +33,13 @@ pub fn check_origin(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Resul
         .ok_or_else(HttpProblem::cross_site)
 }
 
-/// Whether an origin is the host of the request. The scheme is not compared: a proxy that terminates TLS hides it.
-fn is_same_host(origin: &str, host: &str) -> bool {
+/// Whether an origin is that of this site, by the host of the request. Anyone in the network can forge a page of the
+/// http origin, so it is another site if browsers reach this one over https. The https origin is accepted in any case:
+/// a proxy may terminate TLS without the service knowing.
+fn is_own_origin(origin: &str, host: &str, is_https_site: bool) -> bool {
     let (authority, default_port) = match origin.split_once("://") {
         Some(("https", authority)) => (authority, ":443"),
-        Some(("http", authority)) => (authority, ":80"),
+        Some(("http", authority)) if !is_https_site => (authority, ":80"),
         _ => return false,
     };
     let host = host.strip_suffix(default_port).unwrap_or(host);
@@ -45,18 +49,42 @@ fn is_same_host(origin: &str, host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load::from_text;
+
+    fn config(secure: bool, login: &str) -> Config {
+        let text = format!(
+            "session: {{ cookie: {{ secure: {secure} }} }}\n\
+             login: {{ trusted_origins: ['https://portal.example']{login} }}"
+        );
+        from_text(&text).unwrap().config
+    }
 
     fn passes(headers: &[(&'static str, &str)]) -> bool {
+        passes_at(&config(false, ""), headers)
+    }
+
+    fn passes_at(config: &Config, headers: &[(&'static str, &str)]) -> bool {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        check_origin(
-            &Uri::from_static("/login"),
-            &map,
-            &["https://portal.example".to_owned()],
-        )
-        .is_ok()
+        check_origin(&Uri::from_static("/login"), &map, config).is_ok()
+    }
+
+    #[test]
+    fn a_page_over_http_is_another_site_than_one_over_https() {
+        let with_public_url = |url: &str| config(false, &format!(", public_url: '{url}'"));
+        for (config, over_http) in [
+            (config(false, ""), true),
+            (config(true, ""), false),
+            (with_public_url("https://a.example"), false),
+            (with_public_url("http://a.example"), true),
+        ] {
+            let host = ("host", "a.example");
+            let from = |origin| passes_at(&config, &[("origin", origin), host]);
+            assert_eq!(from("http://a.example"), over_http);
+            assert!(from("https://a.example"));
+        }
     }
 
     #[test]
@@ -64,8 +92,9 @@ mod tests {
         let uri = Uri::from_static("http://a.example:8080/login");
         let headers_from =
             |origin: &str| HeaderMap::from_iter([(header::ORIGIN, origin.parse().unwrap())]);
-        assert!(check_origin(&uri, &headers_from("http://a.example:8080"), &[]).is_ok());
-        assert!(check_origin(&uri, &headers_from("http://evil.example"), &[]).is_err());
+        let config = config(false, "");
+        assert!(check_origin(&uri, &headers_from("http://a.example:8080"), &config).is_ok());
+        assert!(check_origin(&uri, &headers_from("http://evil.example"), &config).is_err());
     }
 
     #[test]

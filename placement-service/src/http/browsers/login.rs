@@ -6,12 +6,14 @@ use super::login_response::{
     LoginResponse, check_rate_limit, client_address, failure_page, logout_url, return_to_param,
     see_other, success_response,
 };
+use crate::config::OidcProvider;
 use crate::core::return_to::ReturnTo;
 use crate::http::body::RawBody;
 use crate::http::openapi::{BROWSERS, PageOrProblem, ProblemResponse};
 use crate::http::paths::oidc_path;
 use crate::http::problem::HttpProblem;
 use crate::http::state::App;
+use crate::login::oidc::LOGGED_OUT_STATE;
 use crate::login::{LoginError, PasswordLogin};
 use axum::Json;
 use axum::extract::{ConnectInfo, State};
@@ -22,20 +24,28 @@ use serde::Serialize;
 use std::net::SocketAddr;
 use utoipa::ToSchema;
 
-/// The response of a logout that continues at a provider.
+/// The response of a logout that continues on another page.
 #[derive(Serialize, ToSchema)]
 struct LogoutResponse {
-    /// The logout page of the provider that authenticated the user.
+    /// The logout page of the provider that authenticated the user, or a page of this site.
     logout_url: String,
 }
 
-/// `GET /login`: the login page. It keeps a valid `return_to`.
+/// The login page after a logout. Never a redirect to the only provider, where the user may still be logged in: the
+/// logout would become a login.
+const LOGGED_OUT_PATH: &str = "/login?state=logged-out";
+
+/// `GET /login`: the login page. It keeps a valid `return_to`. Providers append `state=logged-out` when they redirect
+/// here after a logout.
 #[utoipa::path(get, path = "/login", tag = BROWSERS,
-    params(("return_to" = Option<String>, Query, description = "A path of this site, to redirect to after the login")),
+    params(("return_to" = Option<String>, Query, description = "A path of this site, to redirect to after the login"), ("state" = Option<String>, Query, description = "`logged-out`: the page says so")),
     responses((status = 200, description = "The page", body = String, content_type = "text/html"), (status = 303, description = "To the only provider")))]
 pub(in crate::http) async fn login_page(State(app): State<App>, uri: Uri) -> Response {
     let return_to = return_to_param(&uri);
-    if let (false, [provider]) = (app.config.login.local, app.config.oidc.as_slice()) {
+    if is_after_logout(&uri) {
+        return app.pages.logged_out(return_to.as_ref());
+    }
+    if let Some(provider) = only_provider(&app) {
         return see_other(&oidc_path(&provider.name, return_to.as_ref()));
     }
     let return_to = return_to.as_ref().map_or("", ReturnTo::as_str);
@@ -54,7 +64,7 @@ pub(in crate::http) async fn log_in(
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<Response, HttpProblem> {
-    cross_site::check_origin(&uri, &headers, &app.config.login.trusted_origins)?;
+    cross_site::check_origin(&uri, &headers, &app.config)?;
     if !app.config.login.local {
         return Err(HttpProblem::local_login_disabled());
     }
@@ -92,7 +102,7 @@ pub(in crate::http) async fn log_in(
         client,
     };
     match (app.login.log_in(login).await, format) {
-        (Ok(login), _) => success_response(&app, &login, return_to, format),
+        (Ok(login), _) => success_response(&app, &login, return_to.as_ref(), format),
         (Err(error), Format::Json) => Err(login_problem(error)),
         (Err(error), Format::Form) => {
             let message = match error {
@@ -123,14 +133,14 @@ pub(in crate::http) async fn log_in(
 /// `POST /logout`. Succeeds without a session, too. A user whom a provider authenticated continues at the provider's
 /// logout.
 #[utoipa::path(post, path = "/logout", tag = BROWSERS, security(("session" = [])),
-    responses((status = 200, description = "JSON: continue at the provider", body = LogoutResponse), (status = 204), (status = 303, description = "Form: redirect to the login page, or to the provider"),
+    responses((status = 200, description = "JSON: continue on another page", body = LogoutResponse), (status = 204), (status = 303, description = "Form: redirect to the login page, or to the provider"),
         ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn log_out(
     State(app): State<App>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    cross_site::check_origin(&uri, &headers, &app.config.login.trusted_origins)?;
+    cross_site::check_origin(&uri, &headers, &app.config)?;
     let result = match app.cookie.read(&headers)? {
         Some(cookie) => app.login.log_out(cookie).await?,
         None => None,
@@ -140,10 +150,14 @@ pub(in crate::http) async fn log_out(
         None => None,
     };
     let form = body_format(&headers) == Some(Format::Form);
+    // Every page of a site with only a provider leads to the provider, so that programs get the one that does not.
+    let local_logout = only_provider(&app).map(|_| LOGGED_OUT_PATH.to_owned());
     let mut response = match (form, provider_logout) {
-        (true, url) => see_other(url.as_deref().unwrap_or("/login")),
-        (false, Some(url)) => Json(LogoutResponse { logout_url: url }).into_response(),
-        (false, None) => StatusCode::NO_CONTENT.into_response(),
+        (true, url) => see_other(url.as_deref().unwrap_or(LOGGED_OUT_PATH)),
+        (false, url) => match url.or(local_logout) {
+            Some(logout_url) => Json(LogoutResponse { logout_url }).into_response(),
+            None => StatusCode::NO_CONTENT.into_response(),
+        },
     };
     let headers = response.headers_mut();
     if let Some(cookie) = app.cookie.clear() {
@@ -153,6 +167,20 @@ pub(in crate::http) async fn log_out(
     let data = HeaderValue::from_static("\"cache\", \"storage\"");
     headers.insert("clear-site-data", data);
     Ok(response)
+}
+
+/// The provider that the login page redirects to, because there is no other way to log in.
+fn only_provider(app: &App) -> Option<&OidcProvider> {
+    match (app.config.login.local, app.config.oidc.as_slice()) {
+        (false, [provider]) => Some(provider),
+        _ => None,
+    }
+}
+
+fn is_after_logout(uri: &Uri) -> bool {
+    let query = uri.query().unwrap_or_default();
+    form_urlencoded::parse(query.as_bytes())
+        .any(|(name, value)| name == "state" && value == LOGGED_OUT_STATE)
 }
 
 fn login_problem(error: LoginError) -> HttpProblem {

@@ -2,6 +2,7 @@
 //! and the responses of success and failure. Authenticates nobody.
 
 use super::login_form::Format;
+use crate::config::SameSite;
 use crate::core::client_address as forwarded;
 use crate::core::return_to::ReturnTo;
 use crate::http::problem::{HttpProblem, ResponseReason};
@@ -47,16 +48,15 @@ pub(in crate::http) fn check_rate_limit(
     })
 }
 
-/// The response of a login that succeeded, with its cookies.
+/// The response of a password login that succeeded, with its cookies.
 pub(in crate::http) fn success_response(
     app: &App,
     session: &StartedSession,
-    return_to: Option<ReturnTo>,
+    return_to: Option<&ReturnTo>,
     format: Format,
 ) -> Result<Response, HttpProblem> {
-    let fallback = app.config.login.default_return_to.as_str();
-    let return_to = return_to.as_ref().map_or(fallback, ReturnTo::as_str);
-    let mut response = match format {
+    let return_to = path_after_login(app, return_to);
+    let response = match format {
         Format::Form => see_other(return_to),
         Format::Json => Json(LoginResponse {
             account: &session.live.account,
@@ -65,6 +65,35 @@ pub(in crate::http) fn success_response(
         })
         .into_response(),
     };
+    with_login_cookies(app, session, response)
+}
+
+/// The response of a login at a provider that succeeded, with its cookies. Browsers do not send a `SameSite=Strict`
+/// cookie with a redirect that began at another site, so that a redirect would lead to the login again: then the
+/// response is a page, which goes on by itself.
+pub(in crate::http) fn callback_response(
+    app: &App,
+    session: &StartedSession,
+    return_to: Option<&ReturnTo>,
+) -> Result<Response, HttpProblem> {
+    let return_to = path_after_login(app, return_to);
+    let response = match app.config.session.cookie.same_site {
+        SameSite::Strict => app.pages.logged_in(return_to),
+        SameSite::Lax | SameSite::None => see_other(return_to),
+    };
+    with_login_cookies(app, session, response)
+}
+
+fn path_after_login<'a>(app: &'a App, return_to: Option<&'a ReturnTo>) -> &'a str {
+    let fallback = app.config.login.default_return_to.as_str();
+    return_to.map_or(fallback, ReturnTo::as_str)
+}
+
+fn with_login_cookies(
+    app: &App,
+    session: &StartedSession,
+    mut response: Response,
+) -> Result<Response, HttpProblem> {
     let cookie = app.cookie.set(&session.id).ok_or(RejectReason::Internal)?;
     let device_cookie = session.device_cookie.as_deref();
     let device_cookie = device_cookie.and_then(|value| app.device_cookie.set(value));
@@ -132,7 +161,7 @@ pub(in crate::http) fn public_origin(
     if host.is_empty() || !host.bytes().all(is_host_byte) {
         return Err(HttpProblem::invalid_request("host is malformed"));
     }
-    let scheme = if app.config.session.cookie.secure {
+    let scheme = if app.config.is_https_site() {
         "https"
     } else {
         "http"

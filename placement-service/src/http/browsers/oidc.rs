@@ -1,10 +1,9 @@
 //! `/login/oidc/...`: redirects browsers to an OpenID provider and receives them back, and receives logouts from the
 //! provider. A failure is a page for browsers and a problem for other clients, with the same reason.
 
-use super::login_form::Format;
 use super::login_response::{
-    check_rate_limit, client_address, failure_page, public_origin, return_to_param, see_other,
-    success_response,
+    callback_response, check_rate_limit, client_address, failure_page, public_origin,
+    return_to_param, see_other,
 };
 use crate::core::return_to::ReturnTo;
 use crate::http::body::RawBody;
@@ -91,7 +90,7 @@ pub(in crate::http) async fn redirect_to_provider(
 /// `GET /login/oidc/{provider}/callback`: receives the browser back from the provider.
 #[utoipa::path(get, path = CALLBACK_PATH, tag = BROWSERS,
     params(("provider" = String, Path, description = "The provider's name"), ("code" = Option<String>, Query, description = "From the provider"), ("state" = Option<String>, Query, description = "From the provider")),
-    responses((status = 303, description = "Logged in"), PageOrProblem<400>, PageOrProblem<403>, PageOrProblem<404>, PageOrProblem<429>, ProblemResponse<500>, PageOrProblem<502>, PageOrProblem<503>))]
+    responses((status = 200, description = "Logged in, with `session.cookie.same_site: strict`: a page that goes on by itself", body = String, content_type = "text/html"), (status = 303, description = "Logged in"), PageOrProblem<400>, PageOrProblem<403>, PageOrProblem<404>, PageOrProblem<429>, ProblemResponse<500>, PageOrProblem<502>, PageOrProblem<503>))]
 pub(in crate::http) async fn provider_callback(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -115,7 +114,7 @@ pub(in crate::http) async fn provider_callback(
             let login = &app.login;
             let result = login.log_in_by_provider(&provider, verified, old_cookie, client);
             match result.await {
-                Ok(session) => success_response(&app, &session, return_to, Format::Form)?,
+                Ok(session) => callback_response(&app, &session, return_to.as_ref())?,
                 Err(error) => {
                     failure_response(&app, &headers, oidc_problem(&error), return_to.as_ref())
                 }

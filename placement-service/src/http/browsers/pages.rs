@@ -1,20 +1,21 @@
-//! The two pages: the login page, which works without scripts, and the demo page at `/`. Their styles and scripts are
-//! inline, and the Content Security Policy allows these by hash. The demo page may also import the browser module.
+//! The pages: the login page and the page after a login, which work without scripts, and the demo page at `/`. Their
+//! styles and scripts are inline. The demo page may also import the browser module.
+
+mod template;
 
 use crate::config::OidcProvider;
 use crate::core::return_to::ReturnTo;
 use crate::http::paths::oidc_path;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
 use openidconnect::url::Url;
-use sha2::{Digest, Sha256};
+use template::{content_security_policy, escape, fill_template, page_response, source_hash};
 
 const STYLE: &str = include_str!("../../../assets/style.css");
 const SCRIPT: &str = include_str!("../../../assets/demo.js");
 const LOGIN: &str = include_str!("../../../assets/login.html");
 const LOGIN_FORM: &str = include_str!("../../../assets/login-form.html");
+const LOGGED_IN: &str = include_str!("../../../assets/logged-in.html");
 const DEMO: &str = include_str!("../../../assets/demo.html");
 
 /// The pages; the parts that are equal for all users are built once.
@@ -67,6 +68,31 @@ impl Pages {
         } else {
             format!("<p class=\"alert\" role=\"alert\">{}</p>", escape(message))
         };
+        self.login_with(status, &alert, username, return_to)
+    }
+
+    /// The login page after a logout.
+    pub fn logged_out(&self, return_to: Option<&ReturnTo>) -> Response {
+        let notice = "<p role=\"status\">You are logged out.</p>";
+        let return_to = return_to.map_or("", ReturnTo::as_str);
+        self.login_with(StatusCode::OK, notice, "", return_to)
+    }
+
+    /// A page that goes on to a path of this site by itself.
+    pub fn logged_in(&self, return_to: &str) -> Response {
+        let values = [("style", STYLE), ("return_to", &escape(return_to))];
+        let page = fill_template(LOGGED_IN, &values);
+        page_response(StatusCode::OK, &self.login_policy, page)
+    }
+
+    /// The login page with a message, which is HTML.
+    fn login_with(
+        &self,
+        status: StatusCode,
+        message: &str,
+        username: &str,
+        return_to: &str,
+    ) -> Response {
         // If the name is filled in, the user continues with the password.
         let (at_name, at_password) = if username.is_empty() {
             (" autofocus", "")
@@ -87,7 +113,7 @@ impl Pages {
         };
         let values = [
             ("style", STYLE),
-            ("alert", alert.as_str()),
+            ("message", message),
             (
                 "providers",
                 &self.provider_links(ReturnTo::parse(return_to).as_ref()),
@@ -114,65 +140,6 @@ impl Pages {
     pub fn demo(&self) -> Response {
         page_response(StatusCode::OK, &self.demo_policy, self.demo.clone())
     }
-}
-
-fn page_response(status: StatusCode, policy: &HeaderValue, page: String) -> Response {
-    let fixed = HeaderValue::from_static;
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, policy.clone()),
-        (header::CACHE_CONTROL, fixed("no-store")),
-        (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
-        // Not no-referrer: browsers would then send `Origin: null` with the login form.
-        (header::REFERRER_POLICY, fixed("same-origin")),
-    ];
-    (status, headers, Html(page)).into_response()
-}
-
-/// A Content Security Policy that allows this and nothing else; `targets` are further targets of forms.
-fn content_security_policy(allowed: &str, targets: &str) -> HeaderValue {
-    let policy = format!(
-        "default-src 'none'; {allowed}; img-src data:; form-action 'self'{targets}; base-uri 'none'; \
-         frame-ancestors 'none'"
-    );
-    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
-}
-
-/// Replaces the `{{marks}}` of a template. Marks within values are not replaced, because a user may have sent the
-/// value.
-fn fill_template(template: &str, values: &[(&str, &str)]) -> String {
-    let mut page = String::with_capacity(template.len());
-    let mut remaining = template;
-    while let Some((before, (mark, after))) = remaining
-        .split_once("{{")
-        .and_then(|(before, marked)| Some((before, marked.split_once("}}")?)))
-    {
-        page.push_str(before);
-        let value = values.iter().find(|(name, _)| *name == mark);
-        page.push_str(value.map_or("", |(_, value)| value));
-        remaining = after;
-    }
-    page.push_str(remaining);
-    page
-}
-
-fn source_hash(text: &str) -> String {
-    format!("sha256-{}", STANDARD.encode(Sha256::digest(text)))
-}
-
-/// Escapes a text for HTML content and for quoted attributes.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
@@ -219,6 +186,17 @@ mod tests {
         let page = text(pages.login(StatusCode::OK, "", "", "/app/x")).await;
         assert!(page.contains("value=\"/app/x\"") && !page.contains("role=\"alert\""));
         assert!(!page.contains("{{"));
+    }
+
+    #[tokio::test]
+    async fn the_page_after_a_login_goes_on_to_an_escaped_path() {
+        let pages = Pages::new(false, &[]);
+        let page = text(pages.logged_in("/app/x?a=1&b=\";<i>")).await;
+        let path = "/app/x?a=1&amp;b=&quot;;&lt;i&gt;";
+        let refresh = format!("<meta http-equiv=\"refresh\" content=\"0; url={path}\">");
+        assert!(page.contains(&refresh), "{page}");
+        assert!(page.contains(&format!("href=\"{path}\"")), "{page}");
+        assert!(!page.contains("{{") && !page.contains("<script"));
     }
 
     #[tokio::test]

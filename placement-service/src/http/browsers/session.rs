@@ -93,7 +93,7 @@ pub(in crate::http) async fn renew_session(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    cross_site::check_origin(&uri, &headers, &app.config.login.trusted_origins)?;
+    cross_site::check_origin(&uri, &headers, &app.config)?;
     let Some(cookie) = app.cookie.read(&headers)? else {
         return Err(RejectReason::NoSession.into());
     };

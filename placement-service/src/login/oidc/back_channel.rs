@@ -4,15 +4,12 @@
 //! [OpenID Connect Back-Channel Logout 1.0 section 2.6]:
 //! https://openid.net/specs/openid-connect-backchannel-1_0.html#Validation
 
-use super::flow::{ALGORITHMS, LEEWAY_MS};
+use super::registered_claims::{LEEWAY_MS, is_for_client, parse_id, parse_numeric_date_ms};
+use crate::config::{LogoutTokenType, OidcProvider};
+use crate::core::jws::{JwsFault, UnverifiedJws};
+use crate::events::public_keys::SignatureFault;
 use crate::sessions::SessionSelector;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use openidconnect::JsonWebKey;
-use openidconnect::core::{CoreJsonWebKey, CoreJwsSigningAlgorithm};
-use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::time::Duration;
 
 /// The event type of a logout token.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -20,8 +17,6 @@ const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 const MAX_AGE_MS: u64 = 300_000;
 /// Maximum length of a token, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
-/// Maximum length of `jti`, `sub` and `sid`, in bytes.
-const MAX_NAME_BYTES: usize = 255;
 
 /// Why a token was rejected. `Display` is the `error_description` of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +27,7 @@ pub enum LogoutFault {
     Malformed,
     #[error("alg is not allowed")]
     Algorithm,
-    #[error("typ is not that of a logout token")]
+    #[error("typ is not logout+jwt")]
     Type,
     #[error("no key of the provider has this kid")]
     UnknownKey,
@@ -40,7 +35,7 @@ pub enum LogoutFault {
     Signature,
     #[error("iss is not the provider")]
     Issuer,
-    #[error("aud is not this client")]
+    #[error("aud is not this client and trusted audiences")]
     Audience,
     #[error("iat is missing, too old or in the future")]
     IssuedAt,
@@ -115,91 +110,60 @@ impl LogoutClaims {
     }
 }
 
-#[derive(Deserialize)]
-struct Header {
-    alg: CoreJwsSigningAlgorithm,
-    kid: Option<String>,
-    typ: Option<String>,
-    crit: Option<Value>,
+impl From<JwsFault> for LogoutFault {
+    fn from(fault: JwsFault) -> Self {
+        match fault {
+            JwsFault::Malformed => Self::Malformed,
+            JwsFault::Algorithm | JwsFault::Critical => Self::Algorithm,
+        }
+    }
+}
+
+impl From<SignatureFault> for LogoutFault {
+    fn from(fault: SignatureFault) -> Self {
+        match fault {
+            SignatureFault::UnknownKey => Self::UnknownKey,
+            SignatureFault::Mismatch => Self::Signature,
+        }
+    }
 }
 
 /// A parsed token; nothing is verified yet.
 pub struct LogoutToken<'a> {
-    header: Header,
+    pub jws: UnverifiedJws<'a>,
     claims: Map<String, Value>,
-    signed: &'a str,
-    signature: Vec<u8>,
 }
 
 impl<'a> LogoutToken<'a> {
-    /// Parses a compact JWS. Rejects algorithms that are not asymmetric signatures.
-    pub fn parse(token: &'a str) -> Result<Self, LogoutFault> {
+    /// Parses a compact JWS of the accepted type.
+    pub fn parse(token: &'a str, accepted_type: LogoutTokenType) -> Result<Self, LogoutFault> {
         if token.len() > MAX_BYTES {
             return Err(LogoutFault::Malformed);
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(LogoutFault::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(LogoutFault::Malformed)?;
-        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text);
-        let malformed = |_| LogoutFault::Malformed;
-        let signature = decode(signature).map_err(malformed)?;
-        let header: Map<String, Value> = parse_object(&decode(header).map_err(malformed)?)?;
-        let claims = parse_object(&decode(claims).map_err(malformed)?)?;
-        // An unknown algorithm fails to deserialize; it is not allowed either.
-        let header: Header =
-            serde_json::from_value(header.into()).map_err(|_| LogoutFault::Algorithm)?;
-        if !ALGORITHMS.contains(&header.alg) || header.crit.is_some() {
-            return Err(LogoutFault::Algorithm);
-        }
-        let typ = header.typ.as_deref().map(str::to_ascii_lowercase);
-        let typ = typ
-            .as_deref()
-            .map(|t| t.strip_prefix("application/").unwrap_or(t));
-        if !matches!(typ, None | Some("jwt" | "logout+jwt")) {
+        let jws = UnverifiedJws::parse(token)?;
+        let is_accepted = match jws.typ.as_deref() {
+            Some("logout+jwt") => true,
+            None | Some("jwt") => accepted_type == LogoutTokenType::Any,
+            Some(_) => false,
+        };
+        if !is_accepted {
             return Err(LogoutFault::Type);
         }
-        Ok(Self {
-            header,
-            claims,
-            signed,
-            signature,
-        })
-    }
-
-    /// Verifies the signature with the provider's keys.
-    pub fn check_signature(&self, keys: &[CoreJsonWebKey]) -> Result<(), LogoutFault> {
-        let kid = self.header.kid.as_deref();
-        let of_kid =
-            |key: &&CoreJsonWebKey| kid.is_none() || key.key_id().map(|id| id.as_str()) == kid;
-        let mut fault = LogoutFault::UnknownKey;
-        for key in keys.iter().filter(of_kid) {
-            let (alg, signed) = (&self.header.alg, self.signed.as_bytes());
-            if key.verify_signature(alg, signed, &self.signature).is_ok() {
-                return Ok(());
-            }
-            fault = LogoutFault::Signature;
-        }
-        Err(fault)
+        let claims = serde_json::from_slice(&jws.payload).map_err(|_| LogoutFault::Malformed)?;
+        Ok(Self { jws, claims })
     }
 
     /// Checks the claims. The caller has verified the signature.
     pub fn check_claims(
         &self,
-        issuer: &str,
-        client_id: &str,
+        provider: &OidcProvider,
         now_ms: u64,
     ) -> Result<LogoutClaims, LogoutFault> {
         let claim = |name: &str| self.claims.get(name);
-        if claim("iss").and_then(Value::as_str) != Some(issuer) {
+        if claim("iss").and_then(Value::as_str) != Some(&provider.issuer) {
             return Err(LogoutFault::Issuer);
         }
-        let for_us = match claim("aud") {
-            Some(Value::String(audience)) => audience == client_id,
-            Some(Value::Array(audiences)) => {
-                audiences.iter().any(|aud| aud.as_str() == Some(client_id))
-            }
-            _ => false,
-        };
-        if !for_us {
+        if !is_for_client(claim("aud"), provider) {
             return Err(LogoutFault::Audience);
         }
         let issued_at = parse_numeric_date_ms(claim("iat")).ok_or(LogoutFault::IssuedAt)?;
@@ -221,10 +185,7 @@ impl<'a> LogoutToken<'a> {
         }
         let string_claim = |name: &str| match claim(name) {
             None => Ok(None),
-            Some(Value::String(text)) if (1..=MAX_NAME_BYTES).contains(&text.len()) => {
-                Ok(Some(text.clone()))
-            }
-            Some(_) => Err(()),
+            Some(value) => parse_id(value).map(|id| Some(id.to_owned())).ok_or(()),
         };
         let subject = string_claim("sub").map_err(|()| LogoutFault::Subject)?;
         let session = string_claim("sid").map_err(|()| LogoutFault::Subject)?;
@@ -241,18 +202,6 @@ impl<'a> LogoutToken<'a> {
             remember_until_ms: issued_at.saturating_add(MAX_AGE_MS + LEEWAY_MS),
         })
     }
-}
-
-fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, LogoutFault> {
-    serde_json::from_slice(bytes).map_err(|_| LogoutFault::Malformed)
-}
-
-/// Parses a NumericDate (RFC 7519 section 2), which may have a fraction.
-fn parse_numeric_date_ms(value: Option<&Value>) -> Option<u64> {
-    let seconds = value?.as_f64().filter(|s| (0.0..1e13).contains(s))?;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .and_then(|duration| u64::try_from(duration.as_millis()).ok())
 }
 
 #[cfg(test)]

@@ -95,13 +95,16 @@ fn map_roles(mapping: &RoleMapping, claims: &Map<String, Value>) -> Vec<String> 
     roles
 }
 
-/// Finds a claim by its name, or by a path of names separated by dots.
-fn find_claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    let value = claims.get(name).or_else(|| {
-        let (first, nested) = name.split_once('.')?;
-        find_claim(claims.get(first)?.as_object()?, nested)
-    });
-    value.filter(|value| !value.is_null())
+/// Finds a claim by its name, or by a path of names separated by dots. A name may itself contain dots, such as a client
+/// id of Keycloak in `resource_access`: the longest name that leads to a value wins.
+fn find_claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    let whole = claims.get(path).filter(|value| !value.is_null());
+    whole.or_else(|| {
+        path.rmatch_indices('.').find_map(|(dot, _)| {
+            let (name, rest) = (path.get(..dot)?, path.get(dot + 1..)?);
+            find_claim(claims.get(name)?.as_object()?, rest)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -209,6 +212,42 @@ mod tests {
         let named_so = json!({"realm_access.roles": "a", "realm_access": 5});
         assert_eq!(roles_of(keycloak.clone(), named_so).unwrap(), ["admin"]);
         assert!(roles_of(keycloak, json!({"realm_access": ["a"]})).is_err());
+    }
+
+    #[test]
+    fn a_name_with_dots_is_found_within_a_path() {
+        let path = "resource_access.my.client.roles";
+        let settings = json!({"roles": {"claim": path, "map": {"a": "admin", "u": "user"}}});
+        for (claims, expected) in [
+            (
+                json!({"resource_access": {"my.client": {"roles": ["a"]}}}),
+                "admin",
+            ),
+            (
+                json!({"resource_access": {"my": {"client": {"roles": ["u"]}}}}),
+                "user",
+            ),
+            (
+                json!({"resource_access": {"my.client": {"roles": ["a"]}, "my": {"client": {"roles": ["u"]}}}}),
+                "admin",
+            ),
+            (
+                json!({"resource_access": {"my.client": {"roles": null}, "my": {"client": {"roles": ["u"]}}}}),
+                "user",
+            ),
+            (
+                json!({"resource_access.my": {"client.roles": ["u"]}}),
+                "user",
+            ),
+        ] {
+            assert_eq!(
+                roles_of(settings.clone(), claims.clone()).unwrap(),
+                [expected],
+                "{claims}"
+            );
+        }
+        let other = json!({"resource_access": {"other": {"roles": ["a"]}}});
+        assert!(roles_of(settings, other).is_err());
     }
 
     #[test]

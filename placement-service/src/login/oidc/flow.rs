@@ -7,48 +7,20 @@
 //! [RFC 9207]: https://www.rfc-editor.org/rfc/rfc9207
 
 use super::OidcError;
+use super::id_token::{ExpectedLogin, IdToken};
 use super::login_state::LoginState;
-use super::provider::{FurtherClaims, Provider, ProviderSnapshot};
-use super::provider_http;
-use openidconnect::core::{
-    CoreAuthenticationFlow, CoreErrorResponseType, CoreGenderClaim,
-    CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm,
-};
+use super::provider::{Provider, ProviderSnapshot};
+use super::provider_http::ProviderHttpError;
+use super::token_answer::{TokenAnswer, TokenError};
+use openidconnect::core::CoreAuthenticationFlow;
 use openidconnect::url::Url;
 use openidconnect::{
-    AccessToken, AuthorizationCode, ClaimsVerificationError, ClientId, CsrfToken, IdTokenVerifier,
-    Nonce, OAuth2TokenResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
-    RequestTokenError, Scope, SignatureVerificationError, StandardErrorResponse, SubjectIdentifier,
-    TokenResponse, UserInfoClaims, UserInfoError,
+    AuthorizationCode, CsrfToken, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
+    RequestTokenError, Scope,
 };
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
-
-/// Tolerated difference between a provider's clock and ours.
-pub(super) const LEEWAY_MS: u64 = 30_000;
-/// Maximum age of an ID token, which the provider issues in response to our request.
-const MAX_AGE_MS: u64 = 600_000;
-/// Accepted signature algorithms: only asymmetric ones, never a shared secret or `none`.
-pub(super) const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha384,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha512,
-    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
-    CoreJwsSigningAlgorithm::EcdsaP384Sha384,
-    CoreJwsSigningAlgorithm::EdDsa,
-];
-
-pub(super) type IdToken = openidconnect::IdToken<
-    FurtherClaims,
-    CoreGenderClaim,
-    CoreJweContentEncryptionAlgorithm,
-    CoreJwsSigningAlgorithm,
->;
 
 /// The parameters of a callback.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,17 +95,13 @@ pub(super) async fn build_authorization_request(
 
 /// Rejects a callback from another issuer than the provider that the browser was sent to (RFC 9207).
 pub(super) fn check_issuer(
+    provider: &Provider,
     snapshot: &ProviderSnapshot,
     callback: &Callback,
 ) -> Result<(), OidcError> {
-    let must_match = snapshot
-        .metadata
-        .additional_metadata()
-        .additional_metadata
-        .authorization_response_iss_parameter_supported;
     match &callback.iss {
-        Some(iss) if *iss == **snapshot.metadata.issuer() => Ok(()),
-        None if !must_match => Ok(()),
+        Some(iss) if *iss == provider.config.issuer => Ok(()),
+        None if !snapshot.metadata.has_issuer_parameter()? => Ok(()),
         _ => Err(OidcError::IssuerMismatch),
     }
 }
@@ -148,132 +116,74 @@ pub(super) async fn redeem_code(
 ) -> Result<VerifiedLogin, OidcError> {
     let request = snapshot.client.exchange_code(AuthorizationCode::new(code));
     let tokens = request
-        .map_err(|e| OidcError::InvalidResponse(e.to_string()))?
         .set_pkce_verifier(PkceCodeVerifier::new(login_state.verifier.clone()))
         .set_redirect_uri(Cow::Owned(parse_redirect_url(&login_state.redirect_uri)?))
         .request_async(&provider.http)
         .await
         .map_err(token_error)?;
-    let id_token = tokens.id_token();
-    let id_token = id_token.ok_or(OidcError::InvalidResponse("no ID token".to_owned()))?;
-    let nonce = Nonce::new(login_state.nonce.clone());
-    let mut verified = verify_id_token(provider, &snapshot, id_token, &nonce, now_ms);
-    if let Err(ClaimsVerificationError::SignatureVerification(
-        SignatureVerificationError::NoMatchingKey,
-    )) = verified
-    {
-        let new_snapshot = provider.refresh_keys(&snapshot).await?;
-        verified = verify_id_token(provider, &new_snapshot, id_token, &nonce, now_ms);
-    }
-    let mut claims = verified.map_err(|error| match error {
-        ClaimsVerificationError::InvalidNonce(_) => OidcError::NonceMismatch,
-        ClaimsVerificationError::SignatureVerification(error) => {
-            OidcError::InvalidIdToken(error.to_string())
-        }
-        error => OidcError::InvalidIdToken(error.to_string()),
+    let id_token = tokens.raw_id_token().ok_or_else(|| {
+        OidcError::InvalidResponse("token response: id_token is missing or not a text".to_owned())
     })?;
-    let subject = claims.get("sub").and_then(Value::as_str);
-    let subject = subject.unwrap_or_default().to_owned();
+    let parsed = IdToken::parse(id_token)?;
+    let verdict = provider.check_signature(&snapshot, &parsed.jws).await?;
+    verdict.map_err(|fault| OidcError::InvalidIdToken(fault.to_string()))?;
+    let expected = ExpectedLogin {
+        nonce: &login_state.nonce,
+        access_token: tokens.usable_access_token(),
+        now_ms,
+    };
+    let (subject, mut claims) = parsed.into_verified_claims(&provider.config, &expected)?;
     if !super::claims::has_configured_claims(&provider.config, &claims)
-        && snapshot.metadata.userinfo_endpoint().is_some()
+        && let Some(endpoint) = snapshot.metadata.userinfo_endpoint()?
     {
-        let token = tokens.access_token().clone();
-        let subject = SubjectIdentifier::new(subject.clone());
-        for (name, value) in fetch_userinfo(provider, &snapshot, token, subject).await? {
-            claims.entry(name).or_insert(value);
+        let further = fetch_userinfo(provider, &endpoint, &tokens, &subject).await?;
+        // Claims of the ID token are signed, so they take precedence.
+        for (name, value) in further {
+            let claim = claims.entry(name).or_insert(Value::Null);
+            if claim.is_null() {
+                *claim = value;
+            }
         }
     }
     Ok(VerifiedLogin {
         subject,
         claims,
-        id_token: id_token.to_string(),
+        id_token: id_token.to_owned(),
     })
-}
-
-/// Verifies an ID token at `now_ms`; returns its claims.
-fn verify_id_token(
-    provider: &Provider,
-    snapshot: &ProviderSnapshot,
-    id_token: &IdToken,
-    nonce: &Nonce,
-    now_ms: u64,
-) -> Result<Map<String, Value>, ClaimsVerificationError> {
-    let client_id = ClientId::new(provider.config.client_id.clone());
-    let issuer = snapshot.metadata.issuer().clone();
-    let lenient = UNIX_EPOCH + Duration::from_millis(now_ms.saturating_sub(LEEWAY_MS));
-    let verifier =
-        IdTokenVerifier::new_public_client(client_id, issuer, snapshot.metadata.jwks().clone())
-            .set_allowed_algs(ALGORITHMS)
-            .set_time_fn(move || lenient.into())
-            .set_issue_time_verifier_fn(move |iat| {
-                let iat_ms = u64::try_from(iat.timestamp_millis()).unwrap_or(0);
-                let is_early = iat_ms > now_ms.saturating_add(LEEWAY_MS);
-                let is_outdated = iat_ms < now_ms.saturating_sub(MAX_AGE_MS);
-                if is_early || is_outdated {
-                    return Err("issued at another time".to_owned());
-                }
-                Ok(())
-            });
-    let claims = id_token.claims(&verifier, nonce)?;
-    let party = claims.authorized_party();
-    if party.is_some_and(|party| **party != provider.config.client_id) {
-        let message = "azp is another client".to_owned();
-        return Err(ClaimsVerificationError::InvalidAudience(message));
-    }
-    match serde_json::to_value(claims) {
-        Ok(Value::Object(claims)) => Ok(claims),
-        _ => Err(ClaimsVerificationError::Other("not an object".to_owned())),
-    }
 }
 
 /// Fetches the claims of the userinfo endpoint, which must be about the same subject.
 async fn fetch_userinfo(
     provider: &Provider,
-    snapshot: &ProviderSnapshot,
-    token: AccessToken,
-    subject: SubjectIdentifier,
+    endpoint: &Url,
+    tokens: &TokenAnswer,
+    subject: &str,
 ) -> Result<Map<String, Value>, OidcError> {
-    if !token.secret().bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(OidcError::InvalidResponse(
-            "the access token is malformed".to_owned(),
-        ));
-    }
-    let request = snapshot.client.user_info(token, Some(subject));
-    let request = request.map_err(|e| OidcError::InvalidResponse(e.to_string()))?;
-    let claims: Result<UserInfoClaims<FurtherClaims, CoreGenderClaim>, _> =
-        request.request_async(&provider.http).await;
-    let claims = claims.map_err(|error| match error {
-        UserInfoError::Request(fault) => OidcError::Unreachable(fault.to_string()),
-        UserInfoError::Response(status, ..) => {
-            OidcError::InvalidResponse(format!("userinfo: {status}"))
-        }
-        error => OidcError::InvalidResponse(format!("userinfo: {error}")),
+    let access_token = tokens.usable_access_token().ok_or_else(|| {
+        let message = "token response: access_token is missing or malformed";
+        OidcError::InvalidResponse(message.to_owned())
     })?;
-    match serde_json::to_value(&claims) {
-        Ok(Value::Object(claims)) => Ok(claims),
-        _ => Err(OidcError::InvalidResponse(
-            "userinfo: not an object".to_owned(),
-        )),
+    let claims = provider.http.get_object(endpoint, Some(access_token)).await;
+    let claims = claims.map_err(|error| error.into_login_error("userinfo"))?;
+    if claims.get("sub").and_then(Value::as_str) != Some(subject) {
+        let message = "userinfo: sub is not that of the ID token";
+        return Err(OidcError::InvalidResponse(message.to_owned()));
     }
+    Ok(claims)
 }
 
 fn parse_redirect_url(text: &str) -> Result<RedirectUrl, OidcError> {
     RedirectUrl::new(text.to_owned()).map_err(|_| OidcError::MalformedCallback("host is malformed"))
 }
 
-type TokenError = RequestTokenError<
-    provider_http::ProviderHttpError,
-    StandardErrorResponse<CoreErrorResponseType>,
->;
-
-fn token_error(error: TokenError) -> OidcError {
+fn token_error(error: RequestTokenError<ProviderHttpError, TokenError>) -> OidcError {
+    let invalid =
+        |message: String| OidcError::InvalidResponse(format!("token response: {message}"));
     match error {
-        RequestTokenError::ServerResponse(answer) => {
-            OidcError::ProviderRefused(answer.error().to_string())
-        }
-        RequestTokenError::Request(fault) => OidcError::Unreachable(fault.to_string()),
-        RequestTokenError::Parse(error, _) => OidcError::InvalidResponse(error.to_string()),
-        RequestTokenError::Other(message) => OidcError::InvalidResponse(message),
+        RequestTokenError::ServerResponse(answer) => OidcError::ProviderRefused(answer.error),
+        RequestTokenError::Request(error) => error.into_login_error("token response"),
+        RequestTokenError::Parse(error, _) => invalid(error.to_string()),
+        RequestTokenError::Other(message) => invalid(message),
     }
 }
 

@@ -1,30 +1,24 @@
-//! One provider: its metadata and keys, fetched at first use, again after an hour, and the keys also when a token names
-//! an unknown key. Decides when to fetch and how long a failure counts. A provider that is down only fails its own
+//! One provider: its metadata and keys, fetched at first use, again after an hour, and the keys also when they do not
+//! verify a token. Decides when to fetch and how long a failure counts. A provider that is down only fails its own
 //! logins. Must not know logins or tokens.
 
 use super::OidcError;
-use super::provider_http::{ProviderHttp, ProviderHttpError};
-use crate::config::{OidcProvider, is_https_or_loopback};
+use super::metadata::ProviderMetadata;
+use super::provider_http::ProviderHttp;
+use super::token_answer::ProviderClient;
+use crate::config::OidcProvider;
 use crate::core::clock::Clock;
+use crate::core::jws::UnverifiedJws;
 use crate::core::secret::Secret;
-use openidconnect::core::{
-    CoreAuthDisplay, CoreAuthPrompt, CoreClaimName, CoreClaimType, CoreClientAuthMethod,
-    CoreErrorResponseType, CoreGenderClaim, CoreGrantType, CoreJsonWebKey, CoreJsonWebKeySet,
-    CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreJwsSigningAlgorithm,
-    CoreResponseMode, CoreResponseType, CoreRevocableToken, CoreRevocationErrorResponse,
-    CoreSubjectIdentifierType, CoreTokenIntrospectionResponse, CoreTokenType,
-};
-use openidconnect::{
-    AdditionalClaims, AdditionalProviderMetadata, AuthType, Client, ClientId, ClientSecret,
-    DiscoveryError, EmptyExtraTokenFields, EndpointMaybeSet, EndpointNotSet, EndpointSet,
-    IdTokenFields, IssuerUrl, LogoutProviderMetadata, ProviderMetadata, StandardErrorResponse,
-    StandardTokenResponse,
-};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use crate::events::public_keys::{PublicKeys, SignatureFault};
+use openidconnect::core::CoreJsonWebKeySet;
+use openidconnect::url::{ParseError, Url};
+use openidconnect::{AuthType, AuthUrl, ClientId, ClientSecret, IssuerUrl, TokenUrl};
 use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 
+/// Path of the metadata below the issuer (OpenID Connect Discovery 1.0 section 4).
+const METADATA_PATH: &str = ".well-known/openid-configuration";
 /// Age after which the metadata are fetched again.
 const REFRESH_AFTER_MS: u64 = 3_600_000;
 /// How long a failed fetch counts: callers that waited for it share its error instead of fetching again.
@@ -32,77 +26,20 @@ const FAILURE_TTL_MS: u64 = 1_000;
 /// Minimum time between two fetches of the keys, so that tokens with invented key ids do not cause requests.
 const MIN_KEY_FETCH_INTERVAL_MS: u64 = 10_000;
 
-/// Claims beyond those that OpenID Connect Core defines.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(transparent)]
-pub(super) struct FurtherClaims(pub(super) Map<String, Value>);
-impl AdditionalClaims for FurtherClaims {}
-
-/// Metadata of RFC 9207: whether callbacks have the `iss` parameter.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct IssuerParameter {
-    #[serde(default)]
-    pub(super) authorization_response_iss_parameter_supported: bool,
-}
-impl AdditionalProviderMetadata for IssuerParameter {}
-
-pub(super) type Metadata = ProviderMetadata<
-    LogoutProviderMetadata<IssuerParameter>,
-    CoreAuthDisplay,
-    CoreClientAuthMethod,
-    CoreClaimName,
-    CoreClaimType,
-    CoreGrantType,
-    CoreJweContentEncryptionAlgorithm,
-    CoreJweKeyManagementAlgorithm,
-    CoreJsonWebKey,
-    CoreResponseMode,
-    CoreResponseType,
-    CoreSubjectIdentifierType,
->;
-
-type Tokens = StandardTokenResponse<
-    IdTokenFields<
-        FurtherClaims,
-        EmptyExtraTokenFields,
-        CoreGenderClaim,
-        CoreJweContentEncryptionAlgorithm,
-        CoreJwsSigningAlgorithm,
-    >,
-    CoreTokenType,
->;
-
-pub(super) type ProviderClient = Client<
-    FurtherClaims,
-    CoreAuthDisplay,
-    CoreGenderClaim,
-    CoreJweContentEncryptionAlgorithm,
-    CoreJsonWebKey,
-    CoreAuthPrompt,
-    StandardErrorResponse<CoreErrorResponseType>,
-    Tokens,
-    CoreTokenIntrospectionResponse,
-    CoreRevocableToken,
-    CoreRevocationErrorResponse,
-    EndpointSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointMaybeSet,
-    EndpointMaybeSet,
->;
-
-/// The provider's metadata and keys from one fetch, with a client built from them.
+/// The provider's metadata and keys, with a client built from them.
 pub(super) struct ProviderSnapshot {
-    pub(super) metadata: Metadata,
+    pub(super) metadata: ProviderMetadata,
     pub(super) client: ProviderClient,
+    keys: PublicKeys,
     fetched_at_ms: u64,
+    keys_fetched_at_ms: u64,
 }
 
 #[derive(Default)]
 struct FetchState {
     failed: Option<(u64, OidcError)>,
-    keys_fetched_at_ms: Option<u64>,
+    /// When the keys were last fetched alone, with or without success.
+    keys_tried_at_ms: Option<u64>,
 }
 
 /// A configured provider.
@@ -111,6 +48,7 @@ pub(super) struct Provider {
     pub(super) http: ProviderHttp,
     clock: Arc<dyn Clock>,
     issuer: IssuerUrl,
+    metadata_url: Url,
     secret: Option<ClientSecret>,
     snapshot: watch::Sender<Option<Arc<ProviderSnapshot>>>,
     /// The lock is held during a fetch, so that only one runs at a time.
@@ -125,9 +63,12 @@ impl Provider {
         http: ProviderHttp,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OidcError> {
-        let issuer = IssuerUrl::new(config.issuer.clone());
+        let malformed = |e: ParseError| OidcError::InvalidResponse(format!("issuer: {e}"));
+        let issuer = IssuerUrl::new(config.issuer.clone()).map_err(malformed)?;
+        let metadata_url = issuer.join(METADATA_PATH).map_err(malformed)?;
         Ok(Self {
-            issuer: issuer.map_err(|e| OidcError::InvalidResponse(e.to_string()))?,
+            issuer,
+            metadata_url,
             secret: secret.map(|secret| ClientSecret::new(secret.reveal().to_owned())),
             config,
             http,
@@ -158,9 +99,30 @@ impl Provider {
         }
     }
 
-    /// A snapshot with newer keys, for a token whose key is not in `stale`. The error means that newer keys are
-    /// currently unavailable; the token may still be valid.
-    pub(super) async fn refresh_keys(
+    /// Verifies a signature with the provider's keys. Fetches these again once if they lack the token's key, or if it
+    /// does not verify the token: the provider may have replaced it and kept its `kid`. The outer error means that
+    /// newer keys are currently unavailable; the token may still be valid.
+    pub(super) async fn check_signature(
+        self: &Arc<Self>,
+        snapshot: &Arc<ProviderSnapshot>,
+        jws: &UnverifiedJws<'_>,
+    ) -> Result<Result<(), SignatureFault>, OidcError> {
+        let verdict = snapshot.keys.check_signature(jws);
+        let is_final = match verdict {
+            Ok(()) => true,
+            Err(SignatureFault::UnknownKey) => false,
+            Err(SignatureFault::Mismatch) => {
+                self.age_ms(snapshot.keys_fetched_at_ms) < MIN_KEY_FETCH_INTERVAL_MS
+            }
+        };
+        if is_final {
+            return Ok(verdict);
+        }
+        let renewed = self.refresh_keys(snapshot).await?;
+        Ok(renewed.keys.check_signature(jws))
+    }
+
+    async fn refresh_keys(
         self: &Arc<Self>,
         stale: &Arc<ProviderSnapshot>,
     ) -> Result<Arc<ProviderSnapshot>, OidcError> {
@@ -181,29 +143,28 @@ impl Provider {
         if let Some(snapshot) = newer {
             return Ok(snapshot);
         }
-        let last = fetching.keys_fetched_at_ms;
-        if last.is_some_and(|fetched_at| self.age_ms(fetched_at) < MIN_KEY_FETCH_INTERVAL_MS) {
+        let last = fetching.keys_tried_at_ms;
+        if last.is_some_and(|tried_at| self.age_ms(tried_at) < MIN_KEY_FETCH_INTERVAL_MS) {
             let message = "its keys were just fetched";
             return Err(OidcError::Unreachable(message.to_owned()));
         }
-        let snapshot = stale;
-        fetching.keys_fetched_at_ms = Some(self.clock.now_ms());
-        let keys = CoreJsonWebKeySet::fetch_async(snapshot.metadata.jwks_uri(), &self.http).await;
-        match keys {
-            Ok(keys) => {
-                tracing::info!(
-                    provider = self.config.name,
-                    "fetched the provider's new keys"
-                );
-                let metadata = snapshot.metadata.clone().set_jwks(keys);
-                Ok(self.publish(metadata, snapshot.fetched_at_ms))
-            }
-            Err(error) => {
-                let error = discovery_error(error);
-                tracing::warn!(provider = self.config.name, %error, "the provider's keys could not be fetched");
-                Err(error)
-            }
-        }
+        let now_ms = self.clock.now_ms();
+        fetching.keys_tried_at_ms = Some(now_ms);
+        let keys = self.request_keys(&stale.metadata).await;
+        let keys = keys.inspect_err(|error| {
+            tracing::warn!(provider = self.config.name, %error, "the provider's keys could not be fetched");
+        })?;
+        tracing::info!(
+            provider = self.config.name,
+            "fetched the provider's new keys"
+        );
+        Ok(self.publish(ProviderSnapshot {
+            metadata: stale.metadata.clone(),
+            client: self.build_client(&stale.metadata),
+            keys,
+            fetched_at_ms: stale.fetched_at_ms,
+            keys_fetched_at_ms: now_ms,
+        }))
     }
 
     async fn fetch_metadata(
@@ -215,41 +176,64 @@ impl Provider {
         {
             return Err(error.clone());
         }
-        let metadata = Metadata::discover_async(self.issuer.clone(), &self.http).await;
-        let metadata = metadata.map_err(discovery_error).and_then(check_urls);
-        let now_ms = self.clock.now_ms();
-        match metadata {
-            Ok(metadata) => {
+        let snapshot = self.request_metadata().await;
+        let snapshot = snapshot.inspect_err(|error| {
+            tracing::warn!(provider = self.config.name, %error, "the provider's metadata could not be fetched");
+        });
+        match snapshot {
+            Ok(snapshot) => {
                 fetching.failed = None;
-                Ok(self.publish(metadata, now_ms))
+                Ok(self.publish(snapshot))
             }
             Err(error) => {
-                tracing::warn!(provider = self.config.name, %error, "the provider's metadata could not be fetched");
-                fetching.failed = Some((now_ms, error.clone()));
+                fetching.failed = Some((self.clock.now_ms(), error.clone()));
                 Err(error)
             }
         }
     }
 
-    fn publish(&self, metadata: Metadata, fetched_at_ms: u64) -> Arc<ProviderSnapshot> {
-        let id = ClientId::new(self.config.client_id.clone());
-        let client =
-            ProviderClient::from_provider_metadata(metadata.clone(), id, self.secret.clone());
-        let methods = metadata.token_endpoint_auth_methods_supported();
-        let in_body = methods.is_some_and(|methods| {
-            !methods.contains(&CoreClientAuthMethod::ClientSecretBasic)
-                && methods.contains(&CoreClientAuthMethod::ClientSecretPost)
-        });
-        let auth_type = if in_body {
-            AuthType::RequestBody
-        } else {
-            AuthType::BasicAuth
-        };
-        let snapshot = Arc::new(ProviderSnapshot {
+    async fn request_metadata(&self) -> Result<ProviderSnapshot, OidcError> {
+        let fields = self.http.get_object(&self.metadata_url, None).await;
+        let fields = fields.map_err(|error| error.into_login_error("metadata"))?;
+        let metadata = ProviderMetadata::parse(fields, &self.config.issuer)?;
+        let keys = self.request_keys(&metadata).await?;
+        let now_ms = self.clock.now_ms();
+        Ok(ProviderSnapshot {
+            client: self.build_client(&metadata),
             metadata,
-            client: client.set_auth_type(auth_type),
-            fetched_at_ms,
+            keys,
+            fetched_at_ms: now_ms,
+            keys_fetched_at_ms: now_ms,
+        })
+    }
+
+    async fn request_keys(&self, metadata: &ProviderMetadata) -> Result<PublicKeys, OidcError> {
+        let body = self.http.get(&metadata.jwks_uri, None).await;
+        let body = body.map_err(|error| error.into_login_error("jwks_uri"))?;
+        let keys = PublicKeys::parse(&body);
+        keys.map_err(|error| OidcError::InvalidResponse(format!("jwks_uri: {error}")))
+    }
+
+    fn build_client(&self, metadata: &ProviderMetadata) -> ProviderClient {
+        let auth_type = metadata.token_auth_type().unwrap_or_else(|error| {
+            tracing::warn!(provider = self.config.name, %error, "the client authenticates by HTTP Basic");
+            AuthType::BasicAuth
         });
+        let id = ClientId::new(self.config.client_id.clone());
+        // Without keys: the client builds requests, and `id_token` verifies the tokens.
+        let client =
+            openidconnect::Client::new(id, self.issuer.clone(), CoreJsonWebKeySet::default())
+                .set_auth_uri(AuthUrl::from_url(metadata.authorization_endpoint.clone()))
+                .set_token_uri(TokenUrl::from_url(metadata.token_endpoint.clone()))
+                .set_auth_type(auth_type);
+        match &self.secret {
+            Some(secret) => client.set_client_secret(secret.clone()),
+            None => client,
+        }
+    }
+
+    fn publish(&self, snapshot: ProviderSnapshot) -> Arc<ProviderSnapshot> {
+        let snapshot = Arc::new(snapshot);
         self.snapshot.send_replace(Some(snapshot.clone()));
         snapshot
     }
@@ -257,37 +241,5 @@ impl Provider {
     /// Time since `at_ms`. A time in the future, after the clock was set back, counts as infinitely old.
     fn age_ms(&self, at_ms: u64) -> u64 {
         self.clock.now_ms().checked_sub(at_ms).unwrap_or(u64::MAX)
-    }
-}
-
-/// Rejects metadata with URLs that would send a browser or a secret over plain HTTP.
-fn check_urls(metadata: Metadata) -> Result<Metadata, OidcError> {
-    let extra_metadata = metadata.additional_metadata();
-    let end_session_endpoint = extra_metadata.end_session_endpoint.as_ref();
-    let urls = [
-        Some(metadata.authorization_endpoint().url()),
-        metadata.token_endpoint().map(|url| url.url()),
-        metadata.userinfo_endpoint().map(|url| url.url()),
-        end_session_endpoint.map(|url| url.url()),
-    ];
-    let plain = urls
-        .into_iter()
-        .flatten()
-        .find(|url| !is_https_or_loopback(url));
-    if let Some(url) = plain {
-        return Err(OidcError::InvalidResponse(format!("{url} is not https")));
-    }
-    Ok(metadata)
-}
-
-fn discovery_error(error: DiscoveryError<ProviderHttpError>) -> OidcError {
-    match error {
-        DiscoveryError::Request(fault) => OidcError::Unreachable(fault.to_string()),
-        DiscoveryError::Response(status, _, _) if status.is_server_error() => {
-            OidcError::Unreachable(format!("status {status}"))
-        }
-        DiscoveryError::Response(_, _, message) => OidcError::InvalidResponse(message),
-        DiscoveryError::Parse(error) => OidcError::InvalidResponse(error.to_string()),
-        error => OidcError::InvalidResponse(error.to_string()),
     }
 }

@@ -1,9 +1,12 @@
 //! The HTTP client for providers: follows no redirects, uses no proxy, limits time and size, and allows plain HTTP only
 //! to loopback, whatever the provider's metadata say. Must not know OpenID Connect.
 
+use super::OidcError;
 use crate::config::is_https_or_loopback;
 use crate::core::http_client;
+use openidconnect::http::{HeaderMap, StatusCode};
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse, http, url::Url};
+use serde_json::{Map, Value};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -17,8 +20,12 @@ const MAX_BODY: usize = 512 * 1024;
 pub(super) enum ProviderHttpError {
     #[error("{0}")]
     Failed(String),
+    #[error("status {0}")]
+    Status(StatusCode),
     #[error("the answer is longer than {MAX_BODY} bytes")]
     BodyTooLarge,
+    #[error("the answer is not a JSON object")]
+    NotAnObject,
     #[error("http is for loopback only")]
     InsecureUrl,
     #[error(transparent)]
@@ -28,6 +35,18 @@ pub(super) enum ProviderHttpError {
 impl From<reqwest::Error> for ProviderHttpError {
     fn from(error: reqwest::Error) -> Self {
         Self::Failed(http_client::root_cause(&error))
+    }
+}
+
+impl ProviderHttpError {
+    /// The error of a login that needs the answer; `what` names it.
+    pub(super) fn into_login_error(self, what: &str) -> OidcError {
+        let message = format!("{what}: {self}");
+        match self {
+            Self::Failed(_) => OidcError::Unreachable(message),
+            Self::Status(status) if status.is_server_error() => OidcError::Unreachable(message),
+            _ => OidcError::InvalidResponse(message),
+        }
     }
 }
 
@@ -43,18 +62,55 @@ impl ProviderHttp {
         Ok(Self(client.build()?))
     }
 
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, ProviderHttpError> {
-        let url = Url::parse(&request.uri().to_string());
-        if !url.is_ok_and(|url| is_https_or_loopback(&url)) {
+    /// The body at a URL. Ignores its media type: some providers serve metadata and keys as static files.
+    pub(super) async fn get(
+        &self,
+        url: &Url,
+        access_token: Option<&str>,
+    ) -> Result<Vec<u8>, ProviderHttpError> {
+        let mut request = self.0.get(url.clone());
+        if let Some(token) = access_token {
+            request = request.bearer_auth(token);
+        }
+        let request = request.header(http::header::ACCEPT, "application/json");
+        let (status, _, body) = self.execute(request.build()?).await?;
+        if status != StatusCode::OK {
+            return Err(ProviderHttpError::Status(status));
+        }
+        Ok(body)
+    }
+
+    /// The JSON object at a URL.
+    pub(super) async fn get_object(
+        &self,
+        url: &Url,
+        access_token: Option<&str>,
+    ) -> Result<Map<String, Value>, ProviderHttpError> {
+        let body = self.get(url, access_token).await?;
+        serde_json::from_slice(&body).map_err(|_| ProviderHttpError::NotAnObject)
+    }
+
+    async fn execute(
+        &self,
+        request: reqwest::Request,
+    ) -> Result<(StatusCode, HeaderMap, Vec<u8>), ProviderHttpError> {
+        if !is_https_or_loopback(request.url()) {
             return Err(ProviderHttpError::InsecureUrl);
         }
-        let answer = self.0.execute(request.try_into()?).await?;
-        let mut response = http::Response::builder().status(answer.status());
-        if let Some(headers) = response.headers_mut() {
-            headers.clone_from(answer.headers());
-        }
+        let answer = self.0.execute(request).await?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
         let body = http_client::read_body(answer, MAX_BODY).await?;
-        Ok(response.body(body.ok_or(ProviderHttpError::BodyTooLarge)?)?)
+        let body = body.ok_or(ProviderHttpError::BodyTooLarge)?;
+        Ok((status, headers, body))
+    }
+
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, ProviderHttpError> {
+        let (status, headers, body) = self.execute(request.try_into()?).await?;
+        let mut response = http::Response::builder().status(status);
+        if let Some(response_headers) = response.headers_mut() {
+            *response_headers = headers;
+        }
+        Ok(response.body(body)?)
     }
 }
 

@@ -67,7 +67,12 @@ pub fn session_from(
     if seconds(&claims, "nbf")?.is_some_and(|from| from > kept.now_ms) {
         return Err("the JWT is not valid yet");
     }
-    let created_at_ms = seconds(&claims, "iat")?.unwrap_or(kept.now_ms);
+    let issued_ms = seconds(&claims, "iat")?;
+    if expires_ms.is_none() && issued_ms.is_none() {
+        // Neither limits the session, so it would have no absolute timeout.
+        return Err("the JWT has neither exp nor iat");
+    }
+    let created_at_ms = issued_ms.unwrap_or(kept.now_ms);
     let latest_end = created_at_ms.saturating_add(millis(rules.absolute_timeout));
     let ends = [expires_ms, kept.expires_at_ms, Some(latest_end)];
     let account = match claims.remove(&rules.account_claim) {

@@ -95,7 +95,8 @@ fn record_secrets(browser: &Browser, secrets: &mut Secrets) {
         let (_, query) = address.split_once('?').unwrap_or_default();
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or_default();
-            if !PUBLIC_PARAMETERS.contains(&name) {
+            // The `state` of a logout is the same for everybody.
+            if !PUBLIC_PARAMETERS.contains(&name) && value != "logged-out" {
                 secrets.add_jwt(&format!("`{name}` in an address"), value);
             }
         }

@@ -3,7 +3,10 @@
 use super::*;
 use crate::config::Algorithm;
 use crate::core::secret::Secret;
+use crate::events::public_keys::PublicKeys;
 use crate::sessions::keys::SigningKey;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{EncodingKey, Header as JwtHeader};
 use serde_json::json;
 
@@ -19,11 +22,34 @@ fn key(algorithm: Algorithm) -> SigningKey {
     SigningKey::new(algorithm, &Secret::new(pem.to_owned()), Some("k")).unwrap()
 }
 
-fn keys(signers: &[&SigningKey]) -> Vec<CoreJsonWebKey> {
-    let public = signers.iter().map(|key| key.public_jwk.clone().unwrap());
-    public
-        .map(|key| serde_json::from_value(key).unwrap())
-        .collect()
+fn keys(signers: &[&SigningKey]) -> PublicKeys {
+    let public: Vec<_> = signers.iter().map(|key| &key.public_jwk).collect();
+    PublicKeys::parse(&serde_json::to_vec(&json!({ "keys": public })).unwrap()).unwrap()
+}
+
+fn provider() -> OidcProvider {
+    serde_json::from_value(json!({
+        "name": "idp", "issuer": ISSUER, "client_id": "berth", "roles": {},
+        "trusted_audiences": ["project"],
+    }))
+    .unwrap()
+}
+
+/// Signs a logout token.
+fn sign(key: &SigningKey, claims: &Value) -> String {
+    let mut header = key.header.clone();
+    header.typ = Some("logout+jwt".to_owned());
+    jsonwebtoken::encode(&header, claims, &key.encoding_key).unwrap()
+}
+
+fn parse(token: &str) -> Result<LogoutToken<'_>, LogoutFault> {
+    LogoutToken::parse(token, LogoutTokenType::Required)
+}
+
+fn signature_fault(keys: &PublicKeys, token: &LogoutToken<'_>) -> Option<LogoutFault> {
+    keys.check_signature(&token.jws)
+        .err()
+        .map(LogoutFault::from)
 }
 
 fn valid_claims() -> Value {
@@ -33,10 +59,10 @@ fn valid_claims() -> Value {
 
 fn check(claims: &Value) -> Result<LogoutClaims, LogoutFault> {
     let key = key(Algorithm::Es256);
-    let token = jsonwebtoken::encode(&key.header, claims, &key.encoding_key).unwrap();
-    let parsed = LogoutToken::parse(&token)?;
-    parsed.check_signature(&keys(&[&key]))?;
-    parsed.check_claims(ISSUER, "berth", NOW_S * 1000)
+    let token = sign(&key, claims);
+    let parsed = parse(&token)?;
+    keys(&[&key]).check_signature(&parsed.jws)?;
+    parsed.check_claims(&provider(), NOW_S * 1000)
 }
 
 fn check_with(name: &str, value: Value) -> Result<LogoutClaims, LogoutFault> {
@@ -62,7 +88,7 @@ fn a_valid_token_identifies_subject_and_session() {
     assert_eq!(claims.remember_until_ms, (NOW_S + 330) * 1000);
     assert_eq!(check_without("sub").unwrap().subject, None);
     assert_eq!(check_without("sid").unwrap().session, None);
-    assert!(check_with("aud", json!(["other", "berth"])).is_ok());
+    assert!(check_with("aud", json!(["project", "berth"])).is_ok());
     assert!(check_with("iat", json!(NOW_S as f64 + 0.5)).is_ok());
 }
 
@@ -71,6 +97,7 @@ fn each_claim_is_checked() {
     for (name, value, fault) in [
         ("iss", json!("https://evil.example"), LogoutFault::Issuer),
         ("aud", json!("other"), LogoutFault::Audience),
+        ("aud", json!(["other", "berth"]), LogoutFault::Audience),
         ("aud", json!([]), LogoutFault::Audience),
         ("aud", json!({"berth": 1}), LogoutFault::Audience),
         ("iat", json!(NOW_S - 301), LogoutFault::IssuedAt),
@@ -118,41 +145,31 @@ fn each_claim_is_checked() {
 fn only_a_key_of_the_provider_verifies_a_signature() {
     let all = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].map(key);
     for signer in &all {
-        let token =
-            jsonwebtoken::encode(&signer.header, &valid_claims(), &signer.encoding_key).unwrap();
-        let parsed = LogoutToken::parse(&token).unwrap();
-        assert_eq!(parsed.check_signature(&keys(&all.each_ref())), Ok(()));
-        let other_keys: Vec<&SigningKey> = all
+        let token = sign(signer, &valid_claims());
+        let parsed = parse(&token).unwrap();
+        assert_eq!(signature_fault(&keys(&all.each_ref()), &parsed), None);
+        let others: Vec<&SigningKey> = all
             .iter()
             .filter(|k| k.header.alg != signer.header.alg)
             .collect();
-        assert_eq!(
-            parsed.check_signature(&keys(&other_keys)),
-            Err(LogoutFault::Signature)
-        );
-        assert_eq!(parsed.check_signature(&[]), Err(LogoutFault::UnknownKey));
+        let fault = signature_fault(&keys(&others), &parsed);
+        assert_eq!(fault, Some(LogoutFault::UnknownKey));
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let (header, _) = signed.split_once('.').unwrap();
         let other_claims =
             URL_SAFE_NO_PAD.encode(valid_claims().to_string().replace("\"u\"", "\"admin\""));
         let forged_token = format!("{header}.{other_claims}.{signature}");
-        let parsed = LogoutToken::parse(&forged_token).unwrap();
-        let fault = parsed.check_signature(&keys(&[signer]));
-        assert_eq!(fault, Err(LogoutFault::Signature));
+        let parsed = parse(&forged_token).unwrap();
+        let fault = signature_fault(&keys(&[signer]), &parsed);
+        assert_eq!(fault, Some(LogoutFault::Signature));
     }
-    let mut header = all[1].header.clone();
-    header.kid = Some("another".to_owned());
-    let token = jsonwebtoken::encode(&header, &valid_claims(), &all[1].encoding_key).unwrap();
-    let parsed = LogoutToken::parse(&token).unwrap();
-    let fault = parsed.check_signature(&keys(&all.each_ref()));
-    assert_eq!(fault, Err(LogoutFault::UnknownKey));
 }
 
 #[test]
 fn symmetric_and_unsigned_algorithms_are_rejected() {
     let encode = |header: &Value| {
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        format!("{}.{}.", encode(header), encode(&valid_claims()))
+        format!("{}.{}.c2ln", encode(header), encode(&valid_claims()))
     };
     for header in [
         json!({"alg": "none"}),
@@ -162,7 +179,7 @@ fn symmetric_and_unsigned_algorithms_are_rejected() {
         json!({}),
         json!({"alg": "ES256", "crit": ["b64"], "b64": false}),
     ] {
-        let fault = LogoutToken::parse(&encode(&header)).err();
+        let fault = parse(&encode(&header)).err();
         assert_eq!(fault, Some(LogoutFault::Algorithm), "{header}");
     }
     // An attack: the public key used as a shared secret.
@@ -171,18 +188,8 @@ fn symmetric_and_unsigned_algorithms_are_rejected() {
     for alg in ["HS256", "HS384", "HS512"] {
         let header = JwtHeader::new(alg.parse().unwrap());
         let token = jsonwebtoken::encode(&header, &valid_claims(), &shared).unwrap();
-        let fault = LogoutToken::parse(&token).err();
+        let fault = parse(&token).err();
         assert_eq!(fault, Some(LogoutFault::Algorithm));
-    }
-    for (typ, fault) in [
-        ("logout+jwt", None),
-        ("application/LOGOUT+jwt", None),
-        ("JWT", None),
-        ("secevent+jwt", Some(LogoutFault::Type)),
-        ("at+jwt", Some(LogoutFault::Type)),
-    ] {
-        let header = json!({"alg": "ES256", "typ": typ});
-        assert_eq!(LogoutToken::parse(&encode(&header)).err(), fault, "{typ}");
     }
     for malformed in [
         "",
@@ -194,8 +201,31 @@ fn symmetric_and_unsigned_algorithms_are_rejected() {
         "W10.e30.",
         "e30.W10.",
     ] {
-        let fault = LogoutToken::parse(malformed).err().unwrap();
+        let fault = parse(malformed).err().unwrap();
         let expected = [LogoutFault::Malformed, LogoutFault::Algorithm];
         assert!(expected.contains(&fault), "{malformed}: {fault:?}");
+    }
+}
+
+#[test]
+fn the_type_is_required_unless_configured() {
+    let token = |typ: Value| {
+        let header = json!({"alg": "ES256", "typ": typ});
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        format!("{}.{}.c2ln", encode(&header), encode(&valid_claims()))
+    };
+    let (missing, refused) = (Value::Null, Some(LogoutFault::Type));
+    for (typ, by_default, with_any) in [
+        (json!("logout+jwt"), None, None),
+        (json!("application/LOGOUT+jwt"), None, None),
+        (json!("JWT"), refused, None),
+        (missing, refused, None),
+        (json!("secevent+jwt"), refused, refused),
+        (json!("at+jwt"), refused, refused),
+    ] {
+        let token = token(typ.clone());
+        let fault = |accepted| LogoutToken::parse(&token, accepted).err();
+        assert_eq!(fault(LogoutTokenType::Required), by_default, "{typ}");
+        assert_eq!(fault(LogoutTokenType::Any), with_any, "{typ}");
     }
 }

@@ -66,7 +66,7 @@ fn claims_map_to_session_fields() {
         roles_claim: "groups".to_owned(),
         ..rules()
     };
-    let claims = json!({"uid": 7, "groups": "admin", "sub": "s"});
+    let claims = json!({"uid": 7, "groups": "admin", "sub": "s", "iat": NOW_S});
     let row = read(&signed(Algorithm::HS256, SECRET, &claims), &other, None).unwrap();
     assert_eq!(
         (row.account.as_str(), row.roles.as_slice()),
@@ -84,9 +84,11 @@ fn the_session_expires_at_the_earliest_of_three_times() {
     assert_eq!(end(jwt.clone(), None), (NOW_S + 50) * 1000);
     assert_eq!(end(jwt.clone(), Some(60_000)), (NOW_S + 50) * 1000);
     assert_eq!(end(jwt, Some(1_000)), NOW_MS + 1_000);
-    let endless = json!({"sub": "a"});
-    assert_eq!(end(endless.clone(), None), NOW_MS + 3_600_000);
-    assert_eq!(end(endless, Some(9)), NOW_MS + 9);
+    let without_exp = json!({"sub": "a", "iat": NOW_S});
+    assert_eq!(end(without_exp.clone(), None), (NOW_S + 3_600) * 1000);
+    assert_eq!(end(without_exp, Some(9)), NOW_MS + 9);
+    let without_iat = json!({"sub": "a", "exp": NOW_S * 2});
+    assert_eq!(end(without_iat, None), NOW_MS + 3_600_000);
     let long = json!({"sub": "a", "iat": NOW_S - 3_590, "exp": NOW_S * 2});
     assert_eq!(end(long, None), (NOW_S + 10) * 1000);
     let over = json!({"sub": "a", "exp": NOW_S - 1});
@@ -111,10 +113,14 @@ fn every_invalid_jwt_has_its_own_error() {
         assert_eq!(read(jwt, &rules(), None), Err(fault), "{jwt}");
     }
     for (claims, fault) in [
-        (json!({}), "the account claim is not a name"),
-        (json!({"sub": ""}), "the account claim is not a name"),
+        (json!({"sub": "a"}), "the JWT has neither exp nor iat"),
+        (json!({"iat": NOW_S}), "the account claim is not a name"),
         (
-            json!({"sub": "a", "roles": {}}),
+            json!({"sub": "", "iat": NOW_S}),
+            "the account claim is not a name",
+        ),
+        (
+            json!({"sub": "a", "roles": {}, "iat": NOW_S}),
             "the roles claim is not a list of names",
         ),
         (
@@ -139,13 +145,19 @@ fn issuer_audience_and_key_id_are_checked_if_configured() {
         let jwt = signed(Algorithm::HS256, SECRET, &claims);
         read(&jwt, rules, None).is_ok()
     };
-    let good = json!({"sub": "a", "iss": "old", "aud": ["x", "engine"]});
+    let good = json!({"sub": "a", "iat": NOW_S, "iss": "old", "aud": ["x", "engine"]});
     assert!(verdict(&rules, good.clone()));
-    assert!(!verdict(&rules, json!({"sub": "a", "iss": "old"})));
-    assert!(!verdict(&rules, json!({"sub": "a", "aud": "engine"})));
     assert!(!verdict(
         &rules,
-        json!({"sub": "a", "iss": "new", "aud": "engine"})
+        json!({"sub": "a", "iat": NOW_S, "iss": "old"})
+    ));
+    assert!(!verdict(
+        &rules,
+        json!({"sub": "a", "iat": NOW_S, "aud": "engine"})
+    ));
+    assert!(!verdict(
+        &rules,
+        json!({"sub": "a", "iat": NOW_S, "iss": "new", "aud": "engine"})
     ));
     rules.keys[0].kid = Some("k1".to_owned());
     assert!(!verdict(&rules, good), "the JWT has no kid");
