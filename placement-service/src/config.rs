@@ -23,6 +23,7 @@ mod route;
 mod security_events;
 mod session;
 mod store;
+mod subject_template;
 mod tokens;
 mod tree;
 mod web_address;
@@ -52,7 +53,9 @@ pub use route::{DOCUMENT_PLACEHOLDER, OpenTemplate, PathPattern, Permission, Rou
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{Cookie, OnLimit, SameSite, Session, Sweep};
 pub use store::{JwtKey, RedisJwt, Store};
+pub use subject_template::SubjectTemplate;
 pub use tokens::{Algorithm, DEMO_SECRET, Gateways, SecretSource, TokenKey, Tokens};
+
 pub use webhooks::{Backoff, Webhook, WebhookFormat};
 
 use serde::Deserialize;

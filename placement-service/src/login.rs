@@ -19,7 +19,7 @@ use crate::login::password::PasswordError;
 use crate::sessions::{LiveSession, NewSession, Sessions, run_detached, store_down};
 use berth_api::RejectReason;
 use berth_store::session_id::SessionId;
-use berth_store::{AccountRow, Attempts, EndCause, ProviderLink, StoreError};
+use berth_store::{AccountRow, Attempts, EndCause, StoreError};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -82,6 +82,9 @@ impl LoginError {
         }
     }
 }
+
+/// A created session, and the browser's session before it.
+type CreatedSession = (SessionId, Arc<LiveSession>, Option<Arc<LiveSession>>);
 
 /// The use cases of logging in and out.
 pub struct Login {
@@ -161,11 +164,9 @@ impl Login {
         old_cookie: Option<&str>,
         client: IpAddr,
     ) -> Result<StartedSession, OidcError> {
+        let account = verified.as_ref().ok().map(|new| new.account.clone());
         let outcome = match verified {
-            Ok(new_session) => self
-                .begin_session(new_session, old_cookie)
-                .await
-                .map_err(OidcError::Service),
+            Ok(new_session) => self.begin_provider_session(new_session, old_cookie).await,
             Err(error) => Err(error),
         };
         match outcome {
@@ -183,7 +184,7 @@ impl Login {
             Err(error) => {
                 self.metrics.count_login(LoginResult::Rejected);
                 tracing::info!(target: "berth::audit", event = "login-failed",
-                    reason = error.reason(), provider, address = %client);
+                    reason = error.reason(), account, provider, address = %client);
                 tracing::warn!(provider, %error, "a login by a provider failed");
                 Err(error)
             }
@@ -217,19 +218,41 @@ impl Login {
         })
     }
 
+    /// Creates a session for an account of a provider, unless an operator has locked the account. The second check
+    /// is for a lock in between, which could not end the new session.
+    async fn begin_provider_session(
+        &self,
+        new_session: NewSession,
+        old_cookie: Option<&str>,
+    ) -> Result<CreatedSession, OidcError> {
+        let account = new_session.account.clone();
+        if self.is_locked(&account).await? {
+            return Err(OidcError::AccountLocked);
+        }
+        let created = self.begin_session(new_session, old_cookie).await?;
+        if self.is_locked(&account).await? {
+            let ended = self.end_session(&created.1, EndCause::AccountLocked).await;
+            ended.map_err(|e| store_down(&e))?;
+            return Err(OidcError::AccountLocked);
+        }
+        Ok(created)
+    }
+
+    async fn is_locked(&self, account: &str) -> Result<bool, Rejection> {
+        let is_locked = self.credentials.is_locked(account).await;
+        is_locked.map_err(|e| store_down(&e))
+    }
+
     /// Creates a session. Also returns the browser's previous session, which the caller ends.
     async fn begin_session(
         &self,
         mut new_session: NewSession,
         old_cookie: Option<&str>,
-    ) -> Result<(SessionId, Arc<LiveSession>, Option<Arc<LiveSession>>), Rejection> {
+    ) -> Result<CreatedSession, Rejection> {
         let previous = self.find_live_session(old_cookie).await;
-        let provider_name =
-            |link: &Option<ProviderLink>| link.as_ref().map(|link| link.provider.clone());
-        let same_account = previous.as_ref().filter(|previous| {
-            previous.account == new_session.account
-                && provider_name(&previous.provider) == provider_name(&new_session.provider)
-        });
+        let same_account = previous
+            .as_ref()
+            .filter(|previous| previous.account == new_session.account);
         new_session.previous_ref = same_account.map(|previous| previous.session_ref.clone());
         // Detached, because it may end another session of the account to keep the limit.
         let sessions = self.sessions.clone();

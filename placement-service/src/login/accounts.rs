@@ -1,8 +1,10 @@
-//! Management of local accounts: adds, lists and changes them, and decides which names, roles and passwords are valid.
+//! Management of accounts: adds, lists and changes local accounts, decides which names, roles and passwords are valid, and
+//! locks accounts of OpenID providers, which are stored only while they are locked.
 //! Must not know sessions: the caller (`cli::account`) ends the sessions of a changed account.
 
+use crate::core::account_key::AccountKey;
 use crate::core::clock::Clock;
-use crate::core::names::{MAX_NAME_BYTES, is_name};
+use crate::core::names::{MAX_NAME_BYTES, ProviderNameFault, check_provider_name, is_name};
 use crate::login::devices::Devices;
 use crate::login::password::{PasswordError, Passwords};
 use berth_store::{AccountChange, AccountRow, AccountStore, Attempts, StoreError};
@@ -30,6 +32,12 @@ pub enum AccountError {
     Exists(String),
     #[error("there is no account {0:?}")]
     Unknown(String),
+    #[error("{0:?} is not an account of a provider: the name {1}")]
+    ProviderName(String, ProviderNameFault),
+    #[error("{0:?} is an account of a provider: its password and roles are not kept here")]
+    NotLocal(String),
+    #[error("the account {0:?} is not locked")]
+    NotLocked(String),
     #[error(transparent)]
     Hashing(#[from] PasswordError),
     #[error(transparent)]
@@ -67,15 +75,8 @@ impl Accounts {
         if self.store.find_account(name).await?.is_some() {
             return Err(AccountError::Exists(name.to_owned()));
         }
-        let row = AccountRow {
-            name: name.to_owned(),
-            password_hash: self.passwords.hash(password).await?,
-            roles: roles.to_vec(),
-            created_at_ms: self.clock.now_ms(),
-            locked: false,
-            attempts: Attempts::default(),
-            devices: String::new(),
-        };
+        let password_hash = self.passwords.hash(password).await?;
+        let row = self.new_row(name, password_hash, roles, false);
         if self.store.add_account(&row).await? {
             Ok(())
         } else {
@@ -88,16 +89,30 @@ impl Accounts {
         self.store.accounts().await
     }
 
-    /// Locks an account until it is unlocked. Revokes the device cookies of all browsers.
-    pub async fn lock(&self, name: &str) -> Result<(), AccountError> {
-        self.change(name, AccountChange::Locked(true)).await?;
-        self.update_devices(name, Devices::revoke_cookies).await
+    /// Locks an account, given by its key, until it is unlocked. Revokes the device cookies of all browsers.
+    pub async fn lock(&self, key: &str) -> Result<(), AccountError> {
+        if let AccountKey::Provider { name, .. } = AccountKey::parse(key) {
+            check_provider_name(name)
+                .map_err(|fault| AccountError::ProviderName(key.to_owned(), fault))?;
+            // If it exists already, it is locked: unlocking removes it.
+            let row = self.new_row(key, String::new(), &[], true);
+            self.store.add_account(&row).await?;
+            return Ok(());
+        }
+        self.change(key, AccountChange::Locked(true)).await?;
+        self.update_devices(key, Devices::revoke_cookies).await
     }
 
-    /// Unlocks an account that an operator or failed logins have locked.
-    pub async fn unlock(&self, name: &str) -> Result<(), AccountError> {
-        self.change(name, AccountChange::Locked(false)).await?;
-        self.reset_attempts(name).await
+    /// Unlocks an account, given by its key, that an operator or failed logins have locked.
+    pub async fn unlock(&self, key: &str) -> Result<(), AccountError> {
+        if let AccountKey::Provider { .. } = AccountKey::parse(key) {
+            let was_locked = self.store.remove_account(key).await?;
+            return was_locked
+                .then_some(())
+                .ok_or_else(|| AccountError::NotLocked(key.to_owned()));
+        }
+        self.change(key, AccountChange::Locked(false)).await?;
+        self.reset_attempts(key).await
     }
 
     /// Sets a new password and resets the failed attempts. The device cookies of all browsers become invalid, because
@@ -122,17 +137,34 @@ impl Accounts {
         Ok(true)
     }
 
-    async fn find(&self, name: &str) -> Result<AccountRow, AccountError> {
-        let unknown = || AccountError::Unknown(name.to_owned());
-        if !is_name(name) {
-            return Err(unknown());
+    fn new_row(
+        &self,
+        key: &str,
+        password_hash: String,
+        roles: &[String],
+        locked: bool,
+    ) -> AccountRow {
+        AccountRow {
+            name: key.to_owned(),
+            password_hash,
+            roles: roles.to_vec(),
+            created_at_ms: self.clock.now_ms(),
+            locked,
+            attempts: Attempts::default(),
+            devices: String::new(),
         }
+    }
+
+    async fn find(&self, name: &str) -> Result<AccountRow, AccountError> {
+        check_is_local(name)?;
+        let unknown = || AccountError::Unknown(name.to_owned());
         self.store.find_account(name).await?.ok_or_else(unknown)
     }
 
     /// Changes one field. Concurrent changes of other fields are kept.
     async fn change(&self, name: &str, change: AccountChange) -> Result<(), AccountError> {
-        if is_name(name) && self.store.change_account(name, &change).await? {
+        check_is_local(name)?;
+        if self.store.change_account(name, &change).await? {
             Ok(())
         } else {
             Err(AccountError::Unknown(name.to_owned()))
@@ -172,6 +204,15 @@ fn check_name(text: &str) -> Result<(), AccountError> {
         Ok(())
     } else {
         Err(AccountError::Name(text.to_owned()))
+    }
+}
+
+/// Only local accounts have a password and roles here. No account has a name that is invalid.
+fn check_is_local(name: &str) -> Result<(), AccountError> {
+    match AccountKey::parse(name) {
+        AccountKey::Provider { .. } => Err(AccountError::NotLocal(name.to_owned())),
+        AccountKey::Local(name) if is_name(name) => Ok(()),
+        AccountKey::Local(name) => Err(AccountError::Unknown(name.to_owned())),
     }
 }
 

@@ -135,6 +135,12 @@ impl Credentials {
         Ok(self.device_key.issue(old_cookie, account, &devices, now_ms))
     }
 
+    /// Whether an operator has locked an account of a provider, given by its key.
+    pub async fn is_locked(&self, account: &str) -> Result<bool, StoreError> {
+        let row = self.store.find_account(account).await?;
+        Ok(row.is_some_and(|row| row.locked))
+    }
+
     /// Why an account that has just passed would no longer pass, if so. Called after its session is created, because a
     /// lock or a change in between could not end that session.
     pub async fn changed_since(

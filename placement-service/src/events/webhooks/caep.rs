@@ -32,9 +32,16 @@ pub const ERROR_CODES: &[&str] = &[
     "access_denied",
 ];
 
-/// The claims that report the end of a session; `None` for an event of another kind. They are the same at each
+/// The claims that report the end of a session; `None` for an event of another kind. `subject` is the `sub` of the
+/// session's tokens. They are the same at each
 /// delivery attempt, because `iat` is the time of the event.
-pub(super) fn claims(event: &Event, id: &str, issuer: &str, audience: &str) -> Option<Value> {
+pub(super) fn claims(
+    event: &Event,
+    id: &str,
+    issuer: &str,
+    audience: &str,
+    subject: &str,
+) -> Option<Value> {
     let cause = event.cause?;
     let at_s = event.at_ms / 1000;
     Some(json!({
@@ -45,7 +52,7 @@ pub(super) fn claims(event: &Event, id: &str, issuer: &str, audience: &str) -> O
         "sub_id": {
             "format": "complex",
             "session": { "format": "opaque", "id": event.session_ref },
-            "user": { "format": "iss_sub", "iss": issuer, "sub": event.account },
+            "user": { "format": "iss_sub", "iss": issuer, "sub": subject },
         },
         "events": {
             SESSION_REVOKED: {
@@ -89,15 +96,16 @@ mod tests {
     #[test]
     fn only_session_ends_have_claims_and_every_cause_has_an_initiator() {
         let mut event = event(&session_row(1), None);
-        assert_eq!(claims(&event, "id", "iss", "aud"), None);
+        assert_eq!(claims(&event, "id", "iss", "aud", "ada"), None);
         for cause in EndCause::ALL {
             event.cause = Some(cause);
-            let claims = claims(&event, "id", "iss", "aud").unwrap();
+            let claims = claims(&event, "id", "iss", "aud", "ada").unwrap();
             let event_claims = &claims["events"][SESSION_REVOKED];
             let initiator = event_claims["initiating_entity"].as_str().unwrap();
             assert!(["admin", "user", "policy", "system"].contains(&initiator));
             assert_eq!(event_claims["reason_admin"]["en"], cause.as_str());
             assert_eq!(claims["iat"], event.at_ms / 1000);
+            assert_eq!(claims["sub_id"]["user"]["sub"], "ada");
             assert!(claims.get("sub").is_none() && claims.get("exp").is_none());
         }
     }

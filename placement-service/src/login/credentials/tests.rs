@@ -43,6 +43,10 @@ impl AccountStore for RecordingStore {
         self.store.change_account(name, change).await
     }
 
+    async fn remove_account(&self, name: &str) -> Result<bool, StoreError> {
+        self.store.remove_account(name).await
+    }
+
     async fn set_attempts(
         &self,
         name: &str,

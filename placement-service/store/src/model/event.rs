@@ -118,7 +118,11 @@ pub struct Event {
     #[serde(deserialize_with = "deserialize_kind")]
     pub kind: EventKind,
     pub session_ref: String,
+    /// The key of the account.
     pub account: String,
+    /// The identity provider of the account, by its name in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// The runtime that created the session.
     pub runtime: String,
     /// Why the session ended; only in events that report an end.
