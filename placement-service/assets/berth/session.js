@@ -21,8 +21,8 @@ export function configure({ texts = {}, ...changes }) {
 }
 
 /**
- * The session: `{anonymous: false, account, roles, provider?, idle_remaining_s, absolute_remaining_s}`, or
- * `{anonymous: true}`. The query is not an activity. Rejects when the service does not respond.
+ * The session: `{anonymous: false, account, display_name, roles, provider?, idle_remaining_s,
+ * absolute_remaining_s}`, or `{anonymous: true}`. `account` is a key, `display_name` is for people. The query is not an activity. Rejects when the service does not respond.
  */
 export function session() {
   return state.query();

@@ -10,7 +10,7 @@ const ACCOUNT_KEY = 'berth-account';
 /** The login session from the view of this tab. */
 export class State {
   #options;
-  /** The account of the latest session in this page, and its provider if it has one. */
+  /** The account of the latest session in this page, its provider if it has one, and the user's name for people. */
   #identity = null;
   #listeners = new Set();
   #onExpired = new Set();
@@ -88,6 +88,7 @@ export class State {
     const dialog = loginDialog({
       name: this.account,
       provider: this.#storedIdentity()?.provider,
+      displayName: this.#storedIdentity()?.displayName,
       texts: this.#options.texts,
       early: !session.anonymous,
       logIn: (name, password) => this.#logIn(name, password, dialog),
@@ -131,11 +132,11 @@ export class State {
     if (this.#isLeaving) return session;
     if (!session.anonymous) {
       const previous = this.#identity;
-      const { account, provider } = session;
-      this.#identity = { account, provider };
+      const { account, provider, display_name: displayName } = session;
+      this.#identity = { account, provider, displayName };
       sessionStorage.setItem(ACCOUNT_KEY, JSON.stringify(this.#identity));
-      // The page shows data of another account. A provider's account is not the local account of the same name.
-      if (previous && (previous.account !== account || previous.provider !== provider)) this.#openPage();
+      // The page shows data of another account.
+      if (previous && previous.account !== account) this.#openPage();
     }
     for (const listener of this.#listeners) listener(session);
     return session;

@@ -6,6 +6,7 @@ use super::{ConfigFile, Failure, print};
 use berth_placement::config::Lockout;
 use berth_placement::core::account_key::AccountKey;
 use berth_placement::login::accounts::{AccountError, Accounts, MAX_PASSWORD_BYTES};
+use berth_placement::login::password::Passwords;
 use berth_store::{AccountRow, EndCause, SessionQuery, StoreError};
 use clap::Subcommand;
 use humantime_serde::re::humantime::format_rfc3339_seconds;
@@ -42,6 +43,13 @@ pub(super) enum AccountCommand {
     Unlock {
         /// The account; of an OpenID provider as PROVIDER:NAME.
         #[arg(value_name = "ACCOUNT")]
+        name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Remove a local account, and end its sessions.
+    Rm {
+        /// The account.
         name: String,
         #[command(flatten)]
         config: ConfigFile,
@@ -109,6 +117,12 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             accounts.unlock(&name).await?;
             print(&format!("unlocked {name}"))
         }
+        AccountCommand::Rm { name, config } => {
+            let (context, accounts) = open_accounts(&config).await?;
+            accounts.remove(&name).await?;
+            let ended = end_sessions(&context, &name, EndCause::AccountRemoved).await?;
+            print(&format!("removed {name}; {ended}"))
+        }
         AccountCommand::Passwd {
             name,
             password_stdin: _,
@@ -148,7 +162,7 @@ async fn open_accounts(config: &ConfigFile) -> Result<(StoreContext, Accounts), 
     let context = StoreContext::new(config).await?;
     let accounts = context.stores.accounts.clone();
     let accounts = accounts.ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
-    let accounts = Accounts::new(accounts, context.clock.clone())?;
+    let accounts = Accounts::new(accounts, context.clock.clone(), Passwords::new()?);
     Ok((context, accounts))
 }
 

@@ -5,6 +5,7 @@
 use crate::core::account_key::AccountKey;
 use crate::core::clock::Clock;
 use crate::core::names::{MAX_NAME_BYTES, ProviderNameFault, check_provider_name, is_name};
+use crate::login::credentials::decoys::is_decoy;
 use crate::login::devices::Devices;
 use crate::login::password::{PasswordError, Passwords};
 use berth_store::{AccountChange, AccountRow, AccountStore, Attempts, StoreError};
@@ -53,13 +54,19 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Manages the accounts of a store.
-    pub fn new(store: Arc<dyn AccountStore>, clock: Arc<dyn Clock>) -> Result<Self, PasswordError> {
-        Ok(Self {
+    /// Manages the accounts of a store. `passwords` is shared with those who check passwords, because it bounds the
+    /// number of hashes at once.
+    #[must_use]
+    pub const fn new(
+        store: Arc<dyn AccountStore>,
+        clock: Arc<dyn Clock>,
+        passwords: Passwords,
+    ) -> Self {
+        Self {
             store,
             clock,
-            passwords: Passwords::new()?,
-        })
+            passwords,
+        }
     }
 
     /// Adds an account. An existing account is not changed.
@@ -86,7 +93,9 @@ impl Accounts {
 
     /// All accounts, sorted by name.
     pub async fn list(&self) -> Result<Vec<AccountRow>, StoreError> {
-        self.store.accounts().await
+        let mut accounts = self.store.accounts().await?;
+        accounts.retain(|account| !is_decoy(&account.name));
+        Ok(accounts)
     }
 
     /// Locks an account, given by its key, until it is unlocked. Revokes the device cookies of all browsers.
@@ -113,6 +122,16 @@ impl Accounts {
         }
         self.change(key, AccountChange::Locked(false)).await?;
         self.reset_attempts(key).await
+    }
+
+    /// Removes a local account.
+    pub async fn remove(&self, name: &str) -> Result<(), AccountError> {
+        check_is_local(name)?;
+        if self.store.remove_account(name).await? {
+            Ok(())
+        } else {
+            Err(AccountError::Unknown(name.to_owned()))
+        }
     }
 
     /// Sets a new password and resets the failed attempts. The device cookies of all browsers become invalid, because
@@ -241,7 +260,8 @@ mod tests {
 
     async fn accounts(dir: &tempfile::TempDir) -> Accounts {
         let store = SqliteStore::open(&dir.path().join("a.db")).await.unwrap();
-        Accounts::new(Arc::new(store), Arc::new(ManualClock::new(1))).unwrap()
+        let passwords = Passwords::new().unwrap();
+        Accounts::new(Arc::new(store), Arc::new(ManualClock::new(1)), passwords)
     }
 
     async fn only(accounts: &Accounts) -> AccountRow {

@@ -8,13 +8,22 @@ use std::time::{Duration, Instant};
 
 const NEW_PASSWORD: &str = "another-password";
 
-/// Runs `berth account ARGUMENTS` on the site's store, with the new password on standard input. Returns the exit code,
-/// the output and the errors.
+/// As [`run_account_with`], with the store as the only setting.
 fn run_account(site: &Site, arguments: &[&str]) -> (Option<i32>, String, String) {
+    run_account_with(site, "", arguments)
+}
+
+/// Runs `berth account ARGUMENTS` on the site's store and with `more` lines of YAML, with the new password on standard
+/// input. Returns the exit code, the output and the errors.
+pub(crate) fn run_account_with(
+    site: &Site,
+    more: &str,
+    arguments: &[&str],
+) -> (Option<i32>, String, String) {
     let file = site.directory().join("cli.yaml");
     let store = site.directory().join("berth.db");
     let yaml = format!(
-        "store: {{ kind: sqlite, path: {}, timeout: 10s }}",
+        "store: {{ kind: sqlite, path: {}, timeout: 10s }}\n{more}",
         store.display()
     );
     std::fs::write(&file, yaml).unwrap();

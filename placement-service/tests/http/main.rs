@@ -39,6 +39,7 @@ mod oidc_logout;
 mod open_files;
 mod openapi;
 mod placements;
+mod provider_accounts;
 mod read_only;
 mod reporting_gateway;
 mod security_events;

@@ -73,11 +73,8 @@ pub(in crate::http) async fn serve_asset(
     if asset.matches_etag(&headers) {
         return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
     }
-    let response_headers = [
-        (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    Ok((caching, response_headers, asset.text).into_response())
+    let content_type = [(header::CONTENT_TYPE, "text/javascript; charset=utf-8")];
+    Ok((caching, content_type, asset.text).into_response())
 }
 
 #[cfg(test)]

@@ -121,7 +121,6 @@ fn page_response(status: StatusCode, policy: &HeaderValue, page: String) -> Resp
     let headers = [
         (header::CONTENT_SECURITY_POLICY, policy.clone()),
         (header::CACHE_CONTROL, fixed("no-store")),
-        (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
         // Not no-referrer: browsers would then send `Origin: null` with the login form.
         (header::REFERRER_POLICY, fixed("same-origin")),
     ];

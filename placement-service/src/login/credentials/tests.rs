@@ -53,13 +53,15 @@ impl AccountStore for RecordingStore {
         before: Attempts,
         after: Attempts,
     ) -> Result<bool, StoreError> {
-        self.record("set");
-        self.store.set_attempts(name, before, after).await
+        let is_written = self.store.set_attempts(name, before, after).await?;
+        self.record(if is_written { "set" } else { "set nothing" });
+        Ok(is_written)
     }
 
     async fn set_devices(&self, name: &str, before: &str, after: &str) -> Result<bool, StoreError> {
-        self.record("set");
-        self.store.set_devices(name, before, after).await
+        let is_written = self.store.set_devices(name, before, after).await?;
+        self.record(if is_written { "set" } else { "set nothing" });
+        Ok(is_written)
     }
 }
 
