@@ -100,6 +100,10 @@ fn routes() -> OpenApiRouter<App> {
             browsers::login::log_in
         ))
         .routes(routes!(browsers::login::log_out))
+        .routes(routes!(browsers::account::account_page))
+        .routes(routes!(browsers::account::list_own_sessions))
+        .routes(routes!(browsers::account::end_own_sessions))
+        .routes(routes!(browsers::account::change_own_password))
         .routes(routes!(browsers::oidc::redirect_to_provider))
         .routes(routes!(browsers::oidc::provider_callback))
         .routes(routes!(browsers::oidc::back_channel_logout))

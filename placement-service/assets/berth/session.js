@@ -1,6 +1,7 @@
 // Berth's browser module: calls, sockets and pages survive the end of their login session, because a dialog lets the
 // user log in again. Importing the module also enables the warning before the end. See README.md in this folder.
 
+export { changePassword, endOtherSessions, endSession, sessions } from './account.js';
 import { withRelogin } from './retry.js';
 import { BerthSocket } from './socket.js';
 import { State } from './state.js';

@@ -1,6 +1,7 @@
 // This tab's knowledge of the login session, and the operations that change it. One login serves all waiting calls,
 // sockets and tabs.
 
+import { call } from './call.js';
 import { loginDialog } from './login.js';
 
 const CHANNEL = 'berth';
@@ -162,16 +163,4 @@ export class State {
     this.#isLeaving = true;
     location.assign(url);
   }
-}
-
-/** Calls the service. Rejects with an error that has the `status` of an unsuccessful response. */
-async function call(method, path, body, extraOptions) {
-  const headers = { accept: 'application/json' };
-  if (body) headers['content-type'] = 'application/json';
-  const response = await fetch(path, {
-    method, headers, body: body && JSON.stringify(body), cache: 'no-store', credentials: 'same-origin', redirect: 'error',
-    ...extraOptions,
-  });
-  if (response.ok) return response.status === 204 ? null : response.json();
-  throw Object.assign(new Error(`${method} ${path}: ${response.status}`), { status: response.status });
 }

@@ -245,7 +245,8 @@ fn check_roles(roles: &[String]) -> Result<(), AccountError> {
     Ok(())
 }
 
-fn check_password(password: &str) -> Result<(), AccountError> {
+/// Whether a new password is acceptable.
+pub(super) fn check_password(password: &str) -> Result<(), AccountError> {
     if password.chars().count() < MIN_PASSWORD_CHARS || password.len() > MAX_PASSWORD_BYTES {
         return Err(AccountError::Password);
     }

@@ -231,7 +231,7 @@ impl Credentials {
         }
     }
 
-    async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
+    pub(super) async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
         self.store.find_account(storable_name(name)).await
     }
 }

@@ -186,3 +186,22 @@ async fn impossible_account_commands_fail_with_a_message() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_removed_account_is_gone_with_its_sessions() {
+    let site = Site::start(LONG_CACHE).await;
+    let id = site.login().await;
+    let (code, out, err) = run_account(&site, &["rm", "demo"]);
+    assert_eq!(
+        (code, out.as_str()),
+        (Some(0), "removed demo; 1 session ended"),
+        "{err}"
+    );
+    assert!(err.contains("account-removed"), "{err}");
+    assert_refused_within_a_second(&site, &id).await;
+    assert_eq!(log_in(&site, PASSWORD).await.reason(), "login-failed");
+    assert_eq!(run_account(&site, &["ls"]).1, "", "decoys are not listed");
+    let (code, _, err) = run_account(&site, &["rm", "demo"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("there is no account \"demo\""), "{err}");
+}

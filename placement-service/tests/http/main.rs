@@ -38,6 +38,7 @@ mod oidc_faults;
 mod oidc_logout;
 mod open_files;
 mod openapi;
+mod own_account;
 mod placements;
 mod provider_accounts;
 mod read_only;

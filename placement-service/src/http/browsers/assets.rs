@@ -24,10 +24,10 @@ macro_rules! assets {
     };
 }
 
-static ASSETS: LazyLock<[Asset; 11]> = LazyLock::new(|| {
+static ASSETS: LazyLock<[Asset; 13]> = LazyLock::new(|| {
     assets! {
         "session.js" "state.js" "retry.js" "socket.js" "backoff.js" "watch.js" "plan.js"
-        "login.js" "warning.js" "dialog.js" "texts.js"
+        "login.js" "account.js" "call.js" "warning.js" "dialog.js" "texts.js"
     }
 });
 

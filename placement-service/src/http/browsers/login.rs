@@ -155,7 +155,7 @@ pub(in crate::http) async fn log_out(
     Ok(response)
 }
 
-fn login_problem(error: LoginError) -> HttpProblem {
+pub(super) fn login_problem(error: LoginError) -> HttpProblem {
     match error {
         LoginError::UnknownAccount | LoginError::WrongPassword | LoginError::Locked => {
             HttpProblem::login_failed()
@@ -165,7 +165,7 @@ fn login_problem(error: LoginError) -> HttpProblem {
     }
 }
 
-fn body_format(headers: &HeaderMap) -> Option<Format> {
+pub(super) fn body_format(headers: &HeaderMap) -> Option<Format> {
     let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Format::from_content_type(content_type)
 }

@@ -1,5 +1,10 @@
-//! The two pages: the login page, which works without scripts, and the demo page at `/`. Their styles and scripts are
-//! inline, and the Content Security Policy allows these by hash. The demo page may also import the browser module.
+//! The pages: the login page and the account page, which work without scripts, and the demo page at `/`. Their styles and
+//! scripts are inline, and the Content Security Policy allows these by hash. The demo page may also import the browser
+//! module.
+
+mod account_page;
+
+pub(super) use account_page::AccountPage;
 
 use crate::config::OidcProvider;
 use crate::core::return_to::ReturnTo;
@@ -22,6 +27,7 @@ pub struct Pages {
     demo: String,
     demo_policy: HeaderValue,
     login_policy: HeaderValue,
+    account_policy: HeaderValue,
     /// Whether the login page has a form for local accounts.
     local: bool,
     /// Name and title of each identity provider.
@@ -46,6 +52,7 @@ impl Pages {
                 &targets,
             ),
             login_policy: content_security_policy(&format!("style-src '{style}'"), ""),
+            account_policy: content_security_policy(&format!("style-src '{style}'"), &targets),
             local,
             providers: providers
                 .iter()
