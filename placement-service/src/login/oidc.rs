@@ -4,6 +4,7 @@
 
 mod account;
 pub mod back_channel;
+mod claim_path;
 pub mod claims;
 mod error;
 mod flow;

@@ -1,6 +1,7 @@
 //! What the user of a session sees of the own account: its logins, which the user can end. A child session belongs to
 //! the login that it descends from, and ends with it. Decides no credentials.
 
+use super::cache::CachedSession;
 use super::ending::BATCH;
 use super::{LiveSession, Sessions};
 use berth_store::session_id::IdHash;
@@ -26,12 +27,16 @@ impl Sessions {
         let root = self.login_of(session).await?;
         let rows = self.logins_of_account(session).await?;
         let now_ms = self.clock.now_ms();
-        let active = rows.into_iter().filter(|row| row.ends_at_ms() > now_ms);
-        let own_logins = active.map(|row| OwnLogin {
-            current: Some(row.id_hash) == root,
-            session_ref: row.session_ref,
-            created_at: row.created_at_ms / 1000,
-            last_seen_at: row.last_seen_at_ms / 1000,
+        let own_logins = rows.into_iter().filter_map(|row| {
+            let id = row.id_hash;
+            let session = CachedSession::new(row, &self.keys, &self.activity);
+            session.remaining_ms(now_ms)?;
+            Some(OwnLogin {
+                session_ref: session.live.session_ref.clone(),
+                created_at: session.live.created_at,
+                last_seen_at: session.last_seen_ms() / 1000,
+                current: Some(id) == root,
+            })
         });
         Ok(own_logins.collect())
     }

@@ -1,7 +1,7 @@
 //! Which account of a provider a user is, and how pages name the user: a pure function of the claims and the
 //! configuration. Refuses a claim that cannot name an account, and never refuses a display name.
 
-use super::claims::find_claim;
+use super::claim_path::find_claim;
 use crate::config::OidcProvider;
 use crate::core::account_key::AccountKey;
 use crate::core::names::{ProviderNameFault, check_provider_name, display_text};
@@ -85,8 +85,16 @@ fn is_email_verified(claims: &Map<String, Value>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::login::oidc::claims::tests::provider;
     use serde_json::json;
+
+    fn provider(settings: Value) -> OidcProvider {
+        let mut provider = json!({"name": "idp", "issuer": "https://id.example", "client_id": "berth",
+            "roles": {"default": ["user"]}});
+        for (name, value) in settings.as_object().unwrap() {
+            provider[name] = value.clone();
+        }
+        serde_json::from_value(provider).unwrap()
+    }
 
     fn key(settings: Value, claims: Value) -> Result<String, String> {
         let key = account_key(&provider(settings), claims.as_object().unwrap());

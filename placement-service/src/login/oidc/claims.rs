@@ -2,6 +2,7 @@
 
 use super::OidcError;
 use super::account::{account_key, display_name, has_account_claims};
+use super::claim_path::find_claim;
 use crate::config::{OidcProvider, RoleMapping};
 use serde_json::{Map, Value};
 
@@ -79,21 +80,12 @@ fn map_roles(mapping: &RoleMapping, claims: &Map<String, Value>) -> Vec<String> 
     roles
 }
 
-/// Finds a claim by its name, or by a path of names separated by dots.
-pub(super) fn find_claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    let value = claims.get(name).or_else(|| {
-        let (first, nested) = name.split_once('.')?;
-        find_claim(claims.get(first)?.as_object()?, nested)
-    });
-    value.filter(|value| !value.is_null())
-}
-
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use serde_json::json;
 
-    pub(in crate::login::oidc) fn provider(settings: Value) -> OidcProvider {
+    fn provider(settings: Value) -> OidcProvider {
         let mut provider = json!({
             "name": "idp", "issuer": "https://id.example", "client_id": "berth",
             "roles": {"claim": "groups", "map": {"idp-admins": "admin", "staff": "user"}},
