@@ -99,7 +99,7 @@ async fn browsers_learn_to_use_https_only() -> Result<()> {
     let reply = client.send(Call::get("/api/whoami")).await?;
     assert_eq!(reply.status, 401);
     let header = reply.headers.get("x-content-type-options");
-    assert_eq!(header.ok_or("no nosniff")?, "nosniff");
+    assert_eq!(header.ok_or("no nosniff of the filter")?, "nosniff");
     Ok(())
 }
 
