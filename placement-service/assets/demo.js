@@ -152,7 +152,7 @@ async function whoAmI() {
   const isLoggedIn = !current.anonymous;
   const minutes = Math.ceil((current.idle_remaining_s ?? 0) / 60);
   byId("who").textContent = isLoggedIn
-    ? `${current.account} · ${current.roles.join(", ") || "no roles"} · ${minutes} min left when idle`
+    ? `${current.display_name} · ${current.roles.join(", ") || "no roles"} · ${minutes} min left when idle`
     : "not logged in";
   byId("login").hidden = byId("welcome").hidden = isLoggedIn;
   byId("logout").hidden = byId("inside").hidden = !isLoggedIn;

@@ -23,6 +23,7 @@ mod route;
 mod security_events;
 mod session;
 mod store;
+mod subject_template;
 mod tls;
 mod tokens;
 mod tree;
@@ -57,8 +58,10 @@ pub(crate) use route::{compare_precedence, identity_headers};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{ANONYMOUS_NAME, Cookie, OnLimit, SameSite, Session, Sweep};
 pub use store::{JwtKey, RedisJwt, Store};
+pub use subject_template::SubjectTemplate;
 pub use tls::{ClientCertificates, ServiceTls, UpstreamTls};
 pub use tokens::{Algorithm, DEMO_SECRET, Gateways, SecretSource, TokenKey, Tokens};
+
 pub use webhooks::{Backoff, Webhook, WebhookFormat};
 
 use serde::Deserialize;

@@ -1,6 +1,7 @@
 //! The foundation of every other group: time, secrets, rejections, HTTP clients, metrics, and validation of untrusted
 //! text. Knows no session, no engine and no configuration.
 
+pub mod account_key;
 pub mod aead;
 pub mod affinity_key;
 pub mod backoff;

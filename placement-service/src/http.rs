@@ -17,7 +17,8 @@ pub mod state;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use body::MAX_BODY_BYTES;
 use openapi::BROWSERS;
@@ -99,6 +100,10 @@ fn routes() -> OpenApiRouter<App> {
             browsers::login::log_in
         ))
         .routes(routes!(browsers::login::log_out))
+        .routes(routes!(browsers::account::account_page))
+        .routes(routes!(browsers::account::list_own_sessions))
+        .routes(routes!(browsers::account::end_own_sessions))
+        .routes(routes!(browsers::account::change_own_password))
         .routes(routes!(browsers::oidc::redirect_to_provider))
         .routes(routes!(browsers::oidc::provider_callback))
         .routes(routes!(browsers::oidc::back_channel_logout))
@@ -120,6 +125,7 @@ fn with_shared_layers(routes: OpenApiRouter<App>, app: App) -> Router {
         .fallback(async || HttpProblem::not_found())
         .method_not_allowed_fallback(async || HttpProblem::method_not_allowed())
         .layer(from_fn_with_state(app.clone(), count_response))
+        .layer(map_response(forbid_sniffing))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(app)
 }
@@ -128,6 +134,14 @@ fn with_shared_layers(routes: OpenApiRouter<App>, app: App) -> Router {
 #[utoipa::path(get, path = "/", tag = BROWSERS, responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
 async fn demo_page(State(app): State<App>) -> Response {
     app.pages.demo()
+}
+
+/// Forbids browsers to guess another type than the declared one, such as HTML in JSON.
+async fn forbid_sniffing(mut response: Response) -> Response {
+    let nosniff = HeaderValue::from_static("nosniff");
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 /// Counts the response, and the reason of a rejection.

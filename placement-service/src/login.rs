@@ -8,18 +8,22 @@ pub mod devices;
 mod lockout;
 pub mod oidc;
 pub mod password;
+mod password_change;
+mod provider_login;
 pub mod rate_limit;
+
+pub use password_change::{PasswordChange, PasswordChangeError, PasswordChanged};
 
 use crate::core::log_sampler::LogSampler;
 use crate::core::metrics::{LoginResult, Metrics};
 use crate::core::rejection::Rejection;
+use crate::login::accounts::Accounts;
 use crate::login::credentials::{CheckError, CheckOutcome, Credentials, LockoutScope};
-use crate::login::oidc::OidcError;
 use crate::login::password::PasswordError;
 use crate::sessions::{LiveSession, NewSession, Sessions, run_detached, store_down};
 use berth_api::RejectReason;
 use berth_store::session_id::SessionId;
-use berth_store::{AccountRow, Attempts, EndCause, ProviderLink, StoreError};
+use berth_store::{AccountRow, Attempts, EndCause, StoreError};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -83,9 +87,13 @@ impl LoginError {
     }
 }
 
+/// A created session, and the browser's session before it.
+type CreatedSession = (SessionId, Arc<LiveSession>, Option<Arc<LiveSession>>);
+
 /// The use cases of logging in and out.
 pub struct Login {
     credentials: Credentials,
+    accounts: Accounts,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
     /// Limits log lines about logins that were refused before a password or code was checked: a client can cause any
@@ -94,11 +102,17 @@ pub struct Login {
 }
 
 impl Login {
-    /// Combines credential checks and sessions.
+    /// Combines credential checks, accounts and sessions.
     #[must_use]
-    pub fn new(credentials: Credentials, sessions: Arc<Sessions>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        credentials: Credentials,
+        accounts: Accounts,
+        sessions: Arc<Sessions>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             credentials,
+            accounts,
             sessions,
             metrics,
             cheap_refusals: LogSampler::new("login-failed"),
@@ -133,60 +147,10 @@ impl Login {
         self.log_cheap_refusal(reason, None, client);
     }
 
-    /// Records a provider login that failed before the provider was involved, or whose callback matches no pending
-    /// login. `provider` is the name of a configured provider.
-    pub fn record_provider_refusal(
-        &self,
-        provider: Option<&str>,
-        error: &OidcError,
-        client: IpAddr,
-    ) {
-        self.metrics.count_login(LoginResult::Rejected);
-        self.log_cheap_refusal(error.reason(), provider, client);
-    }
-
     fn log_cheap_refusal(&self, reason: &str, provider: Option<&str>, client: IpAddr) {
         if self.cheap_refusals.admit() {
             tracing::info!(target: "berth::audit", event = "login-failed", reason, provider,
                 address = %client);
-        }
-    }
-
-    /// Creates a session for a user that an OpenID provider has authenticated, or records why the login failed. Ends
-    /// the browser's previous session, if any.
-    pub async fn log_in_by_provider(
-        &self,
-        provider: &str,
-        verified: Result<NewSession, OidcError>,
-        old_cookie: Option<&str>,
-        client: IpAddr,
-    ) -> Result<StartedSession, OidcError> {
-        let outcome = match verified {
-            Ok(new_session) => self
-                .begin_session(new_session, old_cookie)
-                .await
-                .map_err(OidcError::Service),
-            Err(error) => Err(error),
-        };
-        match outcome {
-            Ok((id, live, previous)) => {
-                self.metrics.count_login(LoginResult::Ok);
-                tracing::info!(target: "berth::audit", event = "login", account = live.account,
-                    session = live.session_ref, provider);
-                self.end_previous_session(previous).await;
-                Ok(StartedSession {
-                    id,
-                    live,
-                    device_cookie: None,
-                })
-            }
-            Err(error) => {
-                self.metrics.count_login(LoginResult::Rejected);
-                tracing::info!(target: "berth::audit", event = "login-failed",
-                    reason = error.reason(), provider, address = %client);
-                tracing::warn!(provider, %error, "a login by a provider failed");
-                Err(error)
-            }
         }
     }
 
@@ -199,7 +163,8 @@ impl Login {
 
     async fn try_log_in(&self, login: PasswordLogin<'_>) -> Result<StartedSession, LoginError> {
         let (old_cookie, old_device) = (login.old_cookie, login.device_cookie);
-        let account = self.check_credentials(login).await?;
+        let checked = self.check_credentials(login.name, login.password, old_device);
+        let account = checked.await?;
         let new_session = NewSession {
             account: account.name.clone(),
             roles: account.roles.clone(),
@@ -222,14 +187,11 @@ impl Login {
         &self,
         mut new_session: NewSession,
         old_cookie: Option<&str>,
-    ) -> Result<(SessionId, Arc<LiveSession>, Option<Arc<LiveSession>>), Rejection> {
+    ) -> Result<CreatedSession, Rejection> {
         let previous = self.find_live_session(old_cookie).await;
-        let provider_name =
-            |link: &Option<ProviderLink>| link.as_ref().map(|link| link.provider.clone());
-        let same_account = previous.as_ref().filter(|previous| {
-            previous.account == new_session.account
-                && provider_name(&previous.provider) == provider_name(&new_session.provider)
-        });
+        let same_account = previous
+            .as_ref()
+            .filter(|previous| previous.account == new_session.account);
         new_session.previous_ref = same_account.map(|previous| previous.session_ref.clone());
         // Detached, because it may end another session of the account to keep the limit.
         let sessions = self.sessions.clone();
@@ -250,12 +212,13 @@ impl Login {
         run_detached(async move { sessions.end_by_ref(&name, cause).await }).await
     }
 
-    async fn check_credentials(&self, login: PasswordLogin<'_>) -> Result<AccountRow, LoginError> {
-        let PasswordLogin { name, password, .. } = login;
-        let result = self
-            .credentials
-            .check(name, password, login.device_cookie)
-            .await;
+    async fn check_credentials(
+        &self,
+        name: &str,
+        password: String,
+        device_cookie: &str,
+    ) -> Result<AccountRow, LoginError> {
+        let result = self.credentials.check(name, password, device_cookie).await;
         match result {
             Ok(CheckOutcome::Passed(account)) => Ok(account),
             Ok(CheckOutcome::UnknownAccount) => Err(LoginError::UnknownAccount),
@@ -330,8 +293,9 @@ mod tests {
         let passwords = Passwords::new().unwrap();
         let key = DeviceKey::load(store.as_ref()).await.unwrap();
         let lockout = config.login.lockout;
+        let accounts = Accounts::new(store.clone(), clock.clone(), passwords.clone());
         let credentials = Credentials::new(store.clone(), key, clock, passwords, lockout);
-        let login = Login::new(credentials, sessions.clone(), metrics);
+        let login = Login::new(credentials, accounts, sessions.clone(), metrics);
         let (id, _) = sessions.create(NewSession::default()).await.unwrap();
         // Polled once and then dropped, like the future of a cancelled request.
         assert!(login.log_out(id.reveal()).now_or_never().is_none());

@@ -10,6 +10,7 @@ mod ending;
 mod expiry;
 pub mod keys;
 mod listing;
+mod own_sessions;
 mod renewal;
 mod selector;
 pub mod server_keys;
@@ -35,6 +36,7 @@ pub use cleanup::CleanupTasks;
 pub use ending::run_detached;
 use expiry::ExpiryQueue;
 pub use listing::{SessionList, SessionView};
+pub use own_sessions::OwnLogin;
 pub use selector::SessionSelector;
 use serde_json::{Map, Value};
 pub use status::SessionStatus;
@@ -50,7 +52,10 @@ const STORE_RETRY_S: u32 = 1;
 /// The input for a new session: the account and what the session carries.
 #[derive(Clone, Debug, Default)]
 pub struct NewSession {
+    /// The key of the account.
     pub account: String,
+    /// The user's name for people; empty: the account has no other name than its own.
+    pub display_name: String,
     pub roles: Vec<String>,
     /// Additional claims for the session's tokens.
     pub claims: Map<String, Value>,
@@ -252,6 +257,7 @@ impl Sessions {
             kind,
             session_ref: row.session_ref.clone(),
             account: row.account.clone(),
+            provider: row.provider.as_ref().map(|link| link.provider.clone()),
             runtime: row.runtime.clone(),
             cause: None,
             parent_ref: row.parent().map(|parent| self.keys.session_ref(parent)),

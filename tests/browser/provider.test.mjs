@@ -51,7 +51,8 @@ test('the login page leads to the provider, and from there back to the requested
   await page.getByText('ada · user ·').waitFor();
   assert.equal(page.url(), `${url}/?view=1`);
   const currentSession = await session(page);
-  assert.deepEqual([currentSession.account, currentSession.provider, currentSession.roles], ['ada', 'idp', ['user']]);
+  const { account, display_name: displayName, provider, roles } = currentSession;
+  assert.deepEqual([account, displayName, provider, roles], ['idp:ada', 'ada', 'idp', ['user']]);
   const [cookie, ...otherCookies] = (await context.cookies()).filter((candidate) => candidate.name.startsWith('berth'));
   assert.deepEqual(otherCookies, [], 'the cookies of the login are removed');
   assert.deepEqual([cookie.name, cookie.httpOnly, cookie.sameSite, cookie.expires], ['berth', true, 'Lax', -1]);

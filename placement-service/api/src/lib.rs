@@ -127,8 +127,11 @@ pub struct TokenAnswer {
     pub session_expires_at: u64,
     /// A salted hash of the session.
     pub session_ref: String,
-    /// The account's name.
+    /// The key of the account: a local account's name, or `provider:name`.
     pub account: String,
+    /// The user's name for people.
+    #[serde(default)]
+    pub display_name: String,
     /// The account's roles.
     #[serde(default)]
     pub roles: Vec<String>,

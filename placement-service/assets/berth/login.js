@@ -6,9 +6,9 @@ import { element, showDialog } from './dialog.js';
  * Shows the dialog until `close()` is called, and passes each attempt to `logIn(name, password)`, which resolves to
  * an error message or to nothing. `closed` resolves to `false` when the user cancels. A known name cannot be
  * edited. `early`: the session has not ended yet. With a `provider`, the login opens in a new tab, so that this page
- * stays; the caller closes the dialog when that login succeeds.
+ * stays, and `displayName` tells the user as whom to log in; the caller closes the dialog when that login succeeds.
  */
-export function loginDialog({ name, provider, texts, early, logIn }) {
+export function loginDialog({ name, provider, displayName, texts, early, logIn }) {
   let close;
   const closed = new Promise((resolve) => {
     const alert = element('p', { className: 'alert', role: 'alert' });
@@ -58,6 +58,7 @@ export function loginDialog({ name, provider, texts, early, logIn }) {
     const closeDialog = showDialog('login', 'dialog', [
       element('h2', { id: 'title', textContent: early ? texts.earlyTitle : texts.expiredTitle }),
       element('p', { id: 'about', textContent: about(texts, provider, early) }),
+      ...(provider && displayName ? [element('p', { textContent: `${texts.loggedInAs} ${displayName}` })] : []),
       form,
     ], () => resolve(false));
     cancelButton.addEventListener('click', () => {

@@ -1,6 +1,7 @@
 // Berth's browser module: calls, sockets and pages survive the end of their login session, because a dialog lets the
 // user log in again. Importing the module also enables the warning before the end. See README.md in this folder.
 
+export { changePassword, endOtherSessions, endSession, sessions } from './account.js';
 import { withRelogin } from './retry.js';
 import { BerthSocket } from './socket.js';
 import { State } from './state.js';
@@ -21,8 +22,8 @@ export function configure({ texts = {}, ...changes }) {
 }
 
 /**
- * The session: `{anonymous: false, account, roles, provider?, idle_remaining_s, absolute_remaining_s}`, or
- * `{anonymous: true}`. The query is not an activity. Rejects when the service does not respond.
+ * The session: `{anonymous: false, account, display_name, roles, provider?, idle_remaining_s,
+ * absolute_remaining_s}`, or `{anonymous: true}`. `account` is a key, `display_name` is for people. The query is not an activity. Rejects when the service does not respond.
  */
 export function session() {
   return state.query();

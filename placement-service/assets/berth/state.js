@@ -1,6 +1,7 @@
 // This tab's knowledge of the login session, and the operations that change it. One login serves all waiting calls,
 // sockets and tabs.
 
+import { call } from './call.js';
 import { loginDialog } from './login.js';
 
 const CHANNEL = 'berth';
@@ -10,7 +11,7 @@ const ACCOUNT_KEY = 'berth-account';
 /** The login session from the view of this tab. */
 export class State {
   #options;
-  /** The account of the latest session in this page, and its provider if it has one. */
+  /** The account of the latest session in this page, its provider if it has one, and the user's name for people. */
   #identity = null;
   #listeners = new Set();
   #onExpired = new Set();
@@ -88,6 +89,7 @@ export class State {
     const dialog = loginDialog({
       name: this.account,
       provider: this.#storedIdentity()?.provider,
+      displayName: this.#storedIdentity()?.displayName,
       texts: this.#options.texts,
       early: !session.anonymous,
       logIn: (name, password) => this.#logIn(name, password, dialog),
@@ -131,11 +133,11 @@ export class State {
     if (this.#isLeaving) return session;
     if (!session.anonymous) {
       const previous = this.#identity;
-      const { account, provider } = session;
-      this.#identity = { account, provider };
+      const { account, provider, display_name: displayName } = session;
+      this.#identity = { account, provider, displayName };
       sessionStorage.setItem(ACCOUNT_KEY, JSON.stringify(this.#identity));
-      // The page shows data of another account. A provider's account is not the local account of the same name.
-      if (previous && (previous.account !== account || previous.provider !== provider)) this.#openPage();
+      // The page shows data of another account.
+      if (previous && previous.account !== account) this.#openPage();
     }
     for (const listener of this.#listeners) listener(session);
     return session;
@@ -161,16 +163,4 @@ export class State {
     this.#isLeaving = true;
     location.assign(url);
   }
-}
-
-/** Calls the service. Rejects with an error that has the `status` of an unsuccessful response. */
-async function call(method, path, body, extraOptions) {
-  const headers = { accept: 'application/json' };
-  if (body) headers['content-type'] = 'application/json';
-  const response = await fetch(path, {
-    method, headers, body: body && JSON.stringify(body), cache: 'no-store', credentials: 'same-origin', redirect: 'error',
-    ...extraOptions,
-  });
-  if (response.ok) return response.status === 204 ? null : response.json();
-  throw Object.assign(new Error(`${method} ${path}: ${response.status}`), { status: response.status });
 }

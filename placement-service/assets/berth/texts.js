@@ -11,6 +11,7 @@ export const TEXTS = {
   logIn: 'Log in',
   loggingIn: 'Logging in …',
   logInWith: 'Log in with',
+  loggedInAs: 'You were logged in as',
   cancel: 'Cancel',
   wrong: 'The name or the password is wrong, or the account is locked for a while.',
   tooMany: 'Too many attempts. Please wait a while.',

@@ -19,6 +19,7 @@ use crate::http::server::{Connections, ServerTls};
 use crate::http::state::{App, AppState};
 use crate::http::{Clients, DeviceCookie, LoginCookie, Pages};
 use crate::login::Login;
+use crate::login::accounts::Accounts;
 use crate::login::credentials::Credentials;
 use crate::login::devices::DeviceKey;
 use crate::login::oidc::{Oidc, OidcError};
@@ -105,6 +106,7 @@ pub async fn build(
     let passwords = Passwords::new()?;
     let device_key = DeviceKey::load(stores.coordination.as_ref()).await?;
     let lockout = config.login.lockout;
+    let own_accounts = Accounts::new(accounts.clone(), clock.clone(), passwords.clone());
     let credentials = Credentials::new(accounts, device_key, clock.clone(), passwords, lockout);
     let login_rate = LoginRateLimiter::new(config.login.rate, clock.clone());
     let callback_rate = LoginRateLimiter::new(config.login.rate, clock.clone());
@@ -150,7 +152,7 @@ pub async fn build(
     .await?;
     let gateway_drains = GatewayDrains::start(&gateways, stores.coordination, clock).await?;
     Ok(Arc::new(AppState {
-        login: Login::new(credentials, sessions.clone(), metrics.clone()),
+        login: Login::new(credentials, own_accounts, sessions.clone(), metrics.clone()),
         login_rate,
         callback_rate,
         cookie: LoginCookie::new(&config.session.cookie),

@@ -1,10 +1,12 @@
-//! `berth account`: manages local accounts in the configured store. Locking or changing an account ends its sessions,
-//! in running services too.
+//! `berth account`: manages local accounts in the configured store, and locks accounts of OpenID providers. Locking or
+//! changing an account ends its sessions, in running services too.
 
 use super::store_context::StoreContext;
 use super::{ConfigFile, Failure, print};
 use berth_placement::config::Lockout;
+use berth_placement::core::account_key::AccountKey;
 use berth_placement::login::accounts::{AccountError, Accounts, MAX_PASSWORD_BYTES};
+use berth_placement::login::password::Passwords;
 use berth_store::{AccountRow, EndCause, SessionQuery, StoreError};
 use clap::Subcommand;
 use humantime_serde::re::humantime::format_rfc3339_seconds;
@@ -31,13 +33,22 @@ pub(super) enum AccountCommand {
     },
     /// Lock an account until it is unlocked, and end its sessions.
     Lock {
-        /// The account.
+        /// The account; of an OpenID provider as PROVIDER:NAME, also before its first login.
+        #[arg(value_name = "ACCOUNT")]
         name: String,
         #[command(flatten)]
         config: ConfigFile,
     },
     /// Unlock an account that `lock` or failed logins have locked, and reset its count of failed logins.
     Unlock {
+        /// The account; of an OpenID provider as PROVIDER:NAME.
+        #[arg(value_name = "ACCOUNT")]
+        name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Remove a local account, and end its sessions.
+    Rm {
         /// The account.
         name: String,
         #[command(flatten)]
@@ -66,7 +77,7 @@ pub(super) enum AccountCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// List accounts, one per line, separated by tabs: name, roles, state (open, locked or locked-out),
+    /// List local accounts and locked accounts of providers, one per line, separated by tabs: name, roles, state (open, locked or locked-out),
     /// consecutive failed logins, end of the lock-out.
     Ls {
         #[command(flatten)]
@@ -96,6 +107,7 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
         }
         AccountCommand::Lock { name, config } => {
             let (context, accounts) = open_accounts(&config).await?;
+            check_provider(&context, &name)?;
             accounts.lock(&name).await?;
             let ended = end_sessions(&context, &name, EndCause::AccountLocked).await?;
             print(&format!("locked {name}; {ended}"))
@@ -104,6 +116,12 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             let (_, accounts) = open_accounts(&config).await?;
             accounts.unlock(&name).await?;
             print(&format!("unlocked {name}"))
+        }
+        AccountCommand::Rm { name, config } => {
+            let (context, accounts) = open_accounts(&config).await?;
+            accounts.remove(&name).await?;
+            let ended = end_sessions(&context, &name, EndCause::AccountRemoved).await?;
+            print(&format!("removed {name}; {ended}"))
         }
         AccountCommand::Passwd {
             name,
@@ -144,8 +162,22 @@ async fn open_accounts(config: &ConfigFile) -> Result<(StoreContext, Accounts), 
     let context = StoreContext::new(config).await?;
     let accounts = context.stores.accounts.clone();
     let accounts = accounts.ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
-    let accounts = Accounts::new(accounts, context.clock.clone())?;
+    let accounts = Accounts::new(accounts, context.clock.clone(), Passwords::new()?);
     Ok((context, accounts))
+}
+
+/// A lock on an account of a provider that is not configured would never take effect.
+fn check_provider(context: &StoreContext, key: &str) -> Result<(), Failure> {
+    let AccountKey::Provider { provider, .. } = AccountKey::parse(key) else {
+        return Ok(());
+    };
+    let mut providers = context.config.oidc.iter().map(|p| p.name.as_str());
+    if providers.any(|name| name == provider) {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "{key:?}: the configuration has no OpenID provider {provider:?}"
+    )))
 }
 
 /// Ends every session of the account. Must run after the change, so that a login in progress sees the change.

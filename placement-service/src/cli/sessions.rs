@@ -10,10 +10,10 @@ use clap::{ArgAction, Subcommand};
 #[derive(Subcommand)]
 pub(super) enum SessionsCommand {
     /// List sessions, one per line, separated by tabs: name, account, roles, runtime, seconds until the
-    /// idle timeout, seconds until the absolute timeout, parent session, identity provider.
+    /// idle timeout, seconds until the absolute timeout, parent session, identity provider, display name.
     Ls {
-        /// Only sessions of this account.
-        #[arg(long, value_name = "NAME")]
+        /// Only sessions of this account: a local name, or PROVIDER:NAME.
+        #[arg(long, value_name = "ACCOUNT")]
         account: Option<String>,
         /// Print JSON, with times as Unix seconds.
         #[arg(long)]
@@ -29,8 +29,8 @@ pub(super) enum SessionsCommand {
         #[arg(value_name = "SESSION", allow_hyphen_values = true)]
         #[arg(required_unless_present = "account")]
         session: Option<String>,
-        /// All sessions of this account.
-        #[arg(long, value_name = "NAME", conflicts_with = "session")]
+        /// All sessions of this account: a local name, or PROVIDER:NAME.
+        #[arg(long, value_name = "ACCOUNT", conflicts_with = "session")]
         account: Option<String>,
         #[command(flatten)]
         config: ConfigFile,
@@ -96,6 +96,7 @@ fn session_line(session: &SessionView) -> String {
         session.absolute_remaining_s.to_string(),
         or_none(&session.parent_ref),
         or_none(&session.provider),
+        session.display_name.clone(),
     ]
     .join("\t")
 }

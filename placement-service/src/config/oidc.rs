@@ -33,9 +33,15 @@ pub struct OidcProvider {
     /// Scopes besides `openid`.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// The claim with the account's name; when absent, `preferred_username`, else `sub`.
+    /// The claim that names the account; `sub` when absent.
     #[serde(default)]
     pub account_claim: Option<String>,
+    /// The first claim that is tried as the user's name for people, before `name`, `preferred_username` and `email`.
+    #[serde(default)]
+    pub display_name_claim: Option<String>,
+    /// Whether `account_claim: email` requires that the provider has verified the address.
+    #[serde(default = "OidcProvider::require_verified_email")]
+    pub require_verified_email: bool,
     pub roles: RoleMapping,
     /// Claims that are copied into the engines' token.
     #[serde(default)]
@@ -69,6 +75,10 @@ pub struct RoleMapping {
 }
 
 impl OidcProvider {
+    const fn require_verified_email() -> bool {
+        true
+    }
+
     /// The name on the login page.
     #[must_use]
     pub fn title(&self) -> &str {
@@ -129,8 +139,13 @@ fn check_provider(path: &str, provider: &OidcProvider, faults: &mut FaultCollect
             faults.add(format!("{path}.scopes[{index}]"), "must be one scope");
         }
     }
-    if provider.account_claim.as_deref() == Some("") {
-        faults.add(format!("{path}.account_claim"), "must not be empty");
+    for (field, claim) in [
+        ("account_claim", &provider.account_claim),
+        ("display_name_claim", &provider.display_name_claim),
+    ] {
+        if claim.as_deref() == Some("") {
+            faults.add(format!("{path}.{field}"), "must not be empty");
+        }
     }
     for (index, claim) in provider.token_claims.iter().enumerate() {
         if RESERVED_CLAIMS.contains(&claim.as_str()) || claim.is_empty() {
@@ -211,7 +226,7 @@ mod tests {
             ),
             (
                 format!("{issuer}, {roles}, colour: blue"),
-                "oidc[0].colour: unknown field; known here: name, title, issuer, client_id, trusted_audiences, logout_token_type, client_secret, scopes, account_claim, roles, token_claims",
+                "oidc[0].colour: unknown field; known here: name, title, issuer, client_id, trusted_audiences, logout_token_type, client_secret, scopes, account_claim, display_name_claim, require_verified_email, roles, token_claims",
             ),
         ] {
             assert_eq!(faults(&provider(&fields)), expected, "{fields}");

@@ -30,10 +30,10 @@ pub struct Transmitter {
     /// The exact value of `iss`.
     pub issuer: String,
     pub jwks: Jwks,
-    /// The `oidc` provider whose `sub` and `sid` the transmitter uses. Excludes `account_by`.
+    /// The `oidc` provider whose `sub` and `sid` the transmitter uses; with `account_by`, also whose accounts it names.
     #[serde(default)]
     pub provider: Option<String>,
-    /// Which part of a subject is the account's name.
+    /// Which part of a subject is the name of an account: of one of `provider`, else of a local account.
     #[serde(default)]
     pub account_by: Option<AccountBy>,
     /// Allows http to another host for `jwks.url`.
@@ -92,9 +92,9 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
         if let Jwks::Url(url) = &transmitter.jwks {
             web_address::check(&path("jwks.url"), url, transmitter.insecure, faults);
         }
-        if transmitter.provider.is_some() == transmitter.account_by.is_some() {
-            let either = "set exactly one of provider and account_by";
-            faults.add(path("account_by"), either);
+        if transmitter.provider.is_none() && transmitter.account_by.is_none() {
+            let nobody = "set provider, account_by or both: no subject would be known";
+            faults.add(path("account_by"), nobody);
         }
     }
     let names = config.transmitters.iter().map(|t| t.name.as_str());
@@ -135,9 +135,8 @@ security_events.audience: must not be empty
 security_events.max_age: must be 1m to 30days, not 1s
 security_events.transmitters[0].issuer: must not be empty
 security_events.transmitters[0].jwks.url: must be https; http is allowed on loopback or with insecure: true
-security_events.transmitters[1].account_by: set exactly one of provider and account_by
 security_events.transmitters[1].provider: there is no oidc provider \"p\"
-security_events.transmitters[2].account_by: set exactly one of provider and account_by
+security_events.transmitters[2].account_by: set provider, account_by or both: no subject would be known
 security_events.transmitters[2].issuer: is already used by another transmitter
 security_events.transmitters[2].name: the name \"b\" is already used";
         let faults = from_text(text).unwrap_err().to_string();

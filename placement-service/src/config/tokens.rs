@@ -3,6 +3,7 @@
 
 use super::Config;
 use super::fault_collector::{DAY, FaultCollector, SECOND};
+use super::subject_template::SubjectTemplate;
 use crate::core::secret::Secret;
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,6 +24,8 @@ pub struct Tokens {
     pub next: Vec<TokenKey>,
     pub issuer: String,
     pub audience: String,
+    /// The `sub` of a session's token.
+    pub subject: SubjectTemplate,
     #[serde(with = "humantime_serde")]
     pub lifetime: Duration,
 }

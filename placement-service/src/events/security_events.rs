@@ -10,6 +10,7 @@ pub mod set;
 pub mod subject;
 
 use crate::config::{AccountBy, Jwks, SecurityEvents as Config, Transmitter};
+use crate::core::account_key::AccountKey;
 use crate::core::clock::Clock;
 use crate::core::log_sampler::LogSampler;
 use crate::core::metrics::register_metric;
@@ -279,7 +280,12 @@ fn selectors_for_subject(
     }
 }
 
+/// A name selects an account in the namespace of the transmitter's provider; without a provider, a local account.
 fn selector_for_user(transmitter: &Transmitter, user: &User) -> Option<SessionSelector> {
+    let account = |name: &str| {
+        let key = AccountKey::new(transmitter.provider.as_deref(), name);
+        SessionSelector::Account(key.to_string())
+    };
     match (user, &transmitter.provider, transmitter.account_by) {
         (User::IssuerSubject { issuer, .. }, ..) if *issuer != transmitter.issuer => None,
         (User::IssuerSubject { subject, .. }, Some(provider), _) => {
@@ -288,16 +294,12 @@ fn selector_for_user(transmitter: &Transmitter, user: &User) -> Option<SessionSe
                 subject: subject.clone(),
             })
         }
-        (User::IssuerSubject { subject, .. }, None, Some(AccountBy::Sub)) => {
-            Some(SessionSelector::Account(subject.clone()))
+        (User::IssuerSubject { subject, .. }, None, Some(AccountBy::Sub)) => Some(account(subject)),
+        (User::Account(address), _, Some(AccountBy::Sub)) => {
+            let (name, _) = address.rsplit_once('@')?;
+            Some(account(name))
         }
-        (User::Account(account), None, Some(AccountBy::Sub)) => {
-            let (name, _) = account.rsplit_once('@')?;
-            Some(SessionSelector::Account(name.to_owned()))
-        }
-        (User::Account(mail) | User::Email(mail), None, Some(AccountBy::Email)) => {
-            Some(SessionSelector::Account(mail.clone()))
-        }
+        (User::Account(mail) | User::Email(mail), _, Some(AccountBy::Email)) => Some(account(mail)),
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! Routes for browsers: login, logout, the browser's own session, pages and scripts.
 
+pub(super) mod account;
+mod account_form;
 pub(super) mod assets;
 pub(super) mod cookies;
 pub mod cross_site;

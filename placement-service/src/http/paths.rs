@@ -52,12 +52,19 @@ impl PublicPath {
 
 /// The login page.
 pub const LOGIN_PATH: &str = "/login";
+/// The page where users manage their account.
+pub(super) const ACCOUNT_PATH: &str = "/login/account";
 /// The public keys that verify tokens.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 
 /// Every public path.
-pub const PUBLIC_PATHS: [PublicPath; 11] = [
+pub const PUBLIC_PATHS: [PublicPath; 13] = [
     PublicPath::always(LOGIN_PATH, ""),
+    PublicPath::always(
+        ACCOUNT_PATH,
+        "Users see and end their logins, and change their password.",
+    ),
+    PublicPath::always("/login/account/", ""),
     PublicPath {
         path: "/login/oidc/",
         when: Availability::Oidc,

@@ -47,6 +47,8 @@ own_problems! {
     too_many_logins = TOO_MANY_REQUESTS, "too-many-logins", "Too many logins from this address";
     /// The configuration turns off logins with local accounts.
     local_login_disabled = FORBIDDEN, "local-login-disabled", "Only logins with an OpenID provider are allowed";
+    /// The account has no password here, because a provider authenticates its users.
+    no_password = FORBIDDEN, "no-password", "The account has no password here";
     /// More logins at once than the service can handle soon.
     busy = SERVICE_UNAVAILABLE, "busy", "Too many logins at once";
     /// The request comes from a page of another site.
@@ -168,6 +170,12 @@ impl HttpProblem {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         self.reason
+    }
+
+    /// What exactly is wrong, if there is more to say than the title.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
     }
 
     /// One short sentence for people.

@@ -1,7 +1,9 @@
 //! Decides whether a name and a password are accepted. Every refusal does the same work: it looks up the account,
-//! hashes one password, looks up the account again and writes its attempts once. Therefore the response time does not
-//! reveal the reason. Failures from a device (a browser that has logged in to the account before) lock that device;
+//! hashes one password, looks up the account again and writes its attempts once; a decoy takes the place of an account
+//! that does not exist. Therefore the response time does not reveal the reason. Failures from a device (a browser that has logged in to the account before) lock that device;
 //! failures from other browsers lock the account for all browsers that are not devices. Must not know HTTP or sessions.
+
+pub(crate) mod decoys;
 
 use crate::config::Lockout;
 use crate::core::clock::Clock;
@@ -106,17 +108,29 @@ impl Credentials {
         device_cookie: &str,
     ) -> Result<CheckOutcome, CheckError> {
         let stored = self.find_account(name).await?.map(|row| row.password_hash);
+        let is_known = stored.is_some();
+        let key = if is_known {
+            name.to_owned()
+        } else {
+            decoys::decoy_name(&self.device_key, name)
+        };
         let matches = self.passwords.verify(stored.clone(), password).await?;
         let passed_account = stored.filter(|_| matches);
         loop {
             // Read again after hashing, so that each of many concurrent attempts sees the failures before it.
-            let row = self.find_account(name).await?;
+            let row = if is_known {
+                self.find_account(name).await?
+            } else {
+                let store = self.store.as_ref();
+                decoys::read_decoy(store, &key, self.passwords.decoy()).await?;
+                None
+            };
             let (outcome, update) = self.evaluate(row, passed_account.as_deref(), device_cookie)?;
             if matches!(outcome, CheckOutcome::Passed(_)) && !update.is_change() {
                 return Ok(outcome);
             }
             // Write also when a failure changes nothing, so that every failure takes the same time.
-            let is_written = self.write_attempts(storable_name(name), &update).await?;
+            let is_written = self.write_attempts(&key, &update).await?;
             if is_written || outcome == CheckOutcome::UnknownAccount {
                 return Ok(outcome);
             }
@@ -135,6 +149,12 @@ impl Credentials {
         Ok(self.device_key.issue(old_cookie, account, &devices, now_ms))
     }
 
+    /// Whether an operator has locked an account of a provider, given by its key.
+    pub async fn is_locked(&self, account: &str) -> Result<bool, StoreError> {
+        let row = self.store.find_account(account).await?;
+        Ok(row.is_some_and(|row| row.locked))
+    }
+
     /// Why an account that has just passed would no longer pass, if so. Called after its session is created, because a
     /// lock or a change in between could not end that session.
     pub async fn changed_since(
@@ -148,7 +168,7 @@ impl Credentials {
             }
             Some(row) if row.roles != account.roles => Some(EndCause::RolesChanged),
             Some(_) => None,
-            None => Some(EndCause::AccountLocked),
+            None => Some(EndCause::AccountRemoved),
         })
     }
 
@@ -211,7 +231,7 @@ impl Credentials {
         }
     }
 
-    async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
+    pub(super) async fn find_account(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
         self.store.find_account(storable_name(name)).await
     }
 }

@@ -2,7 +2,9 @@
 //! provider. Decides the order of the steps; the submodules do each step. Must not know HTTP beyond the URLs, queries
 //! and cookie values of the protocol.
 
+mod account;
 pub mod back_channel;
+mod claim_path;
 pub mod claims;
 mod error;
 mod flow;
@@ -194,6 +196,7 @@ impl Oidc {
         let hint = Some(verified.id_token).filter(|token| token.len() <= MAX_HINT_BYTES);
         Ok(NewSession {
             account: user.account,
+            display_name: user.display_name,
             roles: user.roles,
             claims: user.claims,
             provider: Some(ProviderLink {

@@ -71,6 +71,12 @@ impl Passwords {
         Ok(matches.await? && has_hash)
     }
 
+    /// A hash that no password matches.
+    #[must_use]
+    pub fn decoy(&self) -> &str {
+        &self.decoy
+    }
+
     /// Number of hashes computed so far, to store or to check. Hashing is nearly all of the work of a login.
     #[must_use]
     pub fn hash_count(&self) -> u64 {

@@ -27,6 +27,7 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "parts/client_address.yaml",
     "parts/engine_limits.yaml",
     "parts/engines_cluster.yaml",
+    "parts/hsts.yaml",
     "parts/limits.yaml",
     "parts/load_assignment.yaml",
     "parts/overload_manager.yaml",

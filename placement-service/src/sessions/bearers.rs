@@ -1,6 +1,7 @@
 //! The identity behind a bearer token that a program sent instead of a cookie: the session that the token was issued
 //! for, which must be active, or the token alone. Does not verify the token.
 
+use super::tokens::Tokens;
 use super::{ChildSessionError, LiveSession, Sessions};
 use crate::core::rejection::Rejection;
 use berth_api::RejectReason;
@@ -9,9 +10,9 @@ use serde::Deserialize;
 /// The claims of a verified bearer token.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub struct BearerClaims {
-    /// The account.
+    /// The account: without a session its key, otherwise its name by `tokens.subject`.
     #[serde(rename = "sub")]
-    pub account: String,
+    pub subject: String,
     /// The account's roles.
     #[serde(default)]
     pub roles: Vec<String>,
@@ -36,24 +37,33 @@ impl Sessions {
         &self,
         token: &str,
         bearer: BearerClaims,
+        tokens: &Tokens,
     ) -> Result<LiveSession, Rejection> {
-        let session_ref = match bearer.session_ref {
-            None => self.keys.token_ref(&bearer.account, token),
-            Some(session_ref) => {
-                let is_active = match self.find_active(&session_ref, None).await {
-                    Ok(session) => session.account == bearer.account,
-                    Err(ChildSessionError::Rejected(rejection)) => return Err(rejection),
-                    Err(_) => false,
-                };
-                if !is_active {
-                    let detail = "the session that the token was issued for has ended";
-                    return Err(Rejection::new(RejectReason::BearerInvalid).with_detail(detail));
-                }
-                session_ref
+        let Some(session_ref) = bearer.session_ref else {
+            return Ok(LiveSession {
+                session_ref: self.keys.token_ref(&bearer.subject, token),
+                display_name: bearer.subject.clone(),
+                account: bearer.subject,
+                roles: bearer.roles,
+                expires_at: bearer.expires_at,
+                ..LiveSession::default()
+            });
+        };
+        let is_subject = |live: &LiveSession| {
+            tokens.subject(live.provider_name(), &live.account) == bearer.subject
+        };
+        let session = match self.find_live(&session_ref).await {
+            Ok(live) if is_subject(&live) => live,
+            Err(ChildSessionError::Rejected(rejection)) => return Err(rejection),
+            _ => {
+                let detail = "the session that the token was issued for has ended";
+                return Err(Rejection::new(RejectReason::BearerInvalid).with_detail(detail));
             }
         };
         Ok(LiveSession {
-            account: bearer.account,
+            account: session.account.clone(),
+            display_name: session.display_name.clone(),
+            provider: session.provider.clone(),
             roles: bearer.roles,
             session_ref,
             expires_at: bearer.expires_at,

@@ -2,6 +2,7 @@
 //! stale row cannot make them active again. Knows no store; others decide when to read and invalidate.
 
 use super::activity::{ActivityBuffer, write_interval_ms};
+use crate::core::account_key::AccountKey;
 use crate::sessions::server_keys::ServerKeys;
 use berth_store::session_id::IdHash;
 use berth_store::{EndCause, ProviderLink, SessionRow};
@@ -24,8 +25,10 @@ const RUNTIME_RETENTION: Duration = Duration::from_secs(3600);
 /// An active session, as of the moment it was resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveSession {
-    /// The account's name: `sub` of the token.
+    /// The key of the account: a local account's name, or `provider:name`.
     pub account: String,
+    /// The user's name for people.
+    pub display_name: String,
     /// The account's roles at login.
     pub roles: Vec<String>,
     /// A keyed hash of the session's id: its only name in logs, metrics and at gateways.
@@ -117,11 +120,26 @@ impl CachedSession {
     }
 }
 
+impl LiveSession {
+    /// The account's name without the namespace of its provider.
+    #[must_use]
+    pub fn account_name(&self) -> &str {
+        AccountKey::name_within(self.provider_name(), &self.account)
+    }
+
+    /// The identity provider of the account, by its name in the configuration.
+    #[must_use]
+    pub fn provider_name(&self) -> Option<&str> {
+        self.provider.as_ref().map(|link| link.provider.as_str())
+    }
+}
+
 /// The part of a row that the rest of the service may use.
 pub(super) fn live_session(row: &SessionRow, keys: &ServerKeys) -> LiveSession {
-    LiveSession {
+    let mut live = LiveSession {
         session_ref: row.session_ref.clone(),
         account: row.account.clone(),
+        display_name: row.display_name.clone(),
         roles: row.roles.clone(),
         created_at: row.created_at_ms / 1000,
         expires_at: row.absolute_expiry_ms / 1000,
@@ -129,7 +147,11 @@ pub(super) fn live_session(row: &SessionRow, keys: &ServerKeys) -> LiveSession {
         runtime: row.runtime.clone(),
         parent_ref: row.parent().map(|parent| keys.session_ref(parent)),
         provider: row.provider.clone(),
+    };
+    if live.display_name.is_empty() {
+        live.display_name = live.account_name().to_owned();
     }
+    live
 }
 
 /// The caches of sessions.

@@ -152,6 +152,7 @@ impl Sessions {
             session_ref: self.keys.session_ref(&id_hash),
             payload_version: PAYLOAD_VERSION,
             account: parent.account.clone(),
+            display_name: parent.display_name.clone(),
             roles: parent.roles.clone(),
             created_at_ms: now_ms,
             last_seen_at_ms: now_ms,

@@ -29,6 +29,7 @@ impl Sessions {
             session_ref: self.keys.session_ref(&id.hash()),
             payload_version: PAYLOAD_VERSION,
             account: new_session.account,
+            display_name: new_session.display_name,
             roles: new_session.roles,
             created_at_ms: now_ms,
             last_seen_at_ms: now_ms,

@@ -1,9 +1,10 @@
 //! Sessions as operators see them: without anything that could authenticate as the user. Changes nothing.
 
 use super::cache::CachedSession;
-use super::{ChildSessionError, Sessions};
+use super::{ChildSessionError, LiveSession, Sessions};
 use berth_store::{SessionQuery, SessionRow, StoreError};
 use serde::Serialize;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Maximum number of sessions in one list.
@@ -16,7 +17,10 @@ const FAR_FUTURE_MS: u64 = i64::MAX as u64;
 #[schema(as = Session)]
 pub struct SessionView {
     pub session_ref: String,
+    /// The key of the account: a local account's name, or `provider:name`.
     pub account: String,
+    /// The user's name for people.
+    pub display_name: String,
     pub roles: Vec<String>,
     /// Unix seconds.
     pub created_at: u64,
@@ -79,6 +83,18 @@ impl Sessions {
         session.ok_or(ChildSessionError::NoSuchSession)
     }
 
+    /// The session with that `session_ref` as the rest of the service uses it. It and its ancestors are active.
+    pub(super) async fn find_live(
+        &self,
+        session_ref: &str,
+    ) -> Result<Arc<LiveSession>, ChildSessionError> {
+        let family = self.active_with_ancestors(session_ref, None).await?;
+        let row = family.into_iter().next();
+        let session = row.map(|row| CachedSession::new(row, &self.keys, &self.activity));
+        let session = session.ok_or(ChildSessionError::NoSuchSession)?;
+        Ok(session.live)
+    }
+
     fn view(&self, row: SessionRow) -> Option<SessionView> {
         let session = CachedSession::new(row, &self.keys, &self.activity);
         let (idle_ms, absolute_ms) = session.remaining_ms(self.clock.now_ms())?;
@@ -86,6 +102,7 @@ impl Sessions {
         Some(SessionView {
             session_ref: live.session_ref.clone(),
             account: live.account.clone(),
+            display_name: live.display_name.clone(),
             roles: live.roles.clone(),
             created_at: live.created_at,
             last_seen_at: session.last_seen_ms() / 1000,
@@ -93,7 +110,7 @@ impl Sessions {
             absolute_remaining_s: absolute_ms / 1000,
             runtime: live.runtime.clone(),
             parent_ref: live.parent_ref.clone(),
-            provider: live.provider.as_ref().map(|link| link.provider.clone()),
+            provider: live.provider_name().map(str::to_owned),
         })
     }
 }

@@ -7,7 +7,7 @@ use berth_store::{EndCause, ProviderLink, SessionQuery, SessionRow, StoreError};
 /// Which sessions to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionSelector {
-    /// All sessions of an account, local or from a provider.
+    /// All sessions of an account, by its key.
     Account(String),
     /// All sessions of a subject of an identity provider.
     ProviderSubject { provider: String, subject: String },

@@ -2,7 +2,7 @@
 
 mod bearer;
 
-use crate::config;
+use crate::config::{self, SubjectTemplate};
 use crate::core::clock::Clock;
 use crate::core::rejection::Rejection;
 use crate::sessions::LiveSession;
@@ -52,7 +52,7 @@ impl IssuedToken {
 struct Claims<'a> {
     iss: &'a str,
     aud: &'a str,
-    sub: &'a str,
+    sub: String,
     exp: u64,
     nbf: u64,
     iat: u64,
@@ -71,6 +71,7 @@ pub struct Tokens {
     other_keys: Vec<SigningKey>,
     issuer: String,
     audience: String,
+    subject: SubjectTemplate,
     lifetime_s: u64,
     cache: Cache<String, Arc<IssuedToken>>,
 }
@@ -85,6 +86,7 @@ impl Tokens {
             other_keys: Vec::new(),
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
+            subject: config.subject.clone(),
             lifetime_s: config.lifetime.as_secs(),
             cache: Cache::builder()
                 .max_capacity(MAX_CACHED_TOKENS)
@@ -133,6 +135,12 @@ impl Tokens {
         &self.issuer
     }
 
+    /// `sub` of the tokens of an account, given by its key and the provider that it belongs to.
+    #[must_use]
+    pub fn subject(&self, provider: Option<&str>, account: &str) -> String {
+        self.subject.subject(provider, account)
+    }
+
     /// Removes the token of an ended session from the cache.
     pub fn forget(&self, session_ref: &str) {
         self.cache.invalidate(session_ref);
@@ -164,7 +172,7 @@ impl Tokens {
         let claims = Claims {
             iss: &self.issuer,
             aud: &self.audience,
-            sub: &session.account,
+            sub: self.subject(session.provider_name(), &session.account),
             exp: expires_at,
             nbf: now,
             iat: now,

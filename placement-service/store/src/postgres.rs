@@ -18,6 +18,7 @@ use tokio::time::timeout;
 pub(crate) fn migrations() -> Migrator {
     migrations!(
         "postgres": "0001_everything", "0002_notes", "0003_devices", "0004_affinity",
+        "0005_display_names",
     )
 }
 

@@ -188,6 +188,10 @@ impl AccountStore for RedisJwtStore {
         Err(StoreError::ReadOnly)
     }
 
+    async fn remove_account(&self, _name: &str) -> Result<bool, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
     async fn set_attempts(
         &self,
         _name: &str,

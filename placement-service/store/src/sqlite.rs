@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(crate) fn migrations() -> Migrator {
     migrations!(
         "sqlite": "0001_sessions_and_accounts", "0002_families_events_locks", "0003_notes", "0004_devices",
-        "0005_affinity",
+        "0005_affinity", "0006_display_names",
     )
 }
 

@@ -43,7 +43,7 @@ fn sessions_of_a_running_service_are_listed_and_ended() {
     let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split('\t').collect()).collect();
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[0][1..4], ["demo", "", "berth"]);
-    assert_eq!(lines[0][6..], ["-", "-"]);
+    assert_eq!(lines[0][6..], ["-", "-", "demo"]);
     let (_, all, _) = sessions(&["ls", "--json"]);
     let all: Value = serde_json::from_str(&all).unwrap();
     assert_eq!(all["sessions"][0]["session_ref"], lines[0][0]);

@@ -8,13 +8,22 @@ use std::time::{Duration, Instant};
 
 const NEW_PASSWORD: &str = "another-password";
 
-/// Runs `berth account ARGUMENTS` on the site's store, with the new password on standard input. Returns the exit code,
-/// the output and the errors.
+/// As [`run_account_with`], with the store as the only setting.
 fn run_account(site: &Site, arguments: &[&str]) -> (Option<i32>, String, String) {
+    run_account_with(site, "", arguments)
+}
+
+/// Runs `berth account ARGUMENTS` on the site's store and with `more` lines of YAML, with the new password on standard
+/// input. Returns the exit code, the output and the errors.
+pub(crate) fn run_account_with(
+    site: &Site,
+    more: &str,
+    arguments: &[&str],
+) -> (Option<i32>, String, String) {
     let file = site.directory().join("cli.yaml");
     let store = site.directory().join("berth.db");
     let yaml = format!(
-        "store: {{ kind: sqlite, path: {}, timeout: 10s }}",
+        "store: {{ kind: sqlite, path: {}, timeout: 10s }}\n{more}",
         store.display()
     );
     std::fs::write(&file, yaml).unwrap();
@@ -176,4 +185,23 @@ async fn impossible_account_commands_fail_with_a_message() {
             "{help}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_removed_account_is_gone_with_its_sessions() {
+    let site = Site::start(LONG_CACHE).await;
+    let id = site.login().await;
+    let (code, out, err) = run_account(&site, &["rm", "demo"]);
+    assert_eq!(
+        (code, out.as_str()),
+        (Some(0), "removed demo; 1 session ended"),
+        "{err}"
+    );
+    assert!(err.contains("account-removed"), "{err}");
+    assert_refused_within_a_second(&site, &id).await;
+    assert_eq!(log_in(&site, PASSWORD).await.reason(), "login-failed");
+    assert_eq!(run_account(&site, &["ls"]).1, "", "decoys are not listed");
+    let (code, _, err) = run_account(&site, &["rm", "demo"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("there is no account \"demo\""), "{err}");
 }

@@ -28,7 +28,7 @@ async fn an_operator_sees_sessions_without_their_ids() {
     let listed = request_as_operator(&site, Method::GET, "/v1/sessions?account=demo").await;
     assert_eq!(listed.status, 200);
     let overview = |sid: &str, created_at: u64| {
-        json!({"session_ref": sid, "account": "demo", "roles": ["user"],
+        json!({"session_ref": sid, "account": "demo", "display_name": "demo", "roles": ["user"],
                "created_at": created_at, "last_seen_at": now + 60,
                "idle_remaining_s": 1800, "absolute_remaining_s": 36_000 - 60 + created_at - now,
                "runtime": "berth", "parent_ref": null, "provider": null})

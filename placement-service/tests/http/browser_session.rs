@@ -18,7 +18,7 @@ async fn a_session_is_described_and_the_request_is_not_activity() {
     let own = site.get("/session", &cookie).await;
     assert_eq!(
         own.json(),
-        json!({"anonymous": false, "account": "demo", "roles": ["user"],
+        json!({"anonymous": false, "account": "demo", "display_name": "demo", "roles": ["user"],
                "idle_remaining_s": 20 * 60, "absolute_remaining_s": 36_000 - 600})
     );
     assert_eq!(own.header("cache-control"), "no-store");

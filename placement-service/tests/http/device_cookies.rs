@@ -5,6 +5,7 @@ use crate::site::{Answer, PASSWORD, Site, send_request};
 use crate::store_outages;
 use berth_databases::{Postgres, Redis};
 use berth_placement::login::accounts::Accounts;
+use berth_placement::login::password::Passwords;
 use berth_store::Stores;
 use reqwest::Method;
 use serde_json::json;
@@ -116,7 +117,8 @@ async fn open_accounts(site: &Site) -> Accounts {
     let path = site.directory().join("berth.db");
     let store = berth_store::sqlite::SqliteStore::open(&path).await;
     let stores = Stores::from_single(std::sync::Arc::new(store.unwrap()));
-    Accounts::new(stores.accounts.unwrap(), site.clock.clone()).unwrap()
+    let passwords = Passwords::new().unwrap();
+    Accounts::new(stores.accounts.unwrap(), site.clock.clone(), passwords)
 }
 
 #[tokio::test]

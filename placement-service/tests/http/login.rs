@@ -38,7 +38,7 @@ async fn a_json_login_gets_a_json_answer() {
     assert_eq!(answer.status, 200);
     assert_eq!(
         answer.json(),
-        json!({"account": "demo", "roles": ["user"], "return_to": "/app/x"})
+        json!({"account": "demo", "display_name": "demo", "roles": ["user"], "return_to": "/app/x"})
     );
     assert_eq!(site.token(&session_id(&answer)).await.status, 200);
 }

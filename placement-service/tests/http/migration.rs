@@ -208,7 +208,11 @@ async fn users_of_github_log_in_through_a_broker() {
     let id = login_session_id(&answer);
     let token = site.token(&id).await.json();
     assert_eq!(
-        (&token["account"], &token["roles"]),
-        (&json!("octocat"), &json!(["user"]))
+        (&token["account"], &token["display_name"], &token["roles"]),
+        (
+            &json!("github:octocat"),
+            &json!("The Octocat"),
+            &json!(["user"])
+        )
     );
 }

@@ -77,7 +77,7 @@ pub(crate) fn login_session_id(answer: &Answer) -> String {
 }
 
 /// The claims of the token that engines get for a session.
-async fn token_claims(site: &Site, id: &str) -> Value {
+pub(crate) async fn token_claims(site: &Site, id: &str) -> Value {
     let token = site.token(id).await.json()["token"]
         .as_str()
         .unwrap()
@@ -101,13 +101,13 @@ async fn a_login_redirects_to_the_provider_and_back_with_mapped_roles() {
     assert_eq!(done.header("location"), "/app/x?a=1");
     let own = site.get("/session", &format!("berth={id}")).await.json();
     assert_eq!(
-        (&own["account"], &own["roles"]),
-        (&json!("ada"), &json!(["user"]))
+        (&own["account"], &own["display_name"], &own["roles"]),
+        (&json!("idp:u-1"), &json!("ada"), &json!(["user"]))
     );
     let claims = token_claims(&site, &id).await;
     assert_eq!(
         (&claims["sub"], &claims["roles"]),
-        (&json!("ada"), &json!(["user"]))
+        (&json!("u-1"), &json!(["user"]))
     );
     assert_eq!(claims["tenant"], "t1");
     // The ID token had all claims, and the keys were fetched only once.
@@ -144,15 +144,15 @@ async fn claims_decide_the_account_and_whether_it_is_permitted() {
         (refused.status, refused.reason().as_str()),
         (403, "not-permitted")
     );
-    idp.behaviour().claims = json!({"preferred_username": "a b"});
-    assert_eq!(log_in(&site, &idp).await.reason(), "account-name-unusable");
     // The userinfo endpoint adds claims that the ID token lacks. It does not change claims of the ID token.
     idp.behaviour().claims = json!({"groups": null, "preferred_username": null});
     let info = json!({"sub": "u-1", "groups": ["idp-admins"], "preferred_username": "eve", "tenant": "t2"});
     idp.behaviour().userinfo = info;
     let id = login_session_id(&log_in(&site, &idp).await);
     let claims = token_claims(&site, &id).await;
-    assert_eq!(claims["sub"], "eve");
+    assert_eq!(claims["sub"], "u-1");
+    let own = site.get("/session", &format!("berth={id}")).await.json();
+    assert_eq!(own["display_name"], "eve");
     assert_eq!(
         (&claims["roles"], &claims["tenant"]),
         (&json!(["admin"]), &json!("t1"))

@@ -7,6 +7,7 @@ use berth_placement::core::clock::{Clock, ManualClock, SystemClock};
 use berth_placement::core::http_client;
 use berth_placement::http::state::App;
 use berth_placement::login::accounts::{AccountError, Accounts};
+use berth_placement::login::password::Passwords;
 use berth_store::StoreError;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -101,7 +102,11 @@ impl Site {
         let secrets = secrets::fetch(&config, &key).unwrap();
         let of_store = secrets::fetch_store(&config.store, &key).unwrap();
         let stores = stores::open(&config, of_store).await.unwrap();
-        let accounts = Accounts::new(stores.accounts.unwrap(), clock.clone()).unwrap();
+        let accounts = Accounts::new(
+            stores.accounts.unwrap(),
+            clock.clone(),
+            Passwords::new().unwrap(),
+        );
         let roles = ["user".to_owned()];
         match accounts.add("demo", &roles, PASSWORD.to_owned()).await {
             // The account exists after a restart, and a read-only store takes no accounts.

@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// A configuration with a `caep` webhook.
-fn caep_config(receiver: &Receiver) -> String {
+pub(crate) fn caep_config(receiver: &Receiver) -> String {
     let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/es256.pem");
     format!(
         "{}tokens: {{ algorithm: ES256, key: {{ file: {pem} }}, issuer: \"https://berth.example\" }}",

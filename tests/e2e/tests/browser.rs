@@ -99,6 +99,11 @@ async fn browser_tests_of_login_page_dialog_and_tabs_pass() -> Result<()> {
 }
 
 #[tokio::test]
+async fn browser_tests_of_the_account_page_pass() -> Result<()> {
+    run_with_config(&json!({}), 1, &["account.test.mjs"], 2).await
+}
+
+#[tokio::test]
 async fn browser_tests_of_the_idle_warning_pass() -> Result<()> {
     let service = json!({"session": {"idle_timeout": "6s"}});
     run_with_config(&service, 1, &["idle.test.mjs"], 5).await

@@ -84,6 +84,25 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
     wait::poll_until("the engine's sockets are gone", LIMIT, gone).await
 }
 
+#[tokio::test]
+async fn browsers_learn_to_use_https_only() -> Result<()> {
+    let stack = Stack::builder().engines(1).tls().start().await?;
+    let mut client = stack.http2().await?;
+    for path in ["/login", "/session"] {
+        let reply = client.send(Call::get(path)).await?;
+        let header = reply.headers.get("strict-transport-security");
+        assert_eq!(header.ok_or("no HSTS")?, "max-age=31536000", "{path}");
+        let header = reply.headers.get("x-content-type-options");
+        assert_eq!(header.ok_or("no nosniff")?, "nosniff", "{path}");
+    }
+    // The filter's own answers.
+    let reply = client.send(Call::get("/api/whoami")).await?;
+    assert_eq!(reply.status, 401);
+    let header = reply.headers.get("x-content-type-options");
+    assert_eq!(header.ok_or("no nosniff of the filter")?, "nosniff");
+    Ok(())
+}
+
 /// Every `Set-Cookie` of a response.
 fn set_cookies(reply: &Reply) -> Vec<&str> {
     let all = reply.headers.get_all("set-cookie").iter();

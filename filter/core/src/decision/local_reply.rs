@@ -106,6 +106,7 @@ fn problem(
     mut headers: Vec<(&'static str, String)>,
 ) -> LocalReply {
     headers.push(("content-type", Problem::CONTENT_TYPE.to_owned()));
+    headers.push(("x-content-type-options", "nosniff".to_owned()));
     let body = ProblemBody {
         status,
         title: reason.title(),

@@ -57,6 +57,7 @@ fn event(name: &str, runtime: &str, parent: Option<&str>) -> Event {
         at_ms: 1,
         kind: EventKind::Created,
         session_ref: name.to_owned(),
+        provider: None,
         account: "demo".to_owned(),
         runtime: runtime.to_owned(),
         cause: None,

@@ -32,11 +32,25 @@ pub const ERROR_CODES: &[&str] = &[
     "access_denied",
 ];
 
-/// The claims that report the end of a session; `None` for an event of another kind. They are the same at each
+/// The claims that report the end of a session; `None` for an event of another kind. `subject` is the `sub` of the
+/// session's tokens. They are the same at each
 /// delivery attempt, because `iat` is the time of the event.
-pub(super) fn claims(event: &Event, id: &str, issuer: &str, audience: &str) -> Option<Value> {
+pub(super) fn claims(
+    event: &Event,
+    id: &str,
+    issuer: &str,
+    audience: &str,
+    subject: &str,
+) -> Option<Value> {
     let cause = event.cause?;
     let at_s = event.at_ms / 1000;
+    let mut event_claims = json!({
+        "event_timestamp": at_s,
+        "reason_admin": { "en": cause.as_str() },
+    });
+    if let Some(initiator) = initiator(cause) {
+        event_claims["initiating_entity"] = initiator.into();
+    }
     Some(json!({
         "iss": issuer,
         "aud": audience,
@@ -45,32 +59,31 @@ pub(super) fn claims(event: &Event, id: &str, issuer: &str, audience: &str) -> O
         "sub_id": {
             "format": "complex",
             "session": { "format": "opaque", "id": event.session_ref },
-            "user": { "format": "iss_sub", "iss": issuer, "sub": event.account },
+            "user": { "format": "iss_sub", "iss": issuer, "sub": subject },
         },
-        "events": {
-            SESSION_REVOKED: {
-                "event_timestamp": at_s,
-                "initiating_entity": initiator(cause),
-                "reason_admin": { "en": cause.as_str() },
-            },
-        },
+        "events": { SESSION_REVOKED: event_claims },
     }))
 }
 
-/// The `initiating_entity` of CAEP 1.0 section 2: `admin`, `user`, `policy` or `system`.
-const fn initiator(cause: EndCause) -> &'static str {
+/// The `initiating_entity` of CAEP 1.0 section 2: `admin`, `user`, `policy` or `system`; `None` where the cause does not
+/// say it.
+const fn initiator(cause: EndCause) -> Option<&'static str> {
     match cause {
-        EndCause::Logout | EndCause::LoginAgain => "user",
-        EndCause::IdleTimeout | EndCause::AbsoluteTimeout | EndCause::SessionLimit => "policy",
+        EndCause::Logout | EndCause::LoginAgain => Some("user"),
+        EndCause::IdleTimeout | EndCause::AbsoluteTimeout | EndCause::SessionLimit => {
+            Some("policy")
+        }
         EndCause::AccountLocked
-        | EndCause::PasswordChanged
+        | EndCause::AccountRemoved
         | EndCause::RolesChanged
-        | EndCause::Operator => "admin",
+        | EndCause::Operator => Some("admin"),
+        // By the user, or by an operator.
+        EndCause::PasswordChanged => None,
         EndCause::BackChannel
         | EndCause::SecurityEvent
         | EndCause::Completed
         | EndCause::ParentEnded
-        | EndCause::Other => "system",
+        | EndCause::Other => Some("system"),
     }
 }
 
@@ -87,17 +100,22 @@ mod tests {
     use berth_store::conformance::{event, session_row};
 
     #[test]
-    fn only_session_ends_have_claims_and_every_cause_has_an_initiator() {
+    fn only_session_ends_have_claims_and_causes_name_their_initiator() {
         let mut event = event(&session_row(1), None);
-        assert_eq!(claims(&event, "id", "iss", "aud"), None);
+        assert_eq!(claims(&event, "id", "iss", "aud", "ada"), None);
         for cause in EndCause::ALL {
             event.cause = Some(cause);
-            let claims = claims(&event, "id", "iss", "aud").unwrap();
+            let claims = claims(&event, "id", "iss", "aud", "ada").unwrap();
             let event_claims = &claims["events"][SESSION_REVOKED];
-            let initiator = event_claims["initiating_entity"].as_str().unwrap();
-            assert!(["admin", "user", "policy", "system"].contains(&initiator));
+            let initiator = event_claims["initiating_entity"].as_str();
+            if cause == EndCause::PasswordChanged {
+                assert_eq!(initiator, None, "by the user or by an operator");
+            } else {
+                assert!(["admin", "user", "policy", "system"].contains(&initiator.unwrap()));
+            }
             assert_eq!(event_claims["reason_admin"]["en"], cause.as_str());
             assert_eq!(claims["iat"], event.at_ms / 1000);
+            assert_eq!(claims["sub_id"]["user"]["sub"], "ada");
             assert!(claims.get("sub").is_none() && claims.get("exp").is_none());
         }
     }

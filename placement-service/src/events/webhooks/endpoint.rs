@@ -152,7 +152,10 @@ impl Endpoint {
         event: &Event,
     ) -> Result<RequestBuilder, Failure> {
         let audience = self.config.audience.as_deref().unwrap_or_default();
-        let claims = caep::claims(event, id, self.tokens.issuer(), audience);
+        let subject = self
+            .tokens
+            .subject(event.provider.as_deref(), &event.account);
+        let claims = caep::claims(event, id, self.tokens.issuer(), audience, &subject);
         let claims = claims.ok_or_else(|| Failure::permanent("not the end of a session"))?;
         let token = self.tokens.sign_event(&claims);
         let token = token.map_err(|e| Failure::transient(e.to_string()))?;

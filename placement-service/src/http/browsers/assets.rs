@@ -24,10 +24,10 @@ macro_rules! assets {
     };
 }
 
-static ASSETS: LazyLock<[Asset; 11]> = LazyLock::new(|| {
+static ASSETS: LazyLock<[Asset; 13]> = LazyLock::new(|| {
     assets! {
         "session.js" "state.js" "retry.js" "socket.js" "backoff.js" "watch.js" "plan.js"
-        "login.js" "warning.js" "dialog.js" "texts.js"
+        "login.js" "account.js" "call.js" "warning.js" "dialog.js" "texts.js"
     }
 });
 
@@ -73,11 +73,8 @@ pub(in crate::http) async fn serve_asset(
     if asset.matches_etag(&headers) {
         return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
     }
-    let response_headers = [
-        (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    Ok((caching, response_headers, asset.text).into_response())
+    let content_type = [(header::CONTENT_TYPE, "text/javascript; charset=utf-8")];
+    Ok((caching, content_type, asset.text).into_response())
 }
 
 #[cfg(test)]

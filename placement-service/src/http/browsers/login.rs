@@ -183,7 +183,7 @@ fn is_after_logout(uri: &Uri) -> bool {
         .any(|(name, value)| name == "state" && value == LOGGED_OUT_STATE)
 }
 
-fn login_problem(error: LoginError) -> HttpProblem {
+pub(super) fn login_problem(error: LoginError) -> HttpProblem {
     match error {
         LoginError::UnknownAccount | LoginError::WrongPassword | LoginError::Locked => {
             HttpProblem::login_failed()
@@ -193,7 +193,7 @@ fn login_problem(error: LoginError) -> HttpProblem {
     }
 }
 
-fn body_format(headers: &HeaderMap) -> Option<Format> {
+pub(super) fn body_format(headers: &HeaderMap) -> Option<Format> {
     let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Format::from_content_type(content_type)
 }

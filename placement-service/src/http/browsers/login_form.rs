@@ -71,21 +71,36 @@ pub fn parse(format: Format, body: &[u8]) -> Result<LoginForm, HttpProblem> {
 
 fn form_fields(body: &[u8]) -> Result<LoginFields, HttpProblem> {
     let mut fields = LoginFields::default();
+    let slots = [
+        ("username", &mut fields.username),
+        ("password", &mut fields.password),
+        ("return_to", &mut fields.return_to),
+    ];
+    read_form(body, slots)?;
+    Ok(fields)
+}
+
+/// Reads the fields of a form by their names. A field that occurs twice is an error; others are ignored.
+pub(super) fn read_form<const N: usize>(
+    body: &[u8],
+    mut slots: [(&str, &mut Option<String>); N],
+) -> Result<(), HttpProblem> {
     for (name, value) in form_urlencoded::parse(body) {
-        let slot = match name.as_ref() {
-            "username" => &mut fields.username,
-            "password" => &mut fields.password,
-            "return_to" => &mut fields.return_to,
-            _ => continue,
-        };
+        let slot = slots.iter_mut().find(|(known, _)| *known == name);
+        let Some((_, slot)) = slot else { continue };
         if slot.replace(value.into_owned()).is_some() {
             return Err(HttpProblem::invalid_request(format!("{name} came twice")));
         }
     }
-    Ok(fields)
+    Ok(())
 }
 
-fn check_length(name: &str, value: Option<String>, max: usize) -> Result<String, HttpProblem> {
+/// A field that must be present and within its limit.
+pub(super) fn check_length(
+    name: &str,
+    value: Option<String>,
+    max: usize,
+) -> Result<String, HttpProblem> {
     let value = value.unwrap_or_default();
     if value.is_empty() {
         return Err(HttpProblem::invalid_request(format!("{name} is missing")));

@@ -23,6 +23,8 @@ use utoipa::ToSchema;
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct LoginResponse<'a> {
     account: &'a str,
+    /// The user's name for people.
+    display_name: &'a str,
     roles: &'a [String],
     /// The path to continue at.
     return_to: &'a str,
@@ -60,6 +62,7 @@ pub(in crate::http) fn success_response(
         Format::Form => see_other(return_to),
         Format::Json => Json(LoginResponse {
             account: &session.live.account,
+            display_name: &session.live.display_name,
             roles: &session.live.roles,
             return_to,
         })

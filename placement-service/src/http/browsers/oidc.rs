@@ -253,10 +253,11 @@ fn oidc_problem(error: &OidcError) -> HttpProblem {
             StatusCode::BAD_GATEWAY,
             "The login provider's statement belongs to another login.",
         ),
-        OidcError::UnusableAccountName => (
+        OidcError::UnusableAccountName(_) => (
             StatusCode::FORBIDDEN,
             "The login provider does not name an account that can be used here.",
         ),
+        OidcError::AccountLocked => (StatusCode::FORBIDDEN, "Your account is locked here."),
         OidcError::NotPermitted => (
             StatusCode::FORBIDDEN,
             "You are known to the login provider, but may not log in here.",

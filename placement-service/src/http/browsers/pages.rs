@@ -1,7 +1,10 @@
-//! The pages: the login page and the page after a login, which work without scripts, and the demo page at `/`. Their
+//! The pages: the login page, the page after a login and the account page, which work without scripts, and the demo page at `/`. Their
 //! styles and scripts are inline. The demo page may also import the browser module.
 
+mod account_page;
 mod template;
+
+pub(super) use account_page::AccountPage;
 
 use crate::config::OidcProvider;
 use crate::core::return_to::ReturnTo;
@@ -23,6 +26,7 @@ pub struct Pages {
     demo: String,
     demo_policy: HeaderValue,
     login_policy: HeaderValue,
+    account_policy: HeaderValue,
     /// Whether the login page has a form for local accounts.
     local: bool,
     /// Name and title of each identity provider.
@@ -47,6 +51,7 @@ impl Pages {
                 &targets,
             ),
             login_policy: content_security_policy(&format!("style-src '{style}'"), ""),
+            account_policy: content_security_policy(&format!("style-src '{style}'"), &targets),
             local,
             providers: providers
                 .iter()

@@ -20,7 +20,10 @@ use utoipa::ToSchema;
 #[derive(Serialize, ToSchema)]
 struct OwnSession<'a> {
     anonymous: bool,
+    /// The key of the account: a local account's name, or `provider:name`.
     account: &'a str,
+    /// The user's name for people.
+    display_name: &'a str,
     roles: &'a [String],
     /// The identity provider that the user logs in with, if any; its name in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,8 +39,9 @@ impl<'a> OwnSession<'a> {
         Self {
             anonymous: false,
             account: &live.account,
+            display_name: &live.display_name,
             roles: &live.roles,
-            provider: live.provider.as_ref().map(|link| link.provider.as_str()),
+            provider: live.provider_name(),
             idle_remaining_s: remaining.idle_s,
             absolute_remaining_s: remaining.absolute_s,
         }

@@ -171,7 +171,9 @@ async fn resolve_session(app: &App, token: &str) -> Result<LiveSession, Rejectio
         Some(bearer) => bearer,
         None => app.tokens.verify(token)?,
     };
-    app.sessions.resolve_bearer(token, bearer).await
+    app.sessions
+        .resolve_bearer(token, bearer, &app.tokens)
+        .await
 }
 
 /// The address of the engine. Placements in a pool with one cluster per engine have no destination; then the address

@@ -41,6 +41,7 @@ pub(in crate::http) async fn issue_token(
         session_expires_at: session.expires_at,
         session_ref: session.session_ref.clone(),
         account: session.account.clone(),
+        display_name: session.display_name.clone(),
         roles: session.roles.clone(),
     })
 }
@@ -60,7 +61,10 @@ pub(in crate::http) async fn resolve_identity(
         // The client's own token is passed on unchanged.
         (None, Some(token)) => {
             let bearer = app.tokens.verify(token)?;
-            let session = app.sessions.resolve_bearer(token, bearer).await?;
+            let session = app
+                .sessions
+                .resolve_bearer(token, bearer, &app.tokens)
+                .await?;
             let issued = IssuedToken::from_client(token, session.expires_at);
             Ok((Arc::new(session), Arc::new(issued)))
         }

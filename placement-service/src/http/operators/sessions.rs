@@ -35,8 +35,8 @@ impl FromRequestParts<App> for Sid {
     }
 }
 
-/// `GET /v1/sessions?account=NAME`: the sessions of the account, oldest first.
-#[utoipa::path(get, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "The name of the account")),
+/// `GET /v1/sessions?account=KEY`: the sessions of the account, oldest first.
+#[utoipa::path(get, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "The key of the account: a local account's name, or `provider:name`")),
     responses((status = 200, body = SessionList), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn list_sessions(
     _: OperatorAuth,
@@ -48,8 +48,8 @@ pub(in crate::http) async fn list_sessions(
     Ok(Json(listed.map_err(|e| store_down(&e))?))
 }
 
-/// `DELETE /v1/sessions?account=NAME`: ends all sessions of the account.
-#[utoipa::path(delete, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "The name of the account")),
+/// `DELETE /v1/sessions?account=KEY`: ends all sessions of the account.
+#[utoipa::path(delete, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "The key of the account: a local account's name, or `provider:name`")),
     responses((status = 200, body = EndSessionsResponse), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn end_account_sessions(
     _: OperatorAuth,

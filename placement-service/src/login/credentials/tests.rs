@@ -43,19 +43,25 @@ impl AccountStore for RecordingStore {
         self.store.change_account(name, change).await
     }
 
+    async fn remove_account(&self, name: &str) -> Result<bool, StoreError> {
+        self.store.remove_account(name).await
+    }
+
     async fn set_attempts(
         &self,
         name: &str,
         before: Attempts,
         after: Attempts,
     ) -> Result<bool, StoreError> {
-        self.record("set");
-        self.store.set_attempts(name, before, after).await
+        let is_written = self.store.set_attempts(name, before, after).await?;
+        self.record(if is_written { "set" } else { "set nothing" });
+        Ok(is_written)
     }
 
     async fn set_devices(&self, name: &str, before: &str, after: &str) -> Result<bool, StoreError> {
-        self.record("set");
-        self.store.set_devices(name, before, after).await
+        let is_written = self.store.set_devices(name, before, after).await?;
+        self.record(if is_written { "set" } else { "set nothing" });
+        Ok(is_written)
     }
 }
 

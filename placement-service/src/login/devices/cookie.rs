@@ -47,6 +47,13 @@ impl DeviceKey {
         Ok(Self(load_mac(store, "login-device").await?))
     }
 
+    /// A number below `count` for a text, which is the same on all replicas and which no client can predict.
+    pub(crate) fn pick(&self, text: &str, count: u8) -> u8 {
+        let mac = self.0.clone().chain_update(b"pick\0").chain_update(text);
+        let tag = mac.finalize().into_bytes();
+        tag.first().map_or(0, |byte| byte % count.max(1))
+    }
+
     /// The device of this account that a cookie proves, if any.
     #[must_use]
     pub fn find_device(

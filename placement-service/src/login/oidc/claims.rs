@@ -1,9 +1,9 @@
-//! Maps the claims of a provider to an account name, roles and further claims for the engines' token, or refuses the
-//! login. A pure function of the claims and the configuration. Must not know how the claims were verified.
+//! Maps the claims of a provider to an account, roles and further claims for the engines' token, or refuses the login. A pure function of the claims and the configuration. Must not know how the claims were verified.
 
 use super::OidcError;
+use super::account::{account_key, display_name, has_account_claims};
+use super::claim_path::find_claim;
 use crate::config::{OidcProvider, RoleMapping};
-use crate::core::names::is_name;
 use serde_json::{Map, Value};
 
 /// Maximum size of the further claims, as JSON: they must fit into a token of 16 KB.
@@ -12,7 +12,10 @@ const MAX_CLAIMS_BYTES: usize = 10 * 1024;
 /// The user that logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MappedUser {
+    /// The key of the account.
     pub account: String,
+    /// The user's name for people; empty if the provider sends none.
+    pub display_name: String,
     pub roles: Vec<String>,
     /// Further claims for the engines' token.
     pub claims: Map<String, Value>,
@@ -21,13 +24,11 @@ pub struct MappedUser {
 /// Whether the claims include all claims that the configuration uses.
 #[must_use]
 pub fn has_configured_claims(provider: &OidcProvider, claims: &Map<String, Value>) -> bool {
-    let account = provider.account_claim.as_deref();
     let roles = provider.roles.claim.as_deref();
     let token_claims = provider.token_claims.iter().map(String::as_str);
-    let mut claim_names = std::iter::once(account.unwrap_or("preferred_username"))
-        .chain(roles)
-        .chain(token_claims);
-    claim_names.all(|claim| find_claim(claims, claim).is_some())
+    let mut claim_names = roles.into_iter().chain(token_claims);
+    has_account_claims(provider, claims)
+        && claim_names.all(|claim| find_claim(claims, claim).is_some())
 }
 
 /// Maps the claims by the configuration.
@@ -35,7 +36,7 @@ pub fn map_claims(
     provider: &OidcProvider,
     claims: &Map<String, Value>,
 ) -> Result<MappedUser, OidcError> {
-    let account = account_name(provider, claims)?;
+    let account = account_key(provider, claims)?;
     let roles = map_roles(&provider.roles, claims);
     if roles.is_empty() {
         return Err(OidcError::NotPermitted);
@@ -50,26 +51,10 @@ pub fn map_claims(
     }
     Ok(MappedUser {
         account,
+        display_name: display_name(provider, claims),
         roles,
         claims: token_claims,
     })
-}
-
-/// The account name. An e-mail address that the provider marks as not verified is refused: anyone could have entered
-/// it there.
-fn account_name(provider: &OidcProvider, claims: &Map<String, Value>) -> Result<String, OidcError> {
-    let by_address = provider.account_claim.as_deref() == Some("email");
-    let unverified = find_claim(claims, "email_verified").is_some_and(|verified| *verified != true);
-    if by_address && unverified {
-        return Err(OidcError::UnusableAccountName);
-    }
-    let account = match &provider.account_claim {
-        Some(claim) => find_claim(claims, claim),
-        None => find_claim(claims, "preferred_username").or_else(|| find_claim(claims, "sub")),
-    };
-    let name = account.and_then(Value::as_str).filter(|name| is_name(name));
-    name.map(str::to_owned)
-        .ok_or(OidcError::UnusableAccountName)
 }
 
 /// The mapped roles, in the order of the configured map, without duplicates.
@@ -93,18 +78,6 @@ fn map_roles(mapping: &RoleMapping, claims: &Map<String, Value>) -> Vec<String> 
         roles.clone_from(&mapping.default);
     }
     roles
-}
-
-/// Finds a claim by its name, or by a path of names separated by dots. A name may itself contain dots, such as a client
-/// id of Keycloak in `resource_access`: the longest name that leads to a value wins.
-fn find_claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
-    let whole = claims.get(path).filter(|value| !value.is_null());
-    whole.or_else(|| {
-        path.rmatch_indices('.').find_map(|(dot, _)| {
-            let (name, rest) = (path.get(..dot)?, path.get(dot + 1..)?);
-            find_claim(claims.get(name)?.as_object()?, rest)
-        })
-    })
 }
 
 #[cfg(test)]
@@ -131,46 +104,6 @@ mod tests {
         let mut claims = claims;
         claims["sub"] = json!("1");
         mapped(settings, claims).map(|mapped| mapped.roles)
-    }
-
-    #[test]
-    fn the_configured_claim_is_the_account_name() {
-        let claims = json!({"sub": "s-1", "preferred_username": "ada", "email": "ada@example.com",
-            "groups": ["staff"], "number": 5, "odd": "a b"});
-        let account = |settings| mapped(settings, claims.clone()).map(|mapped| mapped.account);
-        assert_eq!(account(json!({})).unwrap(), "ada");
-        assert_eq!(
-            account(json!({"account_claim": "email"})).unwrap(),
-            "ada@example.com"
-        );
-        for claim in ["missing", "number", "odd", "groups"] {
-            let refused = account(json!({"account_claim": claim})).unwrap_err();
-            assert_eq!(refused.reason(), "account-name-unusable", "{claim}");
-        }
-        let only_sub = json!({"sub": "s-1", "groups": "staff"});
-        assert_eq!(mapped(json!({}), only_sub).unwrap().account, "s-1");
-    }
-
-    #[test]
-    fn an_unverified_address_is_no_account_name() {
-        let by_address = json!({"account_claim": "email"});
-        for (verified, is_accepted) in [
-            (json!(true), true),
-            (json!(null), true),
-            (json!(false), false),
-            (json!("false"), false),
-        ] {
-            let claims = json!({"sub": "1", "email": "ada@example.com", "groups": "staff",
-                "email_verified": verified});
-            let account = mapped(by_address.clone(), claims.clone()).map(|mapped| mapped.account);
-            let expected = if is_accepted {
-                Ok("ada@example.com".to_owned())
-            } else {
-                Err(OidcError::UnusableAccountName)
-            };
-            assert_eq!(account, expected, "{verified}");
-            assert_eq!(mapped(json!({}), claims).unwrap().account, "1");
-        }
     }
 
     #[test]
@@ -268,7 +201,7 @@ mod tests {
             &provider,
             claims.as_object().unwrap()
         ));
-        let complete = json!({"preferred_username": "a", "groups": [], "tenant": 1, "absent": 2, "address": 3});
+        let complete = json!({"sub": "a", "groups": [], "tenant": 1, "absent": 2, "address": 3});
         assert!(has_configured_claims(
             &provider,
             complete.as_object().unwrap()

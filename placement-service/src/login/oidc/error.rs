@@ -1,6 +1,7 @@
 //! Why a login by a provider failed, with one reason constant per error for clients, metrics and logs. Must not know
 //! how a response is rendered.
 
+use super::account::AccountClaimFault;
 use crate::core::rejection::Rejection;
 use berth_api::Excerpt;
 
@@ -33,8 +34,10 @@ pub enum OidcError {
     InvalidIdToken(String),
     #[error("the ID token belongs to another login")]
     NonceMismatch,
-    #[error("no claim has a valid account name")]
-    UnusableAccountName,
+    #[error("the account cannot be named: {0}")]
+    UnusableAccountName(#[from] AccountClaimFault),
+    #[error("the account is locked")]
+    AccountLocked,
     #[error("the claims map to no role")]
     NotPermitted,
     #[error("the claims for the token are too large")]
@@ -61,7 +64,8 @@ impl OidcError {
             Self::IssuerMismatch => "issuer-mismatch",
             Self::InvalidIdToken(_) => "id-token-invalid",
             Self::NonceMismatch => "nonce-mismatch",
-            Self::UnusableAccountName => "account-name-unusable",
+            Self::UnusableAccountName(_) => "account-name-unusable",
+            Self::AccountLocked => "account-locked",
             Self::NotPermitted => "not-permitted",
             Self::ClaimsTooLarge => "claims-too-large",
             Self::Service(rejection) => rejection.reason.as_str(),

@@ -81,9 +81,9 @@ fn routes_of_envoy_are_compared() {
         [
             format!(
                 "{}.match: exposes /v1/ of the service to clients",
-                route(11)
+                route(13)
             ),
-            format!("{}.match: no route of the configuration uses it", route(12)),
+            format!("{}.match: no route of the configuration uses it", route(14)),
         ]
     );
 }
@@ -121,7 +121,7 @@ fn a_route_by_a_pattern_cannot_be_compared() {
             "config.yaml: there is no route for the path /session/renew".to_owned(),
             format!(
                 "{}.match: is neither prefix nor path: it cannot be compared with the configuration",
-                route(7)
+                route(9)
             ),
         ]
     );
@@ -139,7 +139,7 @@ fn a_catch_all_route_to_an_application_is_no_finding() {
         ),
         [format!(
             "{}.route.cluster: is the cluster of the filter's calls: clients could exhaust its connections",
-            route(8)
+            route(10)
         )]
     );
     assert_eq!(
@@ -150,7 +150,7 @@ fn a_catch_all_route_to_an_application_is_no_finding() {
         ),
         [format!(
             "{}.route.cluster_header: leads to an engine, but the prefix / does not",
-            route(8)
+            route(10)
         )]
     );
 }
@@ -169,21 +169,21 @@ fn routes_of_the_filter_are_compared() {
             CONFIG,
             "- { path: /logout, action: bypass }",
             "- { path: /logout, action: authenticate }",
-            "routes[4].action",
+            "routes[6].action",
             "is authenticate, but the path /logout has bypass",
         ),
         (
             CONFIG,
             "- { prefix: /api/, action: authenticate }",
             "- { prefix: /api/, action: bypass }",
-            "routes[12].action",
+            "routes[14].action",
             "is bypass, but the prefix /api/ has authenticate",
         ),
         (
             CONFIG,
             "- { path: /logout, action: bypass }",
             "- { path: /logout, action: bypass }\n              - { path: /admin, action: bypass }",
-            "routes[5]",
+            "routes[7]",
             "no route of the configuration uses it",
         ),
         (
@@ -197,7 +197,7 @@ fn routes_of_the_filter_are_compared() {
             PRODUCTION,
             "authenticate, anonymous: allow",
             "authenticate, bearer: allow, anonymous: allow",
-            "routes[9].bearer",
+            "routes[11].bearer",
             "must be deny for the prefix /api/",
         ),
     ] {

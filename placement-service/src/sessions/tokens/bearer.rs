@@ -35,7 +35,7 @@ impl BearerClaims {
         )
         .ok()?;
         (row.absolute_expiry_ms > now_ms).then_some(Self {
-            account: row.account,
+            subject: row.account,
             roles: row.roles,
             expires_at: row.absolute_expiry_ms / 1000,
             not_before: 0,
@@ -71,7 +71,7 @@ impl Tokens {
         if bearer.not_before > now.saturating_add(LEEWAY_S) {
             return Err(invalid("not valid yet".to_owned()));
         }
-        if bearer.account.is_empty() {
+        if bearer.subject.is_empty() {
             return Err(invalid("sub is empty".to_owned()));
         }
         Ok(bearer)

@@ -29,6 +29,7 @@ pub(super) fn tokens(
         next: Vec::new(),
         issuer: "berth".to_owned(),
         audience: "engine".to_owned(),
+        subject: SubjectTemplate::try_from("{name}".to_owned()).unwrap(),
         lifetime: Duration::from_secs(300),
     };
     (Tokens::new(clock.clone(), key, &config), clock)

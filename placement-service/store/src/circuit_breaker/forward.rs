@@ -46,6 +46,7 @@ forward! { AccountStore {
     call find_account(name: &str) -> Option<AccountRow>;
     call accounts() -> Vec<AccountRow>;
     write change_account(name: &str, change: &AccountChange) -> bool;
+    write remove_account(name: &str) -> bool;
     write set_attempts(name: &str, before: Attempts, after: Attempts) -> bool;
     write set_devices(name: &str, before: &str, after: &str) -> bool;
 } }

@@ -76,4 +76,13 @@ pub async fn accounts(store: &impl AccountStore) {
     let found = store.find_account("demo").await.unwrap().unwrap();
     assert!(!found.locked);
     assert_eq!(store.find_account("nobody").await.unwrap(), None);
+
+    let key = "corp:o'brien|#EXT# é";
+    assert!(store.add_account(&row(key, "")).await.unwrap());
+    let found = store.find_account(key).await.unwrap();
+    assert_eq!(found, Some(row(key, "")));
+    assert!(store.remove_account(key).await.unwrap());
+    assert!(!store.remove_account(key).await.unwrap());
+    assert_eq!(store.find_account(key).await.unwrap(), None);
+    assert_eq!(store.accounts().await.unwrap().len(), 2);
 }

@@ -1,14 +1,15 @@
-//! Local accounts as stored, and the trait of their store. Knows no password rule: hashing and lockout are
-//! decided by the service.
+//! Accounts as stored, and the trait of their store: local accounts, and accounts of providers that are locked.
+//! Knows no password rule: hashing and lockout are decided by the service.
 
 use crate::StoreError;
 use async_trait::async_trait;
 
-/// A stored local account.
+/// A stored account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountRow {
+    /// The key of the account.
     pub name: String,
-    /// argon2id in the PHC string format. Never print it.
+    /// argon2id in the PHC string format; empty for an account of a provider. Never print it.
     pub password_hash: String,
     pub roles: Vec<String>,
     pub created_at_ms: u64,
@@ -38,7 +39,7 @@ pub enum AccountChange {
     Locked(bool),
 }
 
-/// Stores local accounts.
+/// Stores accounts.
 #[async_trait]
 pub trait AccountStore: Send + Sync + 'static {
     /// Adds an account; `false`, and no change, if the name is taken.
@@ -52,6 +53,9 @@ pub trait AccountStore: Send + Sync + 'static {
 
     /// Applies one change; `false` if there is no such account.
     async fn change_account(&self, name: &str, change: &AccountChange) -> Result<bool, StoreError>;
+
+    /// Removes an account; `false` if there is no such account.
+    async fn remove_account(&self, name: &str) -> Result<bool, StoreError>;
 
     /// Replaces the attempts `before` by `after`; `false` if the stored attempts are no longer `before`.
     async fn set_attempts(

@@ -34,6 +34,8 @@ pub enum EndCause {
     IdleTimeout,
     AbsoluteTimeout,
     AccountLocked,
+    /// An operator removed the account.
+    AccountRemoved,
     PasswordChanged,
     RolesChanged,
     /// An operator ended it.
@@ -54,12 +56,13 @@ pub enum EndCause {
 
 impl EndCause {
     /// Every cause that this version writes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Logout,
         Self::LoginAgain,
         Self::IdleTimeout,
         Self::AbsoluteTimeout,
         Self::AccountLocked,
+        Self::AccountRemoved,
         Self::PasswordChanged,
         Self::RolesChanged,
         Self::Operator,
@@ -79,6 +82,7 @@ impl EndCause {
             Self::IdleTimeout => "idle-timeout",
             Self::AbsoluteTimeout => "absolute-timeout",
             Self::AccountLocked => "account-locked",
+            Self::AccountRemoved => "account-removed",
             Self::PasswordChanged => "password-changed",
             Self::RolesChanged => "roles-changed",
             Self::Operator => "operator",
@@ -118,7 +122,11 @@ pub struct Event {
     #[serde(deserialize_with = "deserialize_kind")]
     pub kind: EventKind,
     pub session_ref: String,
+    /// The key of the account.
     pub account: String,
+    /// The identity provider of the account, by its name in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// The runtime that created the session.
     pub runtime: String,
     /// Why the session ended; only in events that report an end.

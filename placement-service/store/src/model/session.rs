@@ -22,7 +22,10 @@ pub struct SessionRow {
     /// A salted hash of the session id, unique: the only name of the session outside of the store.
     pub session_ref: String,
     pub payload_version: i64,
+    /// The key of the account: a local account's name, or `provider:name`.
     pub account: String,
+    /// The user's name for people; empty: the account has no other name than its own.
+    pub display_name: String,
     pub roles: Vec<String>,
     pub created_at_ms: u64,
     pub last_seen_at_ms: u64,
@@ -106,6 +109,7 @@ pub struct SessionRemoval {
 /// Which sessions to list. Expired sessions are included until they are removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionQuery {
+    /// By the key of the account.
     Account(String),
     /// The direct children of a session.
     ChildrenOf(IdHash),

@@ -25,6 +25,9 @@ scripts! {
         if not exists(user) then return 0 end
         redis.call('HSET', user, ARGV[2], ARGV[3])
         return 1";
+    REMOVE = "
+        redis.call('ZREM', p .. 'users', ARGV[1])
+        return redis.call('DEL', p .. 'user:' .. ARGV[1])";
     SET_ATTEMPTS = "
         local user = p .. 'user:' .. ARGV[1]
         local f = redis.call('HMGET', user, 'failures', 'locked_until')
@@ -70,6 +73,10 @@ impl AccountStore for RedisStore {
         };
         let arguments = [name.to_owned(), field.to_owned(), value];
         self.script(&CHANGE, &arguments).await
+    }
+
+    async fn remove_account(&self, name: &str) -> Result<bool, StoreError> {
+        self.script(&REMOVE, &[name.to_owned()]).await
     }
 
     async fn set_attempts(

@@ -35,6 +35,9 @@ pub(super) fn session_fields(row: &SessionRow) -> Result<Vec<(&'static str, Stri
         ("state", row.state.as_str().to_owned()),
         ("claims", to_json(&row.claims)?),
     ];
+    if !row.display_name.is_empty() {
+        fields.push(("display_name", row.display_name.clone()));
+    }
     fields.extend(row.parent().map(|parent| ("parent", encode_id(parent))));
     if let Some(link) = &row.provider {
         fields.push(("provider", link.provider.clone()));
@@ -58,6 +61,7 @@ pub fn session_from(id: &str, fields: &Fields) -> Result<SessionRow, StoreError>
         session_ref: text(fields, "session_ref")?,
         payload_version: number(fields, "payload_version")?,
         account: text(fields, "account")?,
+        display_name: fields.get("display_name").map_or("", String::as_str),
         roles: text(fields, "roles")?,
         created_at: number(fields, "created_at")?,
         last_seen_at: number(fields, "last_seen_at")?,

@@ -93,6 +93,7 @@ pub fn session_from(
         session_ref,
         payload_version: PAYLOAD_VERSION,
         account,
+        display_name: String::new(),
         roles,
         created_at_ms,
         // The other login service tracks the last use; Berth cannot see it.

@@ -55,6 +55,11 @@ impl<D: Dialect> AccountStore for SqlStore<D> {
         Ok(self.execute(update.bind(name)).await? > 0)
     }
 
+    async fn remove_account(&self, name: &str) -> Result<bool, StoreError> {
+        let delete = Statement::new("DELETE FROM accounts WHERE name = $1").bind(name);
+        Ok(self.execute(delete).await? > 0)
+    }
+
     async fn set_attempts(
         &self,
         name: &str,

@@ -8,7 +8,7 @@ use crate::{AccountRow, Attempts, SessionRow, StoreError};
 /// Listed by name: with `*`, a column that a newer binary adds would break prepared statements.
 pub(super) const SESSION_COLUMNS: &str = "id_hash, session_ref, payload_version, account, roles, created_at, \
      last_seen_at, idle_timeout, absolute_expiry, ancestors, runtime, state, claims, provider, \
-     provider_subject, provider_session, provider_hint";
+     provider_subject, provider_session, provider_hint, display_name";
 
 /// As [`SESSION_COLUMNS`].
 pub(super) const ACCOUNT_COLUMNS: &str =
@@ -42,6 +42,7 @@ pub(super) fn session_from<D: Dialect>(row: &D::Row) -> Result<SessionRow, Store
         session_ref: &text::<D>(row, "session_ref")?,
         payload_version: number::<D>(row, "payload_version")?,
         account: &text::<D>(row, "account")?,
+        display_name: &text::<D>(row, "display_name")?,
         roles: &text::<D>(row, "roles")?,
         created_at: number::<D>(row, "created_at")?,
         last_seen_at: number::<D>(row, "last_seen_at")?,

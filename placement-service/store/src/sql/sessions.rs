@@ -97,7 +97,7 @@ fn insert_statement<D: Dialect>(row: &SessionRow) -> Result<Statement<D>, StoreE
     let provider = row.provider.as_ref();
     let insert = Statement::composed(format!(
         "INSERT INTO sessions ({SESSION_COLUMNS}, parent) VALUES \
-         ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+         ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
     ));
     Ok(insert
         .bind(row.id_hash.0.as_slice())
@@ -117,6 +117,7 @@ fn insert_statement<D: Dialect>(row: &SessionRow) -> Result<Statement<D>, StoreE
         .bind(provider.map(|p| p.subject.as_str()))
         .bind(provider.and_then(|p| p.session.as_deref()))
         .bind(provider.and_then(|p| p.logout_hint.as_deref()))
+        .bind(row.display_name.as_str())
         .bind(row.parent().map(|p| p.0.as_slice())))
 }
 

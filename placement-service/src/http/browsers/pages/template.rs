@@ -12,7 +12,6 @@ pub(super) fn page_response(status: StatusCode, policy: &HeaderValue, page: Stri
     let headers = [
         (header::CONTENT_SECURITY_POLICY, policy.clone()),
         (header::CACHE_CONTROL, fixed("no-store")),
-        (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
         // Not no-referrer: browsers would then send `Origin: null` with the login form.
         (header::REFERRER_POLICY, fixed("same-origin")),
     ];

@@ -30,7 +30,7 @@ fn a_valid_token_yields_its_claims() {
     let (tokens, _) = tokens(Algorithm::Hs256, SECRET, None);
     let bearer = tokens.verify(&signed_with(SECRET, &claims())).unwrap();
     assert_eq!(
-        (bearer.account.as_str(), bearer.expires_at),
+        (bearer.subject.as_str(), bearer.expires_at),
         ("robot", NOW + 60)
     );
     assert_eq!(
@@ -62,7 +62,7 @@ fn issued_tokens_of_every_algorithm_are_accepted() {
         let bearer = tokens.verify(&token.token).unwrap();
         assert_eq!(bearer.session_ref.as_deref(), Some("ref"));
         assert_eq!(
-            (bearer.account.as_str(), bearer.expires_at),
+            (bearer.subject.as_str(), bearer.expires_at),
             ("demo", NOW + 300)
         );
     }
@@ -178,7 +178,7 @@ fn tokens_of_previous_and_next_keys_are_accepted() {
     ] {
         let (other, _) = tokens(algorithm, &text, Some(kid));
         let token = &other.issue(&session("ref")).unwrap().token;
-        assert_eq!(now.verify(token).unwrap().account, "demo", "{kid}");
+        assert_eq!(now.verify(token).unwrap().subject, "demo", "{kid}");
     }
     let (previous_key_tokens, _) = tokens(Algorithm::Rs256, RS256, Some("before"));
     let token = &previous_key_tokens.issue(&session("ref")).unwrap().token;
@@ -208,7 +208,7 @@ fn a_token_of_another_login_service_yields_its_account_and_expiry() {
     };
     let ada = json!({"name": "ada", "roles": "admin", "sid": "s", "iat": 5000});
     let bearer = read_claims(ada.clone(), 5999).unwrap();
-    assert_eq!((bearer.account.as_str(), bearer.expires_at), ("ada", 6000));
+    assert_eq!((bearer.subject.as_str(), bearer.expires_at), ("ada", 6000));
     assert_eq!(
         (bearer.roles, bearer.session_ref),
         (vec!["admin".to_owned()], None)
