@@ -11,7 +11,7 @@ use crate::request;
 use crate::request::cookie::is_cookie_octet;
 use crate::request::origin::Origin;
 use crate::request::path::has_dot_segment;
-use crate::routing::{self, Action, MaxAge, Pattern, Route};
+use crate::routing::{self, Action, LoginTimeout, MaxAge, Pattern, Route};
 use berth_api::MAX_HOLD_MS;
 use std::ops::RangeInclusive;
 
@@ -258,16 +258,39 @@ fn routes(raw: Vec<schema::Route>, errors: &mut Errors) -> Vec<Route> {
             &format!("routes[{i}].anonymous"),
             "is for authenticate routes: bypass checks no session, and an engine requires a token",
         );
+        let on_login_timeout = on_login_timeout(i, &route, errors);
         let max_age = max_age(i, &route, errors);
         routes.push(Route {
             pattern,
             action,
             bearer,
             anonymous,
+            on_login_timeout,
             max_age,
         });
     }
     routes
+}
+
+/// What happens when a session is over; by default what happens to a request without a session.
+fn on_login_timeout(i: usize, route: &schema::Route, errors: &mut Errors) -> LoginTimeout {
+    let field = format!("routes[{i}].on_login_timeout");
+    let anonymous = route.anonymous == Permission::Allow;
+    errors.require(
+        route.on_login_timeout.is_none() || route.action == Action::Authenticate,
+        &field,
+        "is for authenticate routes: bypass checks no session, and a WebSocket gets 401",
+    );
+    errors.require(
+        anonymous || route.on_login_timeout != Some(LoginTimeout::Anonymous),
+        &field,
+        "anonymous requires anonymous: allow",
+    );
+    route.on_login_timeout.unwrap_or(if anonymous {
+        LoginTimeout::Anonymous
+    } else {
+        LoginTimeout::Login
+    })
 }
 
 /// The maximum age of a route's WebSockets; zero means no limit.
