@@ -1,6 +1,8 @@
 //! Reads, sets and clears the login cookie, and the cookies of OpenID logins in progress. Sets the anonymous cookie,
 //! which a client with a stale login cookie gets. Knows no session.
 
+mod duplicates;
+
 use crate::config::{Cookie, SameSite};
 use crate::http::problem::HttpProblem;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -38,6 +40,12 @@ impl LoginCookie {
             return Err(HttpProblem::cookie_too_long());
         }
         Ok(value)
+    }
+
+    /// As [`LoginCookie::read`], where a cookie that cannot be read counts as none, because the response replaces or
+    /// clears it: in a login and in a logout.
+    pub fn read_replaceable<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        self.read(headers).ok().flatten()
     }
 
     /// The value of the cookie of an OpenID login in progress. Each login has its own cookie, because several tabs of a

@@ -20,15 +20,19 @@ pub fn check_origin(uri: &Uri, headers: &HeaderMap, trusted: &[String]) -> Resul
         (Some("same-origin" | "none"), _) | (None, None) => true,
         (Some(_), _) => false,
         (None, Some(origin)) => {
-            // HTTP/2 has the host in the URI.
-            let authority = uri.authority().map(Authority::as_str);
-            let host = authority.or_else(|| text(header::HOST.as_str()));
-            host.is_some_and(|host| is_same_host(origin, host))
+            requested_host(uri, headers).is_some_and(|host| is_same_host(origin, host))
         }
     };
     is_same_site
         .then_some(())
         .ok_or_else(HttpProblem::cross_site)
+}
+
+/// The host and port that the client has requested.
+pub(super) fn requested_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    // HTTP/2 has the host in the URI.
+    let authority = uri.authority().map(Authority::as_str);
+    authority.or_else(|| headers.get(header::HOST)?.to_str().ok())
 }
 
 /// Whether an origin is the host of the request. The scheme is not compared: a proxy that terminates TLS hides it.

@@ -5,7 +5,8 @@ use super::clusters::PAGES_CLUSTER;
 use super::{fault, format_duration};
 use crate::config::fault::Fault;
 use crate::config::{
-    Application, ApplicationRoute, Config, PathPattern, Permission, Route, RouteAction,
+    Application, ApplicationRoute, Config, LoginTimeout, PathPattern, Permission, Route,
+    RouteAction,
 };
 use crate::http::paths::{Availability, PUBLIC_PATHS, PublicPath};
 use serde::Serialize;
@@ -37,6 +38,8 @@ pub struct EdgeRoute {
     pub bearer: Permission,
     /// Whether requests without a session are forwarded.
     pub anonymous: Permission,
+    /// What happens when a session is over; `None`: the filter's default.
+    pub on_login_timeout: Option<LoginTimeout>,
     /// The age at which a WebSocket is closed.
     pub max_age: Option<String>,
     pub max_age_jitter: f64,
@@ -127,6 +130,7 @@ fn place_route(index: usize, route: &Route) -> EdgeRoute {
         timeout: None,
         bearer: route.bearer,
         anonymous: Permission::Deny,
+        on_login_timeout: None,
         max_age: (!route.max_age.is_zero()).then(|| format_duration(route.max_age)),
         max_age_jitter: route.max_age_jitter,
         about: "",
@@ -157,6 +161,7 @@ fn service_route(public: &PublicPath) -> EdgeRoute {
         timeout: Some(format_duration(SERVICE_TIMEOUT)),
         bearer: Permission::Deny,
         anonymous: Permission::Deny,
+        on_login_timeout: None,
         max_age: None,
         max_age_jitter: 0.0,
         about: public.about,
@@ -190,6 +195,7 @@ fn application_route(route: &ApplicationRoute, cluster: &str, source: String) ->
         timeout: Some(format_duration(route.timeout)),
         bearer: route.bearer,
         anonymous: route.anonymous,
+        on_login_timeout: route.on_login_timeout,
         max_age: None,
         max_age_jitter: 0.0,
         about: "",
