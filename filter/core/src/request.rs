@@ -122,6 +122,7 @@ impl<'a> Request<'a> {
                     fields.connection_upgrade |= request.handshake.add_connection(value);
                 }
                 b"content-length" => fields.has_body |= value.trim_ascii() != b"0",
+                // Envoy removes it from an upgrade over HTTP/1.1 itself, and forwards what follows as frames.
                 b"transfer-encoding" => fields.has_body = true,
                 b"upgrade" => {
                     fields.websocket |= value.trim_ascii().eq_ignore_ascii_case(b"websocket");
