@@ -207,6 +207,13 @@ fn routes_of_the_filter_are_compared() {
             "routes[9].bearer",
             "must be deny for the prefix /api/",
         ),
+        (
+            PRODUCTION,
+            "authenticate, anonymous: allow",
+            "authenticate, anonymous: allow, on_login_timeout: refuse",
+            "routes[9].on_login_timeout",
+            "is refuse, but the prefix /api/ has anonymous",
+        ),
     ] {
         assert_eq!(
             findings(config, old, new),
