@@ -130,6 +130,10 @@ fn route_options_are_off_by_default() {
                 let route = json!({"path": "/a", "action": "place", "max_age": "1m"});
                 (route, json!(0.5))
             }
+            "on_login_timeout" => {
+                let route = json!({"path": "/a", "action": "authenticate"});
+                (route, json!("refuse"))
+            }
             _ => {
                 let route = json!({"path": "/a", "action": "authenticate"});
                 (route, json!("allow"))

@@ -111,14 +111,20 @@ impl ConfigFile {
     }
 
     fn load(&self) -> Result<LoadedConfig, Failure> {
-        match &self.config {
-            Some(file) => {
-                load::from_file(file).map_err(|faults| Failure::from_faults(file, &faults))
-            }
-            None => {
-                load::from_text("").map_err(|f| Failure::from_faults(Path::new("defaults"), &f))
-            }
+        let loaded = match &self.config {
+            Some(file) => load::from_file(file),
+            None => load::from_text(""),
+        };
+        loaded.map_err(|faults| self.failure(&faults))
+    }
+
+    /// The faults of the configuration. Without a file, it says so.
+    fn failure(&self, faults: &Faults) -> Failure {
+        let Failure(mut message) = Failure::from_faults(self.display_path(), faults);
+        if self.config.is_none() {
+            message += "\nno configuration file: name one with --config FILE or BERTH_CONFIG";
         }
+        Failure(message)
     }
 }
 

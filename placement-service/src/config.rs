@@ -40,7 +40,7 @@ pub use discovery::{
 };
 pub use edge::{
     Application, ApplicationRoute, Edge, EdgeCache, EdgeEnvoyGateway, EdgeIstio, EdgeKubernetes,
-    EdgeTls, EdgeTokenKey, HostPort, LabelSelector, RouteAction,
+    EdgeTls, EdgeTokenKey, HostPort, LabelSelector, LoginTimeout, RouteAction,
 };
 pub use events::Events;
 pub use fleet::{Placement, Probe};

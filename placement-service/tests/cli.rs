@@ -59,6 +59,34 @@ fn write_config(dir: &Path, more: &str) -> PathBuf {
 }
 
 #[test]
+fn without_a_file_a_command_says_what_it_lacks() {
+    let fail = |args: &[&str]| {
+        let mut command = berth_command(args);
+        let output = command.env_remove("BERTH_TOKEN_KEY").output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let no_file = "no configuration file: name one with --config FILE or BERTH_CONFIG\n";
+    for (args, lacks) in [
+        (
+            &["serve", "--listen", "127.0.0.1:0"][..],
+            "defaults: tokens.key: the environment variable BERTH_TOKEN_KEY is not set\n",
+        ),
+        (
+            &["engines", "ls"],
+            "defaults: api.clients: has no operator, whose secret the request needs\n",
+        ),
+        (
+            &["explain", "/app/x"],
+            "defaults: api.clients: has no operator, whose secret the request needs\n",
+        ),
+    ] {
+        let error = fail(args);
+        assert!(error.ends_with(&format!("{lacks}{no_file}")), "{error}");
+    }
+}
+
+#[test]
 fn check_prints_every_fault_with_the_file_name_and_fails() {
     let dir = tempfile::tempdir().unwrap();
     let file = write_config(dir.path(), "colour: blue\nprobe: { failures: 0 }");

@@ -50,6 +50,8 @@ for config in placement-service/config/demo.yaml tests/fixtures/edge/{production
     target/quick/berth-run --render-inline "$dir/$name" >"$dir/$name/inline.yaml"
     judge ok "the files of $config, with the filter in its place" "$dir/$name/inline.yaml"
 done
+target/quick/berth-run --render-inline envoy/behind-proxy | sed 's|/etc/berth/|target/wasm/|' >"$dir/inline.yaml"
+judge ok "the files of envoy/behind-proxy" "$dir/inline.yaml"
 grep -q 'DownstreamTlsContext' "$dir/production/config.yaml" || die "validate.sh: the production files have no TLS"
 spoil "$dir/production/config.yaml" 's/alpn_protocols/alpn_protocolls/'
 judge refused "an unknown field of the TLS part" "$dir/spoilt.yaml" alpn_protocolls

@@ -156,9 +156,9 @@ test('a call on the stream needs fewer host calls than an HTTP call', () => {
   upgrade(host);
   host.receive(stream, validReply(decode(stream.sent.pop()).id));
   const total = Object.values(host.counts).reduce((a, b) => a + b);
-  // Headers, the cookie, the time, the message; then its context, the message, the request's context,
+  // Headers, the cookie, the client's path, the time, the message; then its context, the message, the request's context,
   // time and histogram, five headers, the access log's text, resume, the gauge of streams, the root's context.
-  assert.equal(total, 18);
+  assert.equal(total, 19);
 });
 
 test('refusals arrive unchanged', () => {

@@ -202,7 +202,7 @@ test('a placement needs few host calls', () => {
   const beforeResponse = Object.values(host.counts).reduce((a, b) => a + b);
   host.answer(host.calls.pop(), 200, serviceBody({ answer: 'placement' }));
   const total = Object.values(host.counts).reduce((a, b) => a + b);
-  // Headers, the cookie, the time, the callout; then context, status, body, time and histogram,
+  // Headers, the cookie, the client's path, the time, the callout; then context, status, body, time and histogram,
   // five headers, the access log's text, resume, the counter of streams.
-  assert.deepEqual([beforeResponse, total - beforeResponse], [4, 13]);
+  assert.deepEqual([beforeResponse, total - beforeResponse], [5, 13]);
 });

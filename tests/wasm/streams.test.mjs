@@ -137,7 +137,7 @@ test('a close frame does not split the current frame', () => {
   const appended = host.chunk(splitFrame, FRAME.subarray(6));
   assert.deepEqual(appended.subarray(0, 1), FRAME.subarray(6));
   assert.equal(closing(appended.subarray(1)).code, 4403);
-  assert.equal(closing(host.chunk(betweenFrames, PING)).reason, 'session ended');
+  assert.equal(closing(host.chunk(betweenFrames, PING)).reason, 'revoked');
 });
 
 test('silent clients are reset at once, many of them in batches', () => {

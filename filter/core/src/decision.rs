@@ -3,6 +3,7 @@
 //! request cannot be resumed twice. Knows no host: the host carries out what is decided here.
 
 pub mod effects;
+mod forwarded_headers;
 pub mod local_reply;
 pub mod pending;
 pub mod rejection;
@@ -12,14 +13,18 @@ use crate::auth::jwt::{Keys, TokenError};
 use crate::auth::token_cache::CacheKey;
 use crate::auth::verification_cache::VerifiedClaims;
 use crate::config::Config;
-use crate::decision::effects::{Callout, HeaderMutation, LocalReply, bearer};
+use crate::decision::effects::{Callout, HeaderMutation, LocalReply, SessionState, bearer};
+use crate::decision::forwarded_headers::{
+    complete_handshake, keep_path, remove_cookie, remove_headers,
+};
 use crate::decision::local_reply::{ClientKind, render};
 use crate::decision::pending::PendingRequest;
 use crate::decision::rejection::{RejectReason, Rejection};
-use crate::request::cookie::{CookieError, CookieRemoval};
+use crate::request::cookie::CookieError;
 use crate::request::origin::{self, Origin};
-use crate::request::{Handshake, Header, Request, bearer as bearer_header, cookie};
-use crate::routing::{self, Action, Route};
+use crate::request::path::has_escaped_separator;
+use crate::request::{Header, Request, WebSocketVersion, bearer as bearer_header, cookie};
+use crate::routing::{self, Action, LoginTimeout, Route};
 use berth_api::{PLACEMENTS_PATH, PlacementRequest, TOKENS_PATH, TokenRequest};
 use serde::Serialize;
 
@@ -69,20 +74,25 @@ pub fn decide<'a>(
             return refuse(None, &ClientKind::Api, rejection);
         }
     };
-    let client = ClientKind::classify(&request, &config.api_prefixes);
-    let Some((index, route)) = routing::find(&config.routes, request.path) else {
+    let found = routing::find(&config.routes, request.path);
+    let client = ClientKind::classify(
+        &request,
+        &config.api_prefixes,
+        found.map(|(_, route)| route),
+    );
+    let Some((index, route)) = found else {
         return refuse(None, &client, RejectReason::NoRoute.into());
     };
     let index = Some(index);
+    if let Err(rejection) = check_form(&request, route) {
+        return refuse(index, &client, rejection);
+    }
     let pass_through = |mutations| RoutedDecision {
         route: index,
         decision: Decision::Pass(mutations),
     };
-    let mut mutations: Vec<HeaderMutation> = request
-        .spoofed
-        .iter()
-        .map(|name| HeaderMutation::Remove((*name).to_owned()))
-        .collect();
+    let mut mutations = Vec::new();
+    remove_headers(&request.spoofed, &mut mutations);
     if request.upgrade {
         complete_handshake(request.handshake, &mut mutations);
     }
@@ -101,6 +111,10 @@ pub fn decide<'a>(
         Err(rejection) => return refuse(index, &client, rejection),
     };
     remove_cookie(&request.cookies, &config.cookie, &mut mutations);
+    if route.action == Action::Place {
+        remove_headers(&request.spoofed_for_engines, &mut mutations);
+        keep_path(request.path, &mut mutations);
+    }
     let callout = match (route.action, credential) {
         (Action::Place, Credential::Cookie(session)) if request.upgrade => {
             placement_call(&request, Some(session), None)
@@ -115,17 +129,24 @@ pub fn decide<'a>(
         (_, Credential::SessionBearer(token)) => bearer_call(config, token),
         (_, Credential::Bearer(token)) => {
             mutations.push(HeaderMutation::authorization(bearer(token)));
+            mutations.push(SessionState::None.header());
             return pass_through(mutations);
         }
-        (_, Credential::Anonymous) => return pass_through(mutations),
+        (_, Credential::Anonymous) => {
+            mutations.push(SessionState::None.header());
+            return pass_through(mutations);
+        }
     };
     let callout = match callout {
         Ok(callout) => callout,
         Err(reason) => return refuse(index, &client, reason.into()),
     };
     // Only a stale cookie may fall back to anonymous; a request that presented a bearer token never does.
-    let may_be_anonymous = route.anonymous && matches!(credential, Credential::Cookie(_));
-    let pending = PendingRequest::new(index, route, client, may_be_anonymous);
+    let on_login_timeout = match credential {
+        Credential::Cookie(_) => route.on_login_timeout,
+        _ => LoginTimeout::Login,
+    };
+    let pending = PendingRequest::new(index, route, client, on_login_timeout);
     let decision = Decision::Call {
         mutations,
         callout,
@@ -135,6 +156,18 @@ pub fn decide<'a>(
         route: index,
         decision,
     }
+}
+
+/// Checks what a route requires of the form of its requests.
+fn check_form(request: &Request<'_>, route: &Route) -> Result<(), Rejection> {
+    if has_escaped_separator(request.path) && !route.takes_documents() {
+        let detail = "Only the name of a document may contain an escaped slash or backslash.";
+        return Err(Rejection::from(RejectReason::BadRequest).with_detail(detail));
+    }
+    if request.upgrade && request.handshake.version == WebSocketVersion::Unsupported {
+        return Err(RejectReason::WebSocketVersion.into());
+    }
+    Ok(())
 }
 
 /// The credential of a request.
@@ -275,41 +308,4 @@ fn tab(path: &str) -> Option<String> {
     let is_unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     ((1..=MAX_TAB_BYTES).contains(&tab.len()) && tab.bytes().all(is_unreserved))
         .then(|| tab.to_owned())
-}
-
-/// Adds the handshake headers that a WebSocket over HTTP/2 lacks. Envoy turns the extended CONNECT into an HTTP/1.1
-/// upgrade without them, and engines require them (RFC 6455, section 4.2.1). The client ignores the response to the
-/// key ([RFC 8441](https://www.rfc-editor.org/rfc/rfc8441#section-5), section 5).
-fn complete_handshake(handshake: Handshake, mutations: &mut Vec<HeaderMutation>) {
-    if !handshake.key {
-        mutations.push(HeaderMutation::Nonce("sec-websocket-key"));
-    }
-    if !handshake.version {
-        let version = HeaderMutation::Set("sec-websocket-version".into(), b"13".into());
-        mutations.push(version);
-    }
-}
-
-/// Removes the login cookie and keeps the others, header by header, byte for byte.
-fn remove_cookie(headers: &[&[u8]], name: &str, mutations: &mut Vec<HeaderMutation>) {
-    let removals: Vec<CookieRemoval> = headers.iter().map(|h| cookie::remove(h, name)).collect();
-    if removals.iter().all(|r| *r == CookieRemoval::Unchanged) {
-        return;
-    }
-    let mut remaining =
-        headers
-            .iter()
-            .zip(removals)
-            .filter_map(|(header, removal)| match removal {
-                CookieRemoval::Unchanged => Some(header.to_vec()),
-                CookieRemoval::Remaining(bytes) => Some(bytes),
-                CookieRemoval::Empty => None,
-            });
-    match remaining.next() {
-        None => mutations.push(HeaderMutation::Remove("cookie".to_owned())),
-        Some(first) => {
-            mutations.push(HeaderMutation::Set("cookie".into(), first));
-            mutations.extend(remaining.map(|h| HeaderMutation::Add("cookie".into(), h)));
-        }
-    }
 }

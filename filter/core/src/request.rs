@@ -4,8 +4,11 @@
 
 pub mod bearer;
 pub mod cookie;
+mod handshake;
 pub mod origin;
 pub mod path;
+
+pub use handshake::{Handshake, WebSocketVersion};
 
 /// Headers that only the filter or the placement service may set; the configuration adds more.
 /// Names compare without case and with `_` equal to `-`, since some servers treat both alike.
@@ -15,15 +18,20 @@ const INTERNAL_HEADERS: &[&str] = &[
     "x-envoy-original-dst-host",
     "x-qlik-session",
 ];
+/// Further headers that clients must not send to engines: an engine or a proxy in front of it trusts them.
+const ENGINE_PREFIX: &[u8] = b"x-qlik-";
+const ENGINE_HEADERS: &[&str] = &["proxy-authorization"];
 
 /// Headers that [`Request::read`] uses and that are forwarded, besides those of the WebSocket handshake.
 const READ_HEADERS: &[&str] = &[
     "accept",
     "connection",
+    "content-length",
     "cookie",
     "host",
     "origin",
     "sec-fetch-mode",
+    "transfer-encoding",
     "upgrade",
     "x-forwarded-proto",
 ];
@@ -48,13 +56,13 @@ pub struct Request<'a> {
     pub method: &'a str,
     /// Path and query: visible ASCII that starts with `/`.
     pub path: &'a str,
-    /// Host and port as the client sent them: visible ASCII.
+    /// One host, with its port if the client sent one.
     pub authority: &'a str,
-    /// `http` or `https`: the client's scheme, as far as Envoy knows it.
+    /// `http` or `https`: the client's scheme, as far as Envoy and the proxies in front of it know it.
     pub scheme: &'a str,
     /// Whether it is a WebSocket upgrade.
     pub upgrade: bool,
-    /// Handshake headers that HTTP/1.1 requires (RFC 6455, section 4.1) and HTTP/2 lacks (RFC 8441, section 5).
+    /// The headers of a WebSocket handshake.
     pub handshake: Handshake,
     /// The `Origin` header, if there is one. Several headers become an empty value, which is no origin.
     pub origin: Option<&'a [u8]>,
@@ -68,15 +76,8 @@ pub struct Request<'a> {
     pub fetch_mode: Option<&'a [u8]>,
     /// Names of internal headers that the client sent, each once.
     pub spoofed: Vec<&'a str>,
-}
-
-/// Which headers of a WebSocket handshake are present.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Handshake {
-    /// `Sec-WebSocket-Key`.
-    pub key: bool,
-    /// `Sec-WebSocket-Version`.
-    pub version: bool,
+    /// Names of further headers that the client must not send to engines, each once.
+    pub spoofed_for_engines: Vec<&'a str>,
 }
 
 impl<'a> Request<'a> {
@@ -102,6 +103,7 @@ impl<'a> Request<'a> {
             accepts_html: false,
             fetch_mode: None,
             spoofed: Vec::new(),
+            spoofed_for_engines: Vec::new(),
         };
         for (name, value) in headers {
             match name {
@@ -109,27 +111,34 @@ impl<'a> Request<'a> {
                 b":path" => fields.path = Some(value),
                 b":authority" => fields.authority = Some(value),
                 b":scheme" => fields.scheme = Some(value),
-                b"x-forwarded-proto" => fields.forwarded_proto = Some(value),
+                b"x-forwarded-proto" => {
+                    fields.forwarded_proto.get_or_insert(value);
+                }
                 b"cookie" => request.cookies.push(value),
                 // With two headers the origin is ambiguous: an empty value is no origin.
                 b"origin" if request.origin.is_some() => request.origin = Some(b""),
                 b"origin" => request.origin = Some(value),
-                b"connection" => fields.connection_upgrade |= has_upgrade_token(value),
+                b"connection" => {
+                    fields.connection_upgrade |= request.handshake.add_connection(value);
+                }
+                b"content-length" => fields.has_body |= value.trim_ascii() != b"0",
+                // Envoy removes it from an upgrade over HTTP/1.1 itself, and forwards what follows as frames.
+                b"transfer-encoding" => fields.has_body = true,
                 b"upgrade" => {
                     fields.websocket |= value.trim_ascii().eq_ignore_ascii_case(b"websocket");
                 }
                 b"sec-websocket-key" => request.handshake.key = true,
-                b"sec-websocket-version" => request.handshake.version = true,
+                b"sec-websocket-version" => request.handshake.add_version(value),
                 b"accept" => request.accepts_html |= accepts_html(value),
                 b"sec-fetch-mode" => request.fetch_mode = Some(value),
                 _ if is_internal(name, strip) => {
                     if same_name(name, b"authorization") {
                         request.authorizations.push(value);
                     }
-                    let name = str::from_utf8(name).map_err(|_| "A header name is not text.")?;
-                    if !request.spoofed.contains(&name) {
-                        request.spoofed.push(name);
-                    }
+                    insert_name(&mut request.spoofed, name)?;
+                }
+                _ if is_for_engines(name) => {
+                    insert_name(&mut request.spoofed_for_engines, name)?;
                 }
                 _ => {}
             }
@@ -142,15 +151,21 @@ impl<'a> Request<'a> {
         if request.upgrade && request.method != "GET" {
             return Err("A WebSocket upgrade must be a GET.");
         }
+        if request.upgrade && fields.has_body {
+            return Err("A WebSocket upgrade must not have a body.");
+        }
         request.path = visible(fields.path)
             .filter(|path| path.starts_with('/') && !path.contains('#'))
             .ok_or("The path is missing or malformed.")?;
         if path::has_dot_segment(request.path) {
             return Err("The path contains a dot segment.");
         }
-        request.authority = visible(fields.authority).ok_or("The host is missing or malformed.")?;
-        request.scheme = visible(fields.forwarded_proto)
-            .or_else(|| visible(fields.scheme))
+        // Envoy joins several Host headers into one value, which is no authority.
+        request.authority = visible(fields.authority)
+            .filter(|authority| origin::is_authority(authority))
+            .ok_or("The host is missing or malformed.")?;
+        request.scheme = scheme(fields.forwarded_proto)
+            .or_else(|| scheme(fields.scheme))
             .unwrap_or("http");
         Ok(request)
     }
@@ -179,18 +194,37 @@ struct UncheckedFields<'a> {
     forwarded_proto: Option<&'a [u8]>,
     connection_upgrade: bool,
     websocket: bool,
+    /// Whether the head announces a body.
+    has_body: bool,
+}
+
+/// The scheme that a proxy or Envoy reports. In a list, the first one is that of the proxy nearest to the client. Some
+/// proxies report `ws` and `wss` for WebSockets, whose pages have the origin of `http` and `https`.
+fn scheme(value: Option<&[u8]>) -> Option<&'static str> {
+    let first = value?.split(|byte| *byte == b',').next()?.trim_ascii();
+    let is = |names: [&[u8]; 2]| names.iter().any(|name| first.eq_ignore_ascii_case(name));
+    if is([b"https", b"wss"]) {
+        Some("https")
+    } else if is([b"http", b"ws"]) {
+        Some("http")
+    } else {
+        None
+    }
+}
+
+/// Adds a header's name unless it is there.
+fn insert_name<'a>(names: &mut Vec<&'a str>, name: &'a [u8]) -> Result<(), &'static str> {
+    let name = str::from_utf8(name).map_err(|_| "A header name is not text.")?;
+    if !names.contains(&name) {
+        names.push(name);
+    }
+    Ok(())
 }
 
 /// Non-empty text of visible ASCII.
 fn visible(value: Option<&[u8]>) -> Option<&str> {
     let value = value.filter(|v| !v.is_empty() && v.iter().all(u8::is_ascii_graphic))?;
     str::from_utf8(value).ok()
-}
-
-fn has_upgrade_token(connection: &[u8]) -> bool {
-    connection
-        .split(|byte| *byte == b',')
-        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }
 
 fn accepts_html(accept: &[u8]) -> bool {
@@ -206,6 +240,13 @@ fn is_internal(name: &[u8], configured: &[String]) -> bool {
             .iter()
             .any(|reserved| same_name(name, reserved.as_bytes()))
         || configured
+            .iter()
+            .any(|reserved| same_name(name, reserved.as_bytes()))
+}
+
+fn is_for_engines(name: &[u8]) -> bool {
+    is_prefixed(name, ENGINE_PREFIX)
+        || ENGINE_HEADERS
             .iter()
             .any(|reserved| same_name(name, reserved.as_bytes()))
 }

@@ -43,6 +43,8 @@ pub struct Route {
     pub bearer: bool,
     /// A request without a session passes without a token.
     pub anonymous: bool,
+    /// What happens to a request whose session is over.
+    pub on_login_timeout: LoginTimeout,
     /// The maximum age of its WebSockets.
     pub max_age: Option<MaxAge>,
     /// One of these is needed; empty: any account may use the route.
@@ -53,6 +55,26 @@ pub struct Route {
 #[must_use]
 pub fn is_permitted(required: &[String], roles: &[String]) -> bool {
     required.is_empty() || required.iter().any(|role| roles.contains(role))
+}
+
+impl Route {
+    /// Whether the rest of the path is the name of a document, which may contain slashes.
+    #[must_use]
+    pub fn takes_documents(&self) -> bool {
+        self.action == Action::Place && matches!(self.pattern, Pattern::Prefix(_))
+    }
+}
+
+/// What happens to a request whose cookie names a session that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginTimeout {
+    /// 440 for every client.
+    Refuse,
+    /// It passes without a token.
+    Anonymous,
+    /// The login page for page navigations, 440 for other clients.
+    Login,
 }
 
 /// The maximum age of a WebSocket.
@@ -134,6 +156,7 @@ mod tests {
             action,
             bearer: false,
             anonymous: false,
+            on_login_timeout: LoginTimeout::Login,
             max_age: None,
             roles: Rc::default(),
         };
@@ -161,6 +184,15 @@ mod tests {
         assert_eq!(action("//app/x"), None);
         assert_eq!(action("/x"), None);
         assert_eq!(find(&[], "/"), None);
+    }
+
+    #[test]
+    fn documents_are_below_the_prefix_of_a_place_route() {
+        let takes = routes()
+            .iter()
+            .map(Route::takes_documents)
+            .collect::<Vec<_>>();
+        assert_eq!(takes, [false, true, false, false]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use berth_filter_core::request::Request;
 use berth_filter_core::request::cookie::{self, CookieError, CookieRemoval, MAX_VALUE_BYTES};
 use berth_filter_core::request::origin::{self, Origin};
 use berth_filter_core::request::path::has_dot_segment;
-use berth_filter_core::routing::{self, Action, Pattern, Route};
+use berth_filter_core::routing::{self, Action, LoginTimeout, Pattern, Route};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -46,6 +46,7 @@ fn route(pattern: Pattern, action: Action) -> Route {
         action,
         bearer: false,
         anonymous: false,
+        on_login_timeout: LoginTimeout::Login,
         max_age: None,
         roles: Default::default(),
     }

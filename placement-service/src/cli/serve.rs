@@ -23,7 +23,7 @@ pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result
         config.listen = listen;
     }
     let secrets = secrets::fetch(&config, &|name| std::env::var(name).ok())
-        .map_err(|faults| Failure::from_faults(file.display_path(), &faults))?;
+        .map_err(|faults| file.failure(&faults))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let listeners = Listeners::bind(&config).await.map_err(Failure)?;
     let address = listeners.main.local_addr()?;

@@ -3,6 +3,7 @@
 
 use super::{ConfigFile, Failure};
 use berth_placement::app::secrets;
+use berth_placement::config::fault::{Fault, Faults};
 use berth_placement::config::{Config, Role};
 use berth_placement::core::http_client;
 use berth_placement::core::secret::Secret;
@@ -39,13 +40,12 @@ impl ServiceArgs {
     pub(super) fn build_client(&self) -> Result<ServiceClient, Failure> {
         let config = self.config.load()?.config;
         let clients = secrets::fetch_clients(&config, &|name| std::env::var(name).ok())
-            .map_err(|faults| Failure::from_faults(self.config.display_path(), &faults))?;
+            .map_err(|faults| self.config.failure(&faults))?;
         let operator = clients.into_iter().find(|c| c.role == Role::Operator);
         let operator = operator.ok_or_else(|| {
-            let file = self.config.display_path().display();
-            Failure(format!(
-                "{file}: api.clients: has no operator, whose secret the request needs"
-            ))
+            let message = "has no operator, whose secret the request needs";
+            let fault = Fault::new("api.clients", message);
+            self.config.failure(&Faults(vec![fault]))
         })?;
         self.build(&config, Some(operator.secret))
     }

@@ -23,7 +23,7 @@ impl StoreContext {
     pub(super) async fn new(file: &ConfigFile) -> Result<Self, Failure> {
         let config = file.load()?.config;
         let secrets = secrets::fetch_store(&config.store, &|name| std::env::var(name).ok())
-            .map_err(|faults| Failure::from_faults(file.display_path(), &faults))?;
+            .map_err(|faults| file.failure(&faults))?;
         Ok(Self {
             stores: stores::open(&config, secrets).await?,
             clock: Arc::new(SystemClock),

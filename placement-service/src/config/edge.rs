@@ -7,7 +7,7 @@ mod kubernetes;
 mod token_keys;
 
 pub use address::HostPort;
-pub use applications::{Application, ApplicationRoute, RouteAction};
+pub use applications::{Application, ApplicationRoute, LoginTimeout, RouteAction};
 pub use kubernetes::{EdgeEnvoyGateway, EdgeIstio, EdgeKubernetes, LabelSelector};
 pub use token_keys::EdgeTokenKey;
 

@@ -25,6 +25,7 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "parts/calls_cluster.yaml",
     "parts/capabilities.yaml",
     "parts/client_address.yaml",
+    "parts/engine_headers.yaml",
     "parts/engine_limits.yaml",
     "parts/engines_cluster.yaml",
     "parts/hsts.yaml",

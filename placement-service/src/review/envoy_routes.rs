@@ -115,6 +115,12 @@ fn review_place_route(route: &EnvoyRoute<'_, '_>, model: &EdgeModel, findings: &
         let message = format!("must be {CLUSTER_HEADER}: the filter selects the cluster");
         part.report_at("route.cluster_header", message, findings);
     }
+    let removed = part.get("request_headers_to_remove");
+    let removed = removed.map(|list| list.items()).unwrap_or_default();
+    if !removed.iter().any(|name| name.value() == CLUSTER_HEADER) {
+        let message = format!("must contain {CLUSTER_HEADER}, which is for Envoy only");
+        part.report_at("request_headers_to_remove", message, findings);
+    }
     for field in ["timeout", "idle_timeout"] {
         if target.text(field) != Some("0s") {
             let message = "must be 0s: Envoy would close WebSockets";

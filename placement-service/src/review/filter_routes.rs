@@ -4,7 +4,7 @@
 use super::Finding;
 use super::envoy_routes::describe;
 use super::parts::Part;
-use crate::config::Permission;
+use crate::config::{LoginTimeout, Permission};
 use crate::render::model::{EdgeModel, EdgeRoute, PathKind};
 use std::collections::BTreeSet;
 
@@ -46,6 +46,7 @@ fn review_route(part: &Part<'_>, route: &EdgeRoute, findings: &mut Vec<Finding>)
         let message = format!("is {action}, but {} has {expected}", describe(route));
         part.report_at("action", message, findings);
     }
+    review_login_timeout(part, route, findings);
     for (field, permission) in [("bearer", route.bearer), ("anonymous", route.anonymous)] {
         let allowed = part.text(field) == Some("allow");
         if allowed != (permission == Permission::Allow) {
@@ -65,5 +66,24 @@ fn review_route(part: &Part<'_>, route: &EdgeRoute, findings: &mut Vec<Finding>)
     if roles != route.roles.iter().map(String::as_str).collect() {
         let message = format!("must be {:?} for {}", route.roles, describe(route));
         part.report_at("roles", message, findings);
+    }
+}
+
+/// Without the setting, a session that is over is treated like none.
+fn review_login_timeout(part: &Part<'_>, route: &EdgeRoute, findings: &mut Vec<Finding>) {
+    let by_default = |anonymous: bool| {
+        if anonymous {
+            LoginTimeout::Anonymous
+        } else {
+            LoginTimeout::Login
+        }
+    };
+    let default = by_default(route.anonymous == Permission::Allow);
+    let expected = route.on_login_timeout.unwrap_or(default).as_str();
+    let default = by_default(part.text("anonymous") == Some("allow")).as_str();
+    let actual = part.text("on_login_timeout").unwrap_or(default);
+    if actual != expected {
+        let message = format!("is {actual}, but {} has {expected}", describe(route));
+        part.report_at("on_login_timeout", message, findings);
     }
 }

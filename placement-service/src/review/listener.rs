@@ -12,8 +12,8 @@ const FIELDS: [(&str, &str, &str); 5] = [
     ("merge_slashes", "true", "routes compare normalized paths"),
     (
         "path_with_escaped_slashes_action",
-        "\"REJECT_REQUEST\"",
-        "%2F in a path could lead around a route",
+        "\"KEEP_UNCHANGED\"",
+        "names of documents may contain %2F, and unescaped it could lead around a route; the filter refuses other ones",
     ),
     (
         "use_remote_address",
@@ -26,6 +26,8 @@ const FIELDS: [(&str, &str, &str); 5] = [
         "a revoked WebSocket would close a second later",
     ),
 ];
+/// The cookies that a browser keeps for a site, and the other headers of a request.
+const MIN_HEADERS: u64 = 250;
 const TIME_LIMITS: [&str; 2] = ["request_headers_timeout", "request_timeout"];
 pub(super) const BUFFER: &str = "envoy.filters.http.buffer";
 
@@ -56,9 +58,22 @@ pub(super) fn review(manager: &Part<'_>, model: &EdgeModel, findings: &mut Vec<F
             format!("must be {hops}: the service's login.trusted_proxies without this one");
         manager.report_at("xff_num_trusted_hops", message, findings);
     }
+    review_header_count(manager, findings);
     review_removed_headers(manager, model, findings);
     review_upgrades(manager, findings);
     review_buffer(manager, findings);
+}
+
+/// Envoy's default is 100.
+fn review_header_count(manager: &Part<'_>, findings: &mut Vec<Finding>) {
+    let field = "common_http_protocol_options.max_headers_count";
+    let count = manager.at(field).and_then(|count| count.value().as_u64());
+    if count.is_none_or(|count| count < MIN_HEADERS) {
+        let message = format!(
+            "must be at least {MIN_HEADERS}: over HTTP/2 each cookie of a browser counts as a header"
+        );
+        manager.report_at(field, message, findings);
+    }
 }
 
 /// WebSockets are enabled by their routes: elsewhere an upgrade could reach the service.

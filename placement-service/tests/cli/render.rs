@@ -20,6 +20,28 @@ fn the_shipped_files_of_envoy_are_those_of_the_demonstration() {
     assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "ok\n", ""));
 }
 
+#[test]
+fn the_shipped_files_behind_a_proxy_are_those_of_their_configuration() {
+    let folder = format!("{ENVOY}/behind-proxy");
+    let config = format!("{folder}/berth.yaml");
+    let args = [
+        "render", "envoy", "--config", &config, "--check", "-o", &folder,
+    ];
+    let (code, out, err) = run_berth(&args, "");
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "ok\n", ""));
+    let [envoy, filter] = ["config.yaml", "filter.yaml"].map(|name| format!("{folder}/{name}"));
+    let args = [
+        "check",
+        "--without-secrets",
+        &config,
+        "--edge",
+        &envoy,
+        &filter,
+    ];
+    let (code, _, err) = run_berth(&args, "");
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+}
+
 /// The folder of a target's committed files.
 const MANIFESTS: [(&str, &str); 2] = [("istio", "istio"), ("envoy-gateway", "envoy-gateway")];
 

@@ -31,6 +31,43 @@ async fn a_form_login_sets_the_cookie_and_redirects_back() {
 }
 
 #[tokio::test]
+async fn a_login_replaces_cookies_that_cannot_be_read() {
+    let site = Site::start("").await;
+    let long = format!("berth={}", "a".repeat(800));
+    for cookie in [long.as_str(), "berth=\"quoted\"", "berth=a; berth=b"] {
+        let body = format!("username=demo&password={PASSWORD}");
+        let form = site.post_form("/login", &body);
+        let form = form.header("host", "app.example.com");
+        let answer = send_request(form.header("cookie", cookie)).await;
+        assert_eq!(answer.status, 303, "{cookie}");
+        let cookies = answer.cookies();
+        let login = cookies
+            .iter()
+            .find(|one| one.ends_with("; Path=/; HttpOnly; SameSite=Lax"));
+        let id = login.and_then(|one| one.strip_prefix("berth=")?.split(';').next());
+        let id = id.unwrap();
+        // Cookies of the same name that other software has set for a domain.
+        let domains = cookies.iter().filter(|one| one.contains("Domain="));
+        let domains: Vec<String> = domains.map(ToString::to_string).collect();
+        let expected = ["app.example.com", "example.com"]
+            .map(|domain| format!("berth=; Domain={domain}; Path=/; Max-Age=0"));
+        let expected = if cookie.contains(';') {
+            &expected[..]
+        } else {
+            &[]
+        };
+        assert_eq!(domains, expected, "{cookie}");
+        assert_eq!(site.token(id).await.status, 200);
+
+        let logout = site.request(Method::POST, "/logout");
+        let out = send_request(logout.header("cookie", cookie)).await;
+        assert_eq!(out.status, 204, "{cookie}");
+        let cleared = "berth=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0";
+        assert_eq!(out.cookies()[0], cleared);
+    }
+}
+
+#[tokio::test]
 async fn a_json_login_gets_a_json_answer() {
     let site = Site::start("").await;
     let body = json!({"username": "demo", "password": PASSWORD, "return_to": "/app/x"});

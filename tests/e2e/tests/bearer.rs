@@ -57,7 +57,11 @@ async fn a_program_is_authenticated_by_its_token_without_a_session() -> Result<(
     let reply = stack.send(call.clone()).await?;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(reply.json()["account"], "robot");
-    assert!(!reply.text().contains("x-berth"), "{}", reply.text());
+    assert!(
+        !reply.text().contains("x-berth-account"),
+        "{}",
+        reply.text()
+    );
     // The service receives no call for it.
     stack.service()?.kill();
     assert_eq!(stack.send(call).await?.status, 200);

@@ -249,3 +249,25 @@ async fn sigterm_ends_everything_while_envoy_restarts() -> Result<()> {
     );
     await_no_process(demo.dir.path()).await
 }
+
+#[test]
+fn arguments_are_explained_and_checked() -> Result<()> {
+    let run = |args: &[&str]| -> Result<(Option<i32>, String)> {
+        let output = Command::new(paths::binary("berth-run")?)
+            .args(args)
+            .output()?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8(text)?))
+    };
+    let (code, help) = run(&["--help"])?;
+    assert_eq!(code, Some(0), "{help}");
+    assert!(
+        help.contains("--render-inline") && help.contains("BERTH_HTTP_PORT"),
+        "{help}"
+    );
+    for wrong in [&["--port", "1"][..], &["start"], &["--render-inline"]] {
+        let (code, error) = run(wrong)?;
+        assert_eq!(code, Some(2), "{wrong:?}: {error}");
+    }
+    Ok(())
+}

@@ -14,8 +14,6 @@ async fn malformed_requests_are_rejected_by_the_listener() -> Result<()> {
     let stack = Stack::builder().engines(1).start().await?;
     let cookie = stack.login_demo().await?;
     for (what, call) in [
-        ("an escaped slash", Call::get("/app/a%2Fb")),
-        ("an escaped backslash", Call::get("/app/a%5Cb")),
         (
             "an underscore",
             Call::get("/session").header("x_berth_account", "admin"),

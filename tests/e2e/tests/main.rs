@@ -3,18 +3,22 @@
 //! `tests/setup/test.sh` runs them.
 
 mod bearer;
+mod behind_proxy;
 mod browser;
 mod cache;
 mod call_stream;
 mod chaos;
 mod child_session_sockets;
 mod child_sessions;
+mod cookies;
 mod core_flow;
 mod demo;
+mod documents;
 mod drain;
 mod drain_gateway;
 mod engine_faults;
 mod enigma;
+mod handshakes;
 mod isolation;
 mod leaks;
 mod lifetime;
@@ -29,6 +33,7 @@ mod replicas;
 mod resume;
 mod security_events;
 mod service_faults;
+mod session_state;
 mod slow_bodies;
 mod sockets;
 mod spoofed_headers;

@@ -5,11 +5,13 @@ mod browser;
 mod enigma;
 mod http2;
 mod qix;
+mod raw;
 mod websocket;
 
 pub use browser::Browser;
 pub use http2::Http2;
 pub use qix::{GLOBAL, Qix};
+pub use raw::RawReply;
 pub use websocket::{Carrier, Upgrade, WebSocket, upgrade_head};
 
 use crate::Result;

@@ -1,14 +1,14 @@
 //! `berth-run`, the program of `make run`: starts the demonstration, reports when it is ready, supervises it, and
 //! ends every process on Ctrl-C, SIGTERM or when one process exits. Envoy is an exception: its watchdog ends it when
 //! a worker hangs, so it is restarted unless it exits at every start.
-//! `berth-run --render-inline FOLDER` prints the folder's `config.yaml` with the filter in its place, for `make validate`.
 
 use berth_harness::demo::Demo;
 use berth_harness::process::Process;
 use berth_harness::restart_policy::RestartPolicy;
 use berth_harness::{Result, Stack, envoy, paths};
+use clap::Parser;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -18,12 +18,27 @@ use tokio::time::{interval, sleep};
 /// How long a process may take to end after SIGTERM.
 const TERMINATION_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Starts the demonstration: engines, the placement service and Envoy. Ctrl-C ends everything.
+#[derive(Parser)]
+#[command(
+    name = "berth-run",
+    version,
+    max_term_width = 100,
+    after_help = "Variables of the environment change the ports (BERTH_HTTP_PORT, BERTH_ADMIN_PORT, BERTH_SERVICE_PORT, \
+        BERTH_APP_PORT, BERTH_ENGINE_PORT, BERTH_ENGINE_METRICS_PORT) and the number of engines (BERTH_ENGINES)."
+)]
+struct Args {
+    /// Print the folder's config.yaml with the filter of its filter.yaml in place of the discovery, and start nothing.
+    /// For `envoy --mode validate`.
+    #[arg(long, value_name = "FOLDER")]
+    render_inline: Option<PathBuf>,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args: Vec<String> = env::args().skip(1).collect();
-    let result = match args.as_slice() {
-        [option, folder] if option == "--render-inline" => print_inline_config(Path::new(folder)),
-        _ => run().await,
+    let result = match Args::parse().render_inline {
+        Some(folder) => print_inline_config(&folder),
+        None => run().await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! The configuration as written: field names, types and defaults; unknown fields are errors. `validate` checks what the
 //! values mean.
 
-use crate::routing::Action;
+use crate::routing::{Action, LoginTimeout};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
@@ -62,6 +62,7 @@ pub(super) struct Route {
     pub(super) bearer: Permission,
     #[serde(default)]
     pub(super) anonymous: Permission,
+    pub(super) on_login_timeout: Option<LoginTimeout>,
     pub(super) max_age: Option<Duration>,
     pub(super) max_age_jitter: Option<Share>,
     #[serde(default)]

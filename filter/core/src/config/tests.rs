@@ -1,5 +1,7 @@
 //! Which configurations are valid, and that every error names its field.
 
+mod routes;
+
 use super::*;
 use serde_json::{Value, json};
 #[cfg(target_family = "wasm")]
@@ -56,28 +58,6 @@ fn a_key_set_alone_is_enough() {
         ("/.well-known/jwks.json", 300_000)
     );
     assert!(config.keys.is_empty());
-}
-
-#[test]
-fn routes_require_a_session_by_default() {
-    let mut json = valid();
-    let permissions = |json: &Value| {
-        let routes = parse(json).unwrap().routes;
-        routes
-            .iter()
-            .map(|r| (r.bearer, r.anonymous))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(permissions(&json), [(false, false); 2]);
-    json["routes"] = json!([
-        {"prefix": "/app/", "action": "place", "bearer": "allow"},
-        {"prefix": "/api/", "action": "authenticate", "bearer": "allow", "anonymous": "allow"},
-        {"path": "/login", "action": "bypass", "bearer": "deny", "anonymous": "deny"},
-    ]);
-    assert_eq!(
-        permissions(&json),
-        [(true, false), (true, true), (false, false)]
-    );
 }
 
 #[test]

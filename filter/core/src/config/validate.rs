@@ -1,9 +1,10 @@
 //! From the configuration as written to the validated one: ranges, and rules between fields. Collects every error with
 //! the path of its field; quotes no secret.
 
+mod routes;
 mod tokens;
 
-use super::schema::{self, Duration, Permission};
+use super::schema::{self, Duration};
 use super::{Config, ConfigErrors, Service};
 use crate::auth::token_cache;
 use crate::control::events::{self, BEYOND_HOLD_MS};
@@ -11,7 +12,7 @@ use crate::request;
 use crate::request::cookie::is_cookie_octet;
 use crate::request::origin::Origin;
 use crate::request::path::has_dot_segment;
-use crate::routing::{self, Action, MaxAge, Pattern, Route};
+use crate::routing::{self, Action};
 use berth_api::MAX_HOLD_MS;
 use std::ops::RangeInclusive;
 
@@ -19,9 +20,6 @@ use std::ops::RangeInclusive;
 const MAX_TIMEOUT_MS: u32 = 30_000;
 /// Maximum `close_timeout`.
 const MAX_CLOSE_TIMEOUT_MS: u32 = 10_000;
-/// Default of `max_age_jitter`.
-const MAX_AGE_JITTER: f64 = 0.1;
-
 /// Maximum `cache.entries`.
 const MAX_CACHE_ENTRIES: u32 = 1_000_000;
 /// Minimum `cache.bytes`: room for a token of 16 KB.
@@ -85,7 +83,7 @@ pub(super) fn validate(
         );
     }
     let origins = origins(&raw.origins, &mut errors);
-    let routes = routes(raw.routes, &mut errors);
+    let routes = routes::validate(raw.routes, &mut errors);
     if let Some((_, route)) = routing::find(&routes, &raw.login_path)
         && route.action != Action::Bypass
     {
@@ -223,85 +221,6 @@ fn origins(raw: &[String], errors: &mut Errors) -> Vec<Origin> {
         }
     }
     origins
-}
-
-fn routes(raw: Vec<schema::Route>, errors: &mut Errors) -> Vec<Route> {
-    errors.require(
-        !raw.is_empty(),
-        "routes",
-        "is empty: every request would get 404",
-    );
-    let mut routes = Vec::new();
-    for (i, route) in raw.into_iter().enumerate() {
-        let pattern = match (&route.prefix, &route.path) {
-            (Some(prefix), None) if is_path(prefix) => Pattern::Prefix(prefix.clone()),
-            (None, Some(path)) if is_path(path) => Pattern::Exact(path.clone()),
-            (Some(_), None) | (None, Some(_)) => {
-                errors.add(&format!("routes[{i}]"), "must be a path without a query");
-                continue;
-            }
-            _ => {
-                errors.add(&format!("routes[{i}]"), "needs either prefix or path");
-                continue;
-            }
-        };
-        let action = route.action;
-        let bearer = route.bearer == Permission::Allow;
-        let anonymous = route.anonymous == Permission::Allow;
-        errors.require(
-            !bearer || action != Action::Bypass,
-            &format!("routes[{i}].bearer"),
-            "a bypass route checks no token",
-        );
-        errors.require(
-            !anonymous || action == Action::Authenticate,
-            &format!("routes[{i}].anonymous"),
-            "is for authenticate routes: bypass checks no session, and an engine requires a token",
-        );
-        let field = format!("routes[{i}].roles");
-        errors.require(
-            route.roles.is_empty() || action == Action::Authenticate,
-            &field,
-            "is for authenticate routes: the service checks the roles of place routes, and bypass checks no session",
-        );
-        errors.require(
-            route.roles.is_empty() || !anonymous,
-            &field,
-            "a request without a session has no roles: remove anonymous",
-        );
-        errors.require(
-            route.roles.iter().all(|role| !role.is_empty()),
-            &field,
-            "must not have empty names",
-        );
-        let max_age = max_age(i, &route, errors);
-        routes.push(Route {
-            pattern,
-            action,
-            bearer,
-            anonymous,
-            max_age,
-            roles: route.roles.into(),
-        });
-    }
-    routes
-}
-
-/// The maximum age of a route's WebSockets; zero means no limit.
-fn max_age(i: usize, route: &schema::Route, errors: &mut Errors) -> Option<MaxAge> {
-    let ms = route.max_age.map(Duration::as_ms).filter(|ms| *ms > 0);
-    errors.require(
-        ms.is_none() || route.action == Action::Place,
-        &format!("routes[{i}].max_age"),
-        "is for place routes: other routes have no WebSockets that the filter closes",
-    );
-    let jitter = route.max_age_jitter.map_or(MAX_AGE_JITTER, |share| share.0);
-    errors.require(
-        (0.0..=1.0).contains(&jitter),
-        &format!("routes[{i}].max_age_jitter"),
-        "must be 0 to 1",
-    );
-    Some(MaxAge { ms: ms?, jitter })
 }
 
 /// A path that can be compared with request paths: absolute, visible, without query and dot segments.

@@ -25,6 +25,30 @@ impl HeaderMutation {
     }
 }
 
+/// What an application is told about the session of a request, in `x-berth-session`. Clients cannot set this header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SessionState {
+    /// The request has the token of its session.
+    Live,
+    /// Its cookie names a session that is over: it passes without a token.
+    Expired,
+    /// It has no session: it passes without a token, or with a token of a program.
+    None,
+}
+
+impl SessionState {
+    /// The header with this state.
+    #[must_use]
+    pub(super) fn header(self) -> HeaderMutation {
+        let value = match self {
+            Self::Live => "live",
+            Self::Expired => "expired",
+            Self::None => "none",
+        };
+        HeaderMutation::Set(Cow::Borrowed("x-berth-session"), value.into())
+    }
+}
+
 /// The value of `Authorization` for a JWT.
 #[must_use]
 pub(super) fn bearer(token: &str) -> Vec<u8> {

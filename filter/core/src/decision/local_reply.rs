@@ -7,6 +7,7 @@ use crate::decision::rejection::{RejectReason, Rejection};
 use crate::request::Request;
 use crate::request::cookie::is_cookie_octet;
 use crate::request::path::{is_below, without_query};
+use crate::routing::{Action, Route};
 use berth_api::Problem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -23,16 +24,16 @@ const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
 pub enum ClientKind {
     /// A WebSocket: gets no redirect and no cookie.
     WebSocket,
-    /// A browser that opens a page: may be redirected to the login page and back to this path.
-    Navigation(String),
+    /// A browser that opens a page: may be redirected to the login page, and back to this path if there is a page.
+    Navigation(Option<String>),
     /// A script or a program.
     Api,
 }
 
 impl ClientKind {
-    /// The client of this request.
+    /// The client of this request. `route`: that of its path. A route for WebSockets has no page to return to.
     #[must_use]
-    pub fn classify(request: &Request<'_>, api_prefixes: &[String]) -> Self {
+    pub fn classify(request: &Request<'_>, api_prefixes: &[String], route: Option<&Route>) -> Self {
         let path = without_query(request.path);
         let is_api = api_prefixes.iter().any(|prefix| is_below(path, prefix));
         let is_navigation = match request.fetch_mode {
@@ -42,7 +43,8 @@ impl ClientKind {
         if request.upgrade {
             Self::WebSocket
         } else if request.method == "GET" && is_navigation && !is_api {
-            Self::Navigation(request.path.to_owned())
+            let has_page = route.is_none_or(|route| route.action != Action::Place);
+            Self::Navigation(has_page.then(|| request.path.to_owned()))
         } else {
             Self::Api
         }
@@ -56,8 +58,9 @@ pub fn render(config: &Config, client: &ClientKind, rejection: Rejection) -> Loc
     let needs_login = reason.requires_login();
     let mut headers = vec![("cache-control", "no-store".to_owned())];
     let status = match client {
-        ClientKind::Navigation(path) if needs_login => {
-            headers.push(("location", login_location(&config.login_path, path)));
+        ClientKind::Navigation(path) if needs_login || reason.is_unreadable_cookie() => {
+            let location = login_location(&config.login_path, path.as_deref());
+            headers.push(("location", location));
             return LocalReply {
                 reason,
                 route: None,
@@ -81,6 +84,10 @@ pub fn render(config: &Config, client: &ClientKind, rejection: Rejection) -> Loc
         // RFC 6750, section 3.
         let challenge = "Bearer error=\"invalid_token\"".to_owned();
         headers.push(("www-authenticate", challenge));
+    }
+    if reason == RejectReason::WebSocketVersion {
+        // RFC 6455, section 4.4.
+        headers.push(("sec-websocket-version", "13".to_owned()));
     }
     if reason == RejectReason::GatewayDraining {
         // The client connects again, through the load balancer, to another gateway.
@@ -133,7 +140,10 @@ struct ProblemBody<'a> {
     detail: Option<&'a str>,
 }
 
-fn login_location(login_path: &str, path: &str) -> String {
+fn login_location(login_path: &str, path: Option<&str>) -> String {
+    let Some(path) = path else {
+        return login_path.to_owned();
+    };
     let return_to = utf8_percent_encode(path, NOT_UNRESERVED);
     format!("{login_path}?return_to={return_to}")
 }
@@ -160,7 +170,7 @@ mod tests {
         let headers = headers.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes()));
         let line: [(&[u8], &[u8]); 1] = [(b":authority", b"h")];
         let request = Request::read(line.into_iter().chain(headers), &[]).unwrap();
-        ClientKind::classify(&request, &["/api".to_owned()])
+        ClientKind::classify(&request, &["/api".to_owned()], None)
     }
 
     #[test]
@@ -170,7 +180,7 @@ mod tests {
             headers.extend(extra_headers);
             client(&headers)
         };
-        let page = |path: &str| ClientKind::Navigation(path.to_owned());
+        let page = |path: &str| ClientKind::Navigation(Some(path.to_owned()));
         assert_eq!(get("/a?b", &[("sec-fetch-mode", "navigate")]), page("/a?b"));
         assert_eq!(get("/a", &[("accept", "text/html,*/*")]), page("/a"));
         assert_eq!(get("/apix", &[("accept", "text/html")]), page("/apix"));
@@ -197,9 +207,10 @@ mod tests {
     #[test]
     fn return_to_is_encoded_as_one_parameter() {
         assert_eq!(
-            login_location("/login", "/app/a%20b?x=1&y=2"),
+            login_location("/login", Some("/app/a%20b?x=1&y=2")),
             "/login?return_to=%2Fapp%2Fa%2520b%3Fx%3D1%26y%3D2"
         );
+        assert_eq!(login_location("/login", None), "/login");
     }
 
     #[test]

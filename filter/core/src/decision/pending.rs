@@ -6,11 +6,11 @@ use crate::auth::jwt::Keys;
 use crate::auth::token_cache::CachedToken;
 use crate::auth::verification_cache::VerifiedClaims;
 use crate::config::Config;
-use crate::decision::effects::{CallError, HeaderMutation, LocalReply, bearer};
+use crate::decision::effects::{CallError, HeaderMutation, LocalReply, SessionState, bearer};
 use crate::decision::local_reply::{ClientKind, render};
 use crate::decision::rejection::{RejectReason, Rejection, role_missing};
 use crate::decision::response::{self, ValidatedResponse};
-use crate::routing::{Action, MaxAge, Route, is_permitted};
+use crate::routing::{Action, LoginTimeout, MaxAge, Route, is_permitted};
 use crate::streams::PlacedStream;
 use berth_api::Problem;
 use std::rc::Rc;
@@ -68,24 +68,24 @@ pub struct PendingRequest {
     route: Option<usize>,
     action: Action,
     client: ClientKind,
-    may_be_anonymous: bool,
+    on_login_timeout: LoginTimeout,
     max_age: Option<MaxAge>,
     roles: Rc<[String]>,
 }
 
 impl PendingRequest {
-    /// `may_be_anonymous`: without a session the request passes without a token.
+    /// `on_login_timeout`: what happens when the session is over.
     pub(super) fn new(
         index: Option<usize>,
         route: &Route,
         client: ClientKind,
-        may_be_anonymous: bool,
+        on_login_timeout: LoginTimeout,
     ) -> Self {
         Self {
             route: index,
             action: route.action,
             client,
-            may_be_anonymous,
+            on_login_timeout,
             max_age: route.max_age,
             roles: Rc::clone(&route.roles),
         }
@@ -127,9 +127,8 @@ impl PendingRequest {
     pub fn complete(self, config: &Config, result: &TokenResult) -> CallOutcome {
         let token = match result {
             Ok(token) => token,
-            // The headers have no credential any more: they were changed before the call.
-            Err(rejection) if self.may_be_anonymous && rejection.reason.requires_login() => {
-                return route(Vec::new(), None);
+            Err(rejection) if rejection.reason.requires_login() => {
+                return self.login_timeout(config, rejection.clone());
             }
             Err(rejection) => return self.refuse(config, rejection.clone()),
         };
@@ -140,7 +139,21 @@ impl PendingRequest {
             return self.refuse(config, role_missing());
         }
         let authorization = HeaderMutation::authorization(token.authorization.clone());
-        route(vec![authorization], Some(token.session_ref.clone()))
+        let mutations = vec![authorization, SessionState::Live.header()];
+        route(mutations, Some(token.session_ref.clone()))
+    }
+
+    /// The session is over.
+    fn login_timeout(self, config: &Config, rejection: Rejection) -> CallOutcome {
+        match (self.on_login_timeout, &self.client) {
+            // The headers have no credential any more: they were changed before the call.
+            (LoginTimeout::Anonymous, _) => route(vec![SessionState::Expired.header()], None),
+            (LoginTimeout::Refuse, ClientKind::Navigation(_)) => {
+                let reply = render(config, &ClientKind::Api, rejection);
+                CallOutcome::Reply(reply.for_route(self.route))
+            }
+            _ => self.refuse(config, rejection),
+        }
     }
 
     /// The call has no response.

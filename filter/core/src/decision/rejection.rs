@@ -82,6 +82,8 @@ reasons! {
         CookieTooLong = "cookie-too-long", 400, Info, "The login cookie is too long";
         /// The login cookie has bytes that no cookie may have.
         CookieMalformed = "cookie-malformed", 400, Info, "The login cookie is malformed";
+        /// The client requests another version of the WebSocket protocol than 13.
+        WebSocketVersion = "websocket-version", 426, Info, "Only version 13 of the WebSocket protocol is supported";
         /// A request without an upgrade on a route for WebSockets.
         UpgradeRequired = "upgrade-required", 426, Debug, "Only WebSockets are served here";
         /// A WebSocket on a route without placement.
@@ -147,6 +149,15 @@ impl RejectReason {
         matches!(
             self,
             Self::NoSession | Self::UnknownSession | Self::SessionExpired
+        )
+    }
+
+    /// Whether the login cookie cannot be read, such as one of other software. A login replaces it.
+    #[must_use]
+    pub const fn is_unreadable_cookie(self) -> bool {
+        matches!(
+            self,
+            Self::CookieDuplicate | Self::CookieTooLong | Self::CookieMalformed
         )
     }
 

@@ -52,6 +52,12 @@ pub fn is_allowed(origin: Option<&[u8]>, own_origin: Option<&Origin>, listed: &[
     own_origin == Some(&origin) || listed.contains(&origin)
 }
 
+/// Whether a text is one host, with or without a port.
+#[must_use]
+pub fn is_authority(text: &str) -> bool {
+    split_port(text).is_some()
+}
+
 /// Host and port digits of an authority; an IPv6 address keeps its brackets.
 fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     let (host, port) = if authority.starts_with('[') {

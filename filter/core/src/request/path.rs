@@ -41,11 +41,31 @@ pub fn has_dot_segment(path: &str) -> bool {
     matches!(dots, Some(1 | 2))
 }
 
+/// Whether a path has a percent-encoded slash or backslash. A server that decodes it reads other segments than the
+/// route that matched the path as written.
+#[must_use]
+pub fn has_escaped_separator(path: &str) -> bool {
+    let bytes = without_query(path).as_bytes();
+    bytes
+        .windows(3)
+        .any(|escape| escape.eq_ignore_ascii_case(b"%2f") || escape.eq_ignore_ascii_case(b"%5c"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn escaped_separators_are_found_before_the_query() {
+        for path in ["/a%2Fb", "/a%2f", "/%5Cb", "/a%5c%5c?x"] {
+            assert!(has_escaped_separator(path), "{path}");
+        }
+        for path in ["/a/b", "/a%20b", "/a?x=%2F", "/%252F", "/%2", "/%5", "/"] {
+            assert!(!has_escaped_separator(path), "{path}");
+        }
+    }
 
     #[test]
     fn dot_segments_are_found_in_every_spelling() {

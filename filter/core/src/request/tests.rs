@@ -91,6 +91,8 @@ fn malformed_heads_are_refused() {
         &[(":path", "/a/../b")],
         &[(":authority", "")],
         &[(":authority", "a b")],
+        &[(":authority", "a,b")],
+        &[(":authority", "user@a")],
         &[
             (":method", "POST"),
             ("connection", "upgrade"),
@@ -132,11 +134,71 @@ fn html_is_one_of_the_accepted_types() {
 }
 
 #[test]
-fn the_forwarded_scheme_has_precedence() {
-    assert_eq!(
-        read(&[("x-forwarded-proto", "https")]).unwrap().scheme,
-        "https"
-    );
+fn the_forwarded_scheme_has_precedence_and_names_the_page() {
+    let scheme = |forwarded| read(&[("x-forwarded-proto", forwarded)]).unwrap().scheme;
+    for https in ["https", "wss", "WSS", "https, http", "wss,http"] {
+        assert_eq!(scheme(https), "https", "{https}");
+    }
+    for other in ["http", "ws", "http, https", "", "ftp", ", https"] {
+        assert_eq!(scheme(other), "http", "{other}");
+    }
+    let twice = [
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-proto", "http"),
+    ];
+    assert_eq!(read(&twice).unwrap().scheme, "https");
+}
+
+#[test]
+fn headers_for_engines_are_found_in_every_spelling() {
+    let request = read(&[
+        ("X-Qlik-User", "a"),
+        ("x_qlik_user", "b"),
+        ("Proxy_Authorization", "c"),
+        ("x-qlik-session", "d"),
+        ("x-qlik", "e"),
+        ("X-Qlik-User", "f"),
+    ])
+    .unwrap();
+    let expected = ["X-Qlik-User", "x_qlik_user", "Proxy_Authorization"];
+    assert_eq!(request.spoofed_for_engines, expected);
+    assert_eq!(request.spoofed, ["x-qlik-session"]);
+}
+
+#[test]
+fn an_upgrade_has_no_body() {
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+    let with_header = |header: (&'static str, &'static str)| {
+        let headers = [upgrade[0], upgrade[1], header];
+        read(&headers).map(|request| request.upgrade)
+    };
+    assert_eq!(with_header(("content-length", "0")), Ok(true));
+    for body in [
+        ("content-length", "1"),
+        ("content-length", ""),
+        ("transfer-encoding", "chunked"),
+    ] {
+        assert!(with_header(body).is_err(), "{body:?}");
+    }
+    assert!(read(&[("content-length", "1")]).is_ok());
+}
+
+#[test]
+fn the_handshake_says_what_it_names() {
+    let handshake = |headers: &[(&'static str, &'static str)]| read(headers).unwrap().handshake;
+    assert!(!handshake(&[("connection", " UPGRADE ")]).names_headers);
+    for value in ["keep-alive, upgrade", "upgrade, authorization", "close", ""] {
+        assert!(handshake(&[("connection", value)]).names_headers, "{value}");
+    }
+    let version = |values: &[&'static str]| {
+        let headers = values.iter().map(|value| ("sec-websocket-version", *value));
+        handshake(&headers.collect::<Vec<_>>()).version
+    };
+    assert_eq!(version(&[]), WebSocketVersion::Unspecified);
+    assert_eq!(version(&["13"]), WebSocketVersion::Supported);
+    for other in [&["8"][..], &["13, 8"], &["8", "13"], &["13", "8"], &[""]] {
+        assert_eq!(version(other), WebSocketVersion::Unsupported, "{other:?}");
+    }
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl FrameInterceptor {
                 self.closed = true;
                 // Masking stops clients from forging requests to proxies (RFC 6455, section 10.3). This text is ours,
                 // so a zero mask is enough.
-                let frame = frames::close_frame(code, close_text(reason), [0; 4]);
+                let frame = frames::close_frame(code, reason.as_str(), [0; 4]);
                 ChunkAction::Close {
                     keep: kept_bytes,
                     frame,
@@ -106,16 +106,5 @@ impl FrameInterceptor {
                 ChunkAction::Drop
             }
         }
-    }
-}
-
-/// The text of the close frame beside its code.
-const fn close_text(reason: CloseReason) -> &'static str {
-    match reason {
-        CloseReason::Expired => "session expired",
-        CloseReason::Revoked => "session ended",
-        CloseReason::TooOld => "open for too long",
-        CloseReason::Drained => "engine is drained",
-        CloseReason::Ended | CloseReason::Refused => "",
     }
 }

@@ -64,8 +64,9 @@ fn an_active_client_gets_a_close_frame_and_is_reset_after_the_timeout() {
     };
     assert_eq!(
         (kept_bytes, &frame[..8]),
-        (0, &[0x88, 0x8f, 0, 0, 0, 0, 0x11, 0x33][..])
+        (0, &[0x88, 0x89, 0, 0, 0, 0, 0x11, 0x33][..])
     );
+    assert_eq!(&frame[8..], CloseReason::Revoked.as_str().as_bytes());
     streams.close_frame_sent(1, 10_499);
     assert_eq!(send(&mut interceptor, &FRAME, 10_500), ChunkAction::Drop);
     assert_eq!(streams.due(10_998).resets, [0_u32; 0]);

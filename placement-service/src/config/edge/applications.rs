@@ -4,7 +4,7 @@ use super::address::HostPort;
 use super::check_path;
 use crate::config::fault_collector::{FaultCollector, SECOND};
 use crate::config::route::{Permission, check_roles};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Upstreams that serve the same, and the paths that lead there.
@@ -38,6 +38,33 @@ pub struct ApplicationRoute {
     /// Accounts need one of these roles; empty: any account may use the route.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// What happens to a request whose session is over; `None`: what happens to one without a session.
+    #[serde(default)]
+    pub on_login_timeout: Option<LoginTimeout>,
+}
+
+/// What happens to a request whose cookie names a session that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginTimeout {
+    /// 440 for every client.
+    Refuse,
+    /// It is forwarded without a token.
+    Anonymous,
+    /// The login page for page navigations, 440 for other clients.
+    Login,
+}
+
+impl LoginTimeout {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Anonymous => "anonymous",
+            Self::Login => "login",
+        }
+    }
 }
 
 /// What the filter does with a request to an application.
@@ -83,6 +110,14 @@ fn check_route(path: &str, route: &ApplicationRoute, faults: &mut FaultCollector
         min,
         3600 * SECOND,
     );
+    let field = format!("{path}.on_login_timeout");
+    match (route.action, route.on_login_timeout) {
+        (RouteAction::Bypass, Some(_)) => faults.add(field, "a bypass route checks no session"),
+        (_, Some(LoginTimeout::Anonymous)) if route.anonymous == Permission::Deny => {
+            faults.add(field, "anonymous requires `anonymous: allow`");
+        }
+        _ => {}
+    }
     let roles = format!("{path}.roles");
     check_roles(&roles, &route.roles, faults);
     if !route.roles.is_empty() && route.anonymous == Permission::Allow {

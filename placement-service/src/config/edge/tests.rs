@@ -16,7 +16,7 @@ fn a_complete_section_is_valid() {
       service: [berth.berth.svc:9455], token_keys: [{ secret_env: KEY, kid: a }, { jwk_file: public.jwk }],
       strip_headers: [x-user], origins: ['https://app.example.com'], applications: [
         { name: app, addresses: ['10.0.0.1:80'], routes: [
-          { prefix: /api/, action: authenticate, bearer: allow, anonymous: allow, timeout: 1m },
+          { prefix: /api/, action: authenticate, bearer: allow, anonymous: allow, on_login_timeout: login, timeout: 1m },
           { path: /page, action: bypass }] }] }";
     assert_eq!(faults(edge), "");
 }
@@ -116,6 +116,14 @@ fn faults_name_their_fields() {
         (
             "{ applications: [{ name: app, addresses: ['a:1'], routes: [{ path: /a, action: bypass, bearer: allow }] }] }",
             "edge.applications[0].routes[0].bearer: a bypass route checks no identity",
+        ),
+        (
+            "{ applications: [{ name: app, addresses: ['a:1'], routes: [{ path: /a, action: bypass, on_login_timeout: refuse }] }] }",
+            "edge.applications[0].routes[0].on_login_timeout: a bypass route checks no session",
+        ),
+        (
+            "{ applications: [{ name: app, addresses: ['a:1'], routes: [{ path: /a, action: authenticate, on_login_timeout: anonymous }] }] }",
+            "edge.applications[0].routes[0].on_login_timeout: anonymous requires `anonymous: allow`",
         ),
     ] {
         assert_eq!(faults(edge), fault, "{edge}");

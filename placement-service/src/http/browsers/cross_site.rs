@@ -22,15 +22,20 @@ pub fn check_origin(uri: &Uri, headers: &HeaderMap, config: &Config) -> Result<(
         (Some("same-origin" | "none"), _) | (None, None) => true,
         (Some(_), _) => false,
         (None, Some(origin)) => {
-            // HTTP/2 has the host in the URI.
-            let authority = uri.authority().map(Authority::as_str);
-            let host = authority.or_else(|| text(header::HOST.as_str()));
+            let host = requested_host(uri, headers);
             host.is_some_and(|host| is_own_origin(origin, host, config.is_https_site()))
         }
     };
     is_same_site
         .then_some(())
         .ok_or_else(HttpProblem::cross_site)
+}
+
+/// The host and port that the client has requested.
+pub(super) fn requested_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    // HTTP/2 has the host in the URI.
+    let authority = uri.authority().map(Authority::as_str);
+    authority.or_else(|| headers.get(header::HOST)?.to_str().ok())
 }
 
 /// Whether an origin is that of this site, by the host of the request. Anyone in the network can forge a page of the

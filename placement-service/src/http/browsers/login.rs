@@ -68,7 +68,7 @@ pub(in crate::http) async fn log_in(
     if !app.config.login.local {
         return Err(HttpProblem::local_login_disabled());
     }
-    let old_cookie = app.cookie.read(&headers)?;
+    let old_cookie = app.cookie.read_replaceable(&headers);
     let format = body_format(&headers).ok_or_else(HttpProblem::unsupported_media_type)?;
     let form = match login_form::parse(format, &body) {
         Ok(form) => form,
@@ -102,7 +102,9 @@ pub(in crate::http) async fn log_in(
         client,
     };
     match (app.login.log_in(login).await, format) {
-        (Ok(login), _) => success_response(&app, &login, return_to.as_ref(), format),
+        (Ok(login), _) => {
+            success_response(&app, (&uri, &headers), &login, return_to.as_ref(), format)
+        }
         (Err(error), Format::Json) => Err(login_problem(error)),
         (Err(error), Format::Form) => {
             let message = match error {
@@ -141,7 +143,7 @@ pub(in crate::http) async fn log_out(
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
     cross_site::check_origin(&uri, &headers, &app.config)?;
-    let result = match app.cookie.read(&headers)? {
+    let result = match app.cookie.read_replaceable(&headers) {
         Some(cookie) => app.login.log_out(cookie).await?,
         None => None,
     };
@@ -159,8 +161,9 @@ pub(in crate::http) async fn log_out(
             None => StatusCode::NO_CONTENT.into_response(),
         },
     };
+    let duplicates = app.cookie.clear_duplicates(&uri, &headers);
     let headers = response.headers_mut();
-    if let Some(cookie) = app.cookie.clear() {
+    for cookie in app.cookie.clear().into_iter().chain(duplicates) {
         headers.append(header::SET_COOKIE, cookie);
     }
     // Not "cookies": that would clear cookies of applications and of sibling hosts, too.

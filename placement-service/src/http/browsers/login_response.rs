@@ -1,6 +1,7 @@
 //! What logins by password and by OpenID provider share: the client's address, the rate limit, the path to return to,
 //! and the responses of success and failure. Authenticates nobody.
 
+use super::cross_site::requested_host;
 use super::login_form::Format;
 use crate::config::SameSite;
 use crate::core::client_address as forwarded;
@@ -10,7 +11,6 @@ use crate::http::state::App;
 use crate::login::StartedSession;
 use crate::login::rate_limit::LoginRateLimiter;
 use axum::Json;
-use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::RejectReason;
@@ -50,9 +50,10 @@ pub(in crate::http) fn check_rate_limit(
     })
 }
 
-/// The response of a password login that succeeded, with its cookies.
+/// The response of a password login that succeeded, with its cookies. `request`: URI and headers of the request.
 pub(in crate::http) fn success_response(
     app: &App,
+    request: (&Uri, &HeaderMap),
     session: &StartedSession,
     return_to: Option<&ReturnTo>,
     format: Format,
@@ -68,7 +69,7 @@ pub(in crate::http) fn success_response(
         })
         .into_response(),
     };
-    with_login_cookies(app, session, response)
+    with_login_cookies(app, request, session, response)
 }
 
 /// The response of a login at a provider that succeeded, with its cookies. Browsers do not send a `SameSite=Strict`
@@ -76,6 +77,7 @@ pub(in crate::http) fn success_response(
 /// response is a page, which goes on by itself.
 pub(in crate::http) fn callback_response(
     app: &App,
+    request: (&Uri, &HeaderMap),
     session: &StartedSession,
     return_to: Option<&ReturnTo>,
 ) -> Result<Response, HttpProblem> {
@@ -84,7 +86,7 @@ pub(in crate::http) fn callback_response(
         SameSite::Strict => app.pages.logged_in(return_to),
         SameSite::Lax | SameSite::None => see_other(return_to),
     };
-    with_login_cookies(app, session, response)
+    with_login_cookies(app, request, session, response)
 }
 
 fn path_after_login<'a>(app: &'a App, return_to: Option<&'a ReturnTo>) -> &'a str {
@@ -94,14 +96,18 @@ fn path_after_login<'a>(app: &'a App, return_to: Option<&'a ReturnTo>) -> &'a st
 
 fn with_login_cookies(
     app: &App,
+    (uri, headers): (&Uri, &HeaderMap),
     session: &StartedSession,
     mut response: Response,
 ) -> Result<Response, HttpProblem> {
     let cookie = app.cookie.set(&session.id).ok_or(RejectReason::Internal)?;
     let device_cookie = session.device_cookie.as_deref();
     let device_cookie = device_cookie.and_then(|value| app.device_cookie.set(value));
+    let duplicates = app.cookie.clear_duplicates(uri, headers);
     let headers = response.headers_mut();
-    for cookie in std::iter::once(cookie).chain(device_cookie) {
+    // The login cookie after them: a browser may treat it as the same cookie as that of a domain.
+    let cookies = duplicates.into_iter().chain([cookie]);
+    for cookie in cookies.chain(device_cookie) {
         headers.append(header::SET_COOKIE, cookie);
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -150,15 +156,7 @@ pub(in crate::http) fn public_origin(
     if let Some(url) = &app.config.login.public_url {
         return Ok(url.clone());
     }
-    // HTTP/2 has the host in the URI.
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let host = uri
-        .authority()
-        .map(Authority::as_str)
-        .or(host)
-        .unwrap_or_default();
+    let host = requested_host(uri, headers).unwrap_or_default();
     let is_host_byte =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
     if host.is_empty() || !host.bytes().all(is_host_byte) {

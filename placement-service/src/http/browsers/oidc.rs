@@ -99,7 +99,7 @@ pub(in crate::http) async fn provider_callback(
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
     let provider = provider_name(path)?;
-    let old_cookie = app.cookie.read(&headers)?;
+    let old_cookie = app.cookie.read_replaceable(&headers);
     let client = client_address(&app, &headers, peer);
     let query = uri.query().unwrap_or_default();
     let state = state_param(query);
@@ -114,7 +114,9 @@ pub(in crate::http) async fn provider_callback(
             let login = &app.login;
             let result = login.log_in_by_provider(&provider, verified, old_cookie, client);
             match result.await {
-                Ok(session) => callback_response(&app, &session, return_to.as_ref())?,
+                Ok(session) => {
+                    callback_response(&app, (&uri, &headers), &session, return_to.as_ref())?
+                }
                 Err(error) => {
                     failure_response(&app, &headers, oidc_problem(&error), return_to.as_ref())
                 }

@@ -5,7 +5,7 @@ use super::clusters::PAGES_CLUSTER;
 use super::{fault, format_duration};
 use crate::config::fault::Fault;
 use crate::config::{
-    Activity, Application, ApplicationRoute, Config, Permission, Route, RouteAction,
+    Activity, Application, ApplicationRoute, Config, LoginTimeout, Permission, Route, RouteAction,
     compare_precedence,
 };
 use crate::core::path_template::PathTemplate;
@@ -45,6 +45,8 @@ pub struct EdgeRoute {
     pub bearer: Permission,
     /// Whether requests without a session are forwarded.
     pub anonymous: Permission,
+    /// What happens when a session is over; `None`: the filter's default.
+    pub on_login_timeout: Option<LoginTimeout>,
     /// The age at which a WebSocket is closed.
     pub max_age: Option<String>,
     pub max_age_jitter: f64,
@@ -189,6 +191,7 @@ fn place_route(index: usize, route: &Route, template: &PathTemplate) -> EdgeRout
         activity: route.activity,
         bearer: route.bearer,
         anonymous: Permission::Deny,
+        on_login_timeout: None,
         max_age: (!route.max_age.is_zero()).then(|| format_duration(route.max_age)),
         max_age_jitter: route.max_age_jitter,
         roles: Vec::new(),
@@ -223,6 +226,7 @@ fn service_route(public: &PublicPath) -> EdgeRoute {
         activity: Activity::All,
         bearer: Permission::Deny,
         anonymous: Permission::Deny,
+        on_login_timeout: None,
         max_age: None,
         max_age_jitter: 0.0,
         roles: Vec::new(),
@@ -260,6 +264,7 @@ fn application_route(route: &ApplicationRoute, cluster: &str, source: String) ->
         activity: Activity::All,
         bearer: route.bearer,
         anonymous: route.anonymous,
+        on_login_timeout: route.on_login_timeout,
         max_age: None,
         max_age_jitter: 0.0,
         roles: route.roles.clone(),

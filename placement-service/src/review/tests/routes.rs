@@ -49,6 +49,13 @@ fn routes_of_envoy_are_compared() {
             "must be 36000s: session.absolute_timeout"
         )
     );
+    assert_eq!(
+        findings(CONFIG, "[x-berth-cluster]", "[x-other]"),
+        [format!(
+            "{}.request_headers_to_remove: must contain x-berth-cluster, which is for Envoy only",
+            route(0)
+        )]
+    );
     // The other routes to the service are aliases of the first one.
     let shared = findings(
         CONFIG,
@@ -199,6 +206,13 @@ fn routes_of_the_filter_are_compared() {
             "authenticate, bearer: allow, anonymous: allow",
             "routes[11].bearer",
             "must be deny for the prefix /api/",
+        ),
+        (
+            PRODUCTION,
+            "authenticate, anonymous: allow",
+            "authenticate, anonymous: allow, on_login_timeout: refuse",
+            "routes[9].on_login_timeout",
+            "is refuse, but the prefix /api/ has anonymous",
         ),
     ] {
         assert_eq!(
