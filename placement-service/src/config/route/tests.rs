@@ -153,7 +153,7 @@ fn faults_of_affinity_name_their_fields() {
             "affinity.weight: has no effect: affinity.mode is sticky",
         ),
         (
-            "affinity: { key: account, mode: preferred, weight: .nan }",
+            "affinity: { key: account, mode: preferred, weight: 1.5 }",
             "affinity.weight: must be 0 to 1",
         ),
         (
