@@ -215,8 +215,8 @@ impl PathTemplate {
                 Some(_) => {}
             }
         }
-        // What remains of the other path lies below the prefix; a path that is at its end is the exact path.
-        is_prefix || others.next().is_none()
+        // A prefix ends in a slash, so what is in the scope has a further segment; one path alone has none.
+        is_prefix == others.next().is_some()
     }
 
     /// Whether a scope is a prefix: the rest of the path, and no other capture behind those of the key, varies in it.

@@ -158,7 +158,7 @@ fn accepted(yaml: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_field_of_a_pool_and_of_a_route_is_documented() {
+fn every_field_of_a_pool_of_a_route_and_of_its_affinity_is_documented() {
     let pool = "name: p, driver: qix, cluster: c, discovery: { static: [] }";
     let page = page("placement-service/docs/configuration.md");
     for (section, yaml) in [
@@ -166,6 +166,12 @@ fn every_field_of_a_pool_and_of_a_route_is_documented() {
         (
             "Routes",
             format!("pools: [ {{ {pool} }} ]\nroutes: [ {{ path: /a, pool: p, unknown: 1 }} ]"),
+        ),
+        (
+            "Key affinity",
+            format!(
+                "pools: [ {{ {pool} }} ]\nroutes: [ {{ path: /a, pool: p, affinity: {{ unknown: 1 }} }} ]"
+            ),
         ),
     ] {
         let rows = rows(page.section(section));

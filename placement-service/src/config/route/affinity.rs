@@ -202,7 +202,8 @@ pub(in crate::config) fn check_store(config: &Config, faults: &mut FaultCollecto
 pub(in crate::config) fn check_cache(config: &Config, faults: &mut FaultCollector) {
     let min = config.edge.cache.ttl.saturating_add(REPORT_DELAY);
     for (index, route) in config.routes.iter().enumerate() {
-        if route.affinity.keeps_keys() && route.affinity.idle <= min {
+        // A shorter time than a second is a fault of its own.
+        if route.affinity.keeps_keys() && (SECOND..=min).contains(&route.affinity.idle) {
             let min = format_duration(min);
             let message = format!("must be longer than {min}: edge.cache.ttl and a report");
             faults.add(format!("routes[{index}].affinity.idle"), message);

@@ -153,7 +153,7 @@ fn faults_of_affinity_name_their_fields() {
             "affinity.weight: has no effect: affinity.mode is sticky",
         ),
         (
-            "affinity: { key: account, mode: preferred, weight: .nan }",
+            "affinity: { key: account, mode: preferred, weight: 1.5 }",
             "affinity.weight: must be 0 to 1",
         ),
         (
@@ -181,7 +181,7 @@ fn faults_of_affinity_name_their_fields() {
         let text = format!("{pool}routes: [{{ path: '/rooms/{{room}}', pool: qix, {route} }}]");
         assert_eq!(faults(&text), format!("routes[0].{expected}"));
     }
-    let store = "store: { kind: redis-jwt, url: 'redis://127.0.0.1', keys: [ { algorithm: HS256, key: { env: KEY } } ] }";
+    let store = "store: { kind: redis-jwt, url: { inline: 'redis://127.0.0.1' }, keys: [ { algorithm: HS256, key: { env: KEY } } ] }";
     let text = format!(
         "{store}\n{}routes: [{{ path: /a, pool: qix, affinity: {{ key: account }} }}]",
         websocket_pool()

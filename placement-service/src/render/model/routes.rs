@@ -6,7 +6,6 @@ use super::{fault, format_duration};
 use crate::config::fault::Fault;
 use crate::config::{
     Activity, Application, ApplicationRoute, Config, LoginTimeout, Permission, Route, RouteAction,
-    compare_precedence,
 };
 use crate::core::path_template::PathTemplate;
 use crate::http::paths::{Availability, PUBLIC_PATHS, PublicPath};
@@ -147,20 +146,21 @@ impl EdgeRoute {
     }
 }
 
-/// In the order of precedence. Routes that the edge cannot tell apart are one, and must say the same of it.
+/// In the configured order, except that a route precedes those that match all of its requests. Routes that the edge
+/// cannot tell apart are one, and must say the same of it.
 fn place_routes(routes: &[Route], faults: &mut Vec<Fault>) -> Vec<EdgeRoute> {
-    let templates = routes.iter().enumerate();
-    let templates = templates.filter_map(|(index, one)| Some((index, one, one.template().ok()?)));
-    let mut templates: Vec<(usize, &Route, PathTemplate)> = templates.collect();
-    templates.sort_by(|(_, one, template), (_, other, other_template)| {
-        compare_precedence(one, template, other, other_template)
-    });
+    let routes = routes.iter().enumerate();
+    let routes = routes.filter_map(|(index, one)| Some((index, one, one.template().ok()?)));
+    let (with_host, without): (Vec<_>, Vec<_>) =
+        routes.partition(|(_, route, _)| route.host.is_some());
     let mut edge_routes: Vec<EdgeRoute> = Vec::new();
-    for (index, route, template) in templates {
+    for (index, route, template) in with_host.into_iter().chain(without) {
         let edge_route = place_route(index, route, &template);
         let mut known = edge_routes.iter();
         let Some(known) = known.find(|known| known.is_same_match(&edge_route)) else {
-            edge_routes.push(edge_route);
+            let mut others = edge_routes.iter();
+            let hiding = others.position(|other| edge_route.is_hidden(other));
+            edge_routes.insert(hiding.unwrap_or(edge_routes.len()), edge_route);
             continue;
         };
         if let Some(field) = known.differing_field(&edge_route) {
