@@ -6,12 +6,14 @@ mod admission_queue;
 mod affinity;
 mod attempts;
 pub mod decision_log;
+mod engine_sessions;
 pub mod explain;
 mod metrics;
 mod pool;
 mod recent;
 pub mod routes;
 mod selection;
+mod session_ends;
 mod startup;
 
 use crate::config;
@@ -21,16 +23,18 @@ use crate::engines::fleet::{FleetReader, FleetTask};
 use crate::engines::ledger::{Ledger, LedgerTask};
 use crate::placement::routes::{RouteTarget, Routes};
 use crate::sessions::LiveSession;
-use affinity::{AffinityEntry, AffinityKey, SessionAffinity};
+use affinity::{AffinityEntry, AffinityKey, AffinityLock, SessionAffinity};
 use attempts::PreparedEngine;
 use berth_api::RejectReason;
-use berth_scheduler::accounting::{AccountingRegistry, StreamSlot};
+use berth_scheduler::accounting::{AccountingRegistry, EngineSession, StreamSlot};
 use decision_log::Candidate;
+use engine_sessions::{EngineSessions, PreparedSession};
 use metrics::PlacementMetrics;
 use pool::Pool;
 use rand::RngExt;
 use recent::RecentPlacements;
 use selection::{DecisionTrace, PlacementTask};
+use session_ends::SessionEnds;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +43,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
 pub use recent::RecentPlacement;
+pub use session_ends::IssueToken;
 
 /// Reason of a placement: the tab returned to its engine session.
 pub const RESUMED: &str = "resumed";
@@ -51,7 +56,7 @@ pub const REPLACED: &str = "replaced";
 /// A request to place one WebSocket.
 pub struct PlaceRequest<'a> {
     /// The login session that opens it.
-    pub session: &'a LiveSession,
+    pub session: &'a Arc<LiveSession>,
     /// The JWT for the engine. A secret.
     pub token: &'a str,
     /// The path with its query, as the client sent it.
@@ -86,6 +91,8 @@ pub struct PlacementService {
     routes: Routes,
     pools: Arc<[Pool]>,
     affinity: SessionAffinity,
+    engine_sessions: EngineSessions,
+    session_ends: SessionEnds,
     limits: config::Placement,
     connecting: Semaphore,
     /// `Retry-After` in seconds when no engine is available: by then engines have been probed again.
@@ -119,6 +126,7 @@ impl PlacementService {
     pub fn release_placement(&self, placed: &Placement) {
         self.accounting
             .release_placement(&placed.stream, Instant::now());
+        self.stream_closed(&placed.stream, false);
     }
 
     /// Whether placements make sense: every engine known at the start has been probed once, and the replicas'
@@ -216,7 +224,9 @@ impl PlacementService {
         let strategy = pool.scheduler.strategy().as_str();
         let Some(key) = AffinityKey::for_request(target, task.request, pool.sharing) else {
             let prepared_engine = self.attempt_engines(task, trace).await?;
-            return Ok(self.complete_placement(task, prepared_engine, session_slot, strategy));
+            let (placement, _) =
+                self.complete_placement(task, prepared_engine, session_slot, strategy, None);
+            return Ok(placement);
         };
         let lock = self.affinity.entry(key);
         let Ok(mut entry) = timeout_at(task.deadline, lock.lock()).await else {
@@ -228,17 +238,35 @@ impl PlacementService {
             && let Some(prepared_engine) = self.resume(task, previous).await
         {
             let reason = explain::resume_reason(pool.sharing);
-            return Ok(self.complete_placement(task, prepared_engine, session_slot, reason));
+            let (placement, session) = self.complete_placement(
+                task,
+                prepared_engine,
+                session_slot,
+                reason,
+                Some((key, &lock)),
+            );
+            if let Some(entry) = entry.as_mut() {
+                entry.session = session;
+            }
+            return Ok(placement);
         }
         let reason = if entry.is_some() { REPLACED } else { strategy };
         match self.attempt_engines(task, trace).await {
             Ok(prepared_engine) => {
-                *entry = Some(AffinityEntry::new(
-                    &prepared_engine.engine,
-                    &prepared_engine.prepared,
-                ));
+                let (engine, prepared) = (
+                    Arc::clone(&prepared_engine.engine),
+                    prepared_engine.prepared.clone(),
+                );
+                let (placement, session) = self.complete_placement(
+                    task,
+                    prepared_engine,
+                    session_slot,
+                    reason,
+                    Some((key, &lock)),
+                );
+                *entry = Some(AffinityEntry::new(&engine, prepared, session));
                 self.affinity.insert(key, &lock);
-                Ok(self.complete_placement(task, prepared_engine, session_slot, reason))
+                Ok(placement)
             }
             Err(rejection) => {
                 if entry.is_none() {
@@ -255,7 +283,8 @@ impl PlacementService {
         prepared_engine: PreparedEngine,
         session_slot: StreamSlot,
         reason: &'static str,
-    ) -> Placement {
+        affinity: Option<(AffinityKey, &AffinityLock)>,
+    ) -> (Placement, EngineSession) {
         let PlacementTask {
             pool,
             target,
@@ -273,7 +302,19 @@ impl PlacementService {
         let stream = reservation
             .stream_name()
             .map_or_else(stream_name, str::to_owned);
-        self.accounting.placed(reservation, &stream, Instant::now());
+        let now = Instant::now();
+        let session = self.accounting.placed(reservation, &stream, now);
+        if pool.driver.keeps_sessions() {
+            let prepared_session = PreparedSession {
+                pool: target.pool,
+                engine: Arc::clone(&engine),
+                headers: prepared.set_headers.clone(),
+                login: Arc::clone(request.session),
+                counted: session.clone(),
+                affinity: affinity.map(|(key, lock)| (key, Arc::clone(lock))),
+            };
+            self.engine_sessions.record(&stream, prepared_session, now);
+        }
         let document = target.open_target.document().map(str::to_owned);
         debug!(pool = %pool.name, engine = name, session = request.session.session_ref, stream, reason, "placed");
         let recent = RecentPlacement {
@@ -286,7 +327,7 @@ impl PlacementService {
         };
         self.recent.record(&request.session.session_ref, recent);
         self.metrics.record_reason(&pool.name, reason);
-        Placement {
+        let placement = Placement {
             cluster,
             destination,
             path: prepared.path,
@@ -295,7 +336,8 @@ impl PlacementService {
             pool: pool.name.to_string(),
             engine: name.to_owned(),
             reason,
-        }
+        };
+        (placement, session)
     }
 }
 

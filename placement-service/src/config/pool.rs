@@ -22,7 +22,7 @@ pub struct Pool {
     pub strategy: Strategy,
     #[serde(default)]
     pub weights: Weights,
-    /// Which metrics of its engines mean what; for drivers that do not know the metrics.
+    /// What the metrics of its engines mean.
     #[serde(default)]
     pub probe: Option<PoolProbe>,
     #[serde(default)]
@@ -43,6 +43,9 @@ pub struct Pool {
     /// How long an engine session lives after its last socket closes.
     #[serde(default = "engine_session_ttl", with = "humantime_serde")]
     pub engine_session_ttl: Duration,
+    /// Whether a client that closes its socket with 1000 also ends its engine session.
+    #[serde(default = "end_on_close")]
+    pub end_on_close: bool,
     /// The time over which the sockets of an engine are closed when its discovery source drains it.
     #[serde(default = "drain_duration", with = "humantime_serde")]
     pub drain_duration: Duration,
@@ -54,9 +57,25 @@ const fn engine_session_ttl() -> Duration {
     Duration::from_secs(60)
 }
 
+/// 1000 says that the client has done what the connection was for (RFC 6455 section 7.4.1).
+const fn end_on_close() -> bool {
+    true
+}
+
 /// Shorter than the 30 s that Kubernetes gives a pod by default (`terminationGracePeriodSeconds`).
 const fn drain_duration() -> Duration {
     Duration::from_secs(20)
+}
+
+impl Pool {
+    /// Whether the number of sessions in a probe includes engine sessions without a socket.
+    #[must_use]
+    pub fn counts_lingering(&self) -> bool {
+        let probe = self.probe.as_ref();
+        probe
+            .and_then(|probe| probe.counts_lingering)
+            .unwrap_or(true)
+    }
 }
 
 /// Which sockets share an engine session.

@@ -78,11 +78,12 @@ impl Prober {
     /// # Errors
     /// When the HTTP client cannot be built.
     pub fn new(pool: &Pool, limit: Duration) -> Result<Self, reqwest::Error> {
-        Ok(match (pool.driver, &pool.probe) {
+        let metrics = pool.probe.as_ref().and_then(|probe| probe.metrics.clone());
+        Ok(match (pool.driver, metrics) {
             (Driver::Qix, _) => Self::Qix(http::client(limit)?, limit),
             (Driver::Websocket, None) => Self::Tcp(limit),
-            (Driver::Websocket, Some(probe)) => {
-                Self::Metrics(http::client(limit)?, Arc::new(probe.metrics.clone()), limit)
+            (Driver::Websocket, Some(metrics)) => {
+                Self::Metrics(http::client(limit)?, Arc::new(metrics), limit)
             }
         })
     }

@@ -45,7 +45,7 @@ pub(crate) struct Site {
     pub(crate) engines: Vec<Engine>,
     pub(crate) placer: Arc<PlacementService>,
     pub(crate) registry: Registry,
-    session: LiveSession,
+    session: Arc<LiveSession>,
 }
 
 impl Site {
@@ -96,16 +96,18 @@ impl Site {
         );
         let config = load::from_text(&yaml).unwrap().config;
         let mut registry = Registry::with_prefix("berth");
+        let clock = Arc::new(SystemClock);
+        let issue_token = Box::new(|_: &LiveSession| Some("no.token.needed".to_owned()));
         let placer =
-            PlacementService::start(&config, Arc::new(SystemClock), &mut registry, None).unwrap();
+            PlacementService::start(&config, clock, &mut registry, None, issue_token).unwrap();
         let site = Self {
             engines,
             placer,
             registry,
-            session: LiveSession {
+            session: Arc::new(LiveSession {
                 session_ref: "ref".into(),
                 ..LiveSession::default()
-            },
+            }),
         };
         let mut fleet = site.placer.fleet().clone();
         timeout(TIMEOUT, fleet.wait_for(|f| f.is_initialized()))
@@ -135,10 +137,10 @@ impl Site {
         path: &str,
         tab: Option<&str>,
     ) -> Result<Placement, Rejection> {
-        let session = LiveSession {
+        let session = Arc::new(LiveSession {
             session_ref: session.to_owned(),
             ..LiveSession::default()
-        };
+        });
         let request = PlaceRequest {
             session: &session,
             token: "no.token.needed",

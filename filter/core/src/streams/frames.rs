@@ -1,6 +1,7 @@
 //! Scans the WebSocket frames that a client sends ([RFC 6455](https://www.rfc-editor.org/rfc/rfc6455#section-5.2),
-//! section 5.2): where a frame ends, and whether data was among them. Reads only headers, at most
-//! [`MAX_HEADER_BYTES`] at a time, and nothing of a chunk that lies within a payload. Knows no stream and no host.
+//! section 5.2): where a frame ends, whether data was among them, and the code of a close frame. Reads only headers, at
+//! most [`MAX_HEADER_BYTES`] at a time, the code of a close frame as a part of its header, and nothing of a chunk that lies
+//! within a payload. Knows no stream and no host.
 //!
 //! A frame that no client may send (without a mask, or with a length in more bytes than it needs) ends the scan: the
 //! engine will refuse it, and the boundaries of later frames are unknown.
@@ -12,6 +13,9 @@ const MAX_CONTROL_PAYLOAD: u64 = 125;
 /// Maximum text of a close frame: its code takes 2 bytes of the payload.
 const MAX_REASON_BYTES: usize = 123;
 const MASKED: u8 = 0x80;
+/// The opcode of a close frame, and the bytes of the code at the start of its payload.
+const CLOSE: u8 = 8;
+const CODE_BYTES: u8 = 2;
 
 /// What a chunk contains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub struct ScanResult {
     pub data: bool,
     /// The first frame boundary in it or at its end.
     pub boundary: Option<usize>,
+    /// The code of a close frame in it.
+    pub close_code: Option<u16>,
 }
 
 /// The position in a client's frames, from chunk to chunk.
@@ -95,8 +101,13 @@ impl FrameScanner {
                     let missing = MAX_HEADER_BYTES.saturating_sub(header_bytes).min(available);
                     let bytes = read_bytes(offset, missing);
                     match bytes.and_then(|bytes| self.read_header(header_bytes, bytes.as_ref())) {
-                        Some(Header::Complete { consumed, data }) => {
+                        Some(Header::Complete {
+                            consumed,
+                            data,
+                            close_code,
+                        }) => {
                             result.data |= data;
+                            result.close_code = result.close_code.or(close_code);
                             consumed
                         }
                         Some(Header::Partial) => available,
@@ -130,7 +141,10 @@ impl FrameScanner {
         if available >= 2 && second & MASKED == 0 {
             return None;
         }
-        let header_len = extended.saturating_add(6);
+        let opcode = first & 0x0f;
+        let has_code = opcode == CLOSE && extended == 0 && second & !MASKED >= CODE_BYTES;
+        let code_len = if has_code { usize::from(CODE_BYTES) } else { 0 };
+        let header_len = extended.saturating_add(6).saturating_add(code_len);
         if available < header_len {
             self.position = Position::Header(available);
             return (!input.is_empty()).then_some(Header::Partial);
@@ -142,7 +156,6 @@ impl FrameScanner {
                 digits.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))
             }
         };
-        let opcode = first & 0x0f;
         let is_minimal = match extended {
             0 => true,
             2 => length > 125,
@@ -151,20 +164,37 @@ impl FrameScanner {
         if !is_minimal || (opcode >= 8 && length > MAX_CONTROL_PAYLOAD) {
             return None;
         }
-        self.position = match length {
+        self.position = match length.saturating_sub(code_len as u64) {
             0 => Position::Header(0),
-            length => Position::Payload(length),
+            payload_left => Position::Payload(payload_left),
         };
+        let [
+            _,
+            _,
+            first_mask,
+            second_mask,
+            _,
+            _,
+            first_byte,
+            second_byte,
+            ..,
+        ] = self.header;
+        let code = u16::from_be_bytes([first_byte ^ first_mask, second_byte ^ second_mask]);
         Some(Header::Complete {
             consumed: header_len.saturating_sub(header_bytes),
             data: opcode <= 2,
+            close_code: has_code.then_some(code),
         })
     }
 }
 
 enum Header {
     /// It ended after `consumed` bytes of the chunk.
-    Complete { consumed: usize, data: bool },
+    Complete {
+        consumed: usize,
+        data: bool,
+        close_code: Option<u16>,
+    },
     /// The next chunk continues it.
     Partial,
 }
@@ -230,6 +260,7 @@ mod tests {
             let expected = ScanResult {
                 data: true,
                 boundary: Some(0),
+                close_code: None,
             };
             assert_eq!((result, read_count), (expected, 1), "{size}");
             let (result, _) = scan(&mut scanner, &text[..1]);
@@ -264,6 +295,30 @@ mod tests {
     }
 
     #[test]
+    fn the_code_of_a_close_frame_is_read_however_its_bytes_arrive() {
+        for (text, size) in [("", 8), ("bye", 11)] {
+            let frame = close_frame(1000, text, [9, 8, 7, 6]);
+            assert_eq!(frame.len(), size);
+            for cut in 0..=frame.len() {
+                let mut scanner = FrameScanner::default();
+                let (first, second) = frame.split_at(cut);
+                let results = [first, second].map(|bytes| scan(&mut scanner, bytes).0);
+                let codes: Vec<u16> = results.iter().filter_map(|r| r.close_code).collect();
+                assert_eq!(codes, [1000], "{text:?} cut at {cut}");
+                assert!(results[1].boundary.is_some(), "{text:?} cut at {cut}");
+                assert!(!results[0].data && !results[1].data && !scanner.is_desynchronized());
+            }
+        }
+        // A close frame without a code, with half of one, and a ping with the same payload.
+        let ping = [&[0x89][..], &close_frame(1000, "", [0; 4])[1..]].concat();
+        for bytes in [frame(0x88, 0), frame(0x88, 1), ping] {
+            let mut scanner = FrameScanner::default();
+            assert_eq!(scan(&mut scanner, &bytes).0.close_code, None);
+            assert_eq!(scan(&mut scanner, &frame(0x81, 3)).0.boundary, Some(0));
+        }
+    }
+
+    #[test]
     fn an_invalid_frame_desynchronizes_the_scanner() {
         let long_header = |digits: u64| {
             let mut bytes = vec![0x82, 0xff];
@@ -284,7 +339,7 @@ mod tests {
             let result = scan(&mut scanner, b"anything");
             let expected = ScanResult {
                 data: true,
-                boundary: None,
+                ..ScanResult::default()
             };
             assert_eq!(result, (expected, 0));
         }

@@ -4,6 +4,7 @@ use super::*;
 use crate::cost::{Cost, Observation};
 
 mod histories;
+mod lifetimes;
 
 const MS: Duration = Duration::from_millis(1);
 const TTL: Duration = Duration::from_secs(30);

@@ -1,0 +1,300 @@
+//! One engine session in the accounting: it counts once, whatever number of streams it has, and until it ends on the
+//! engine: when its lifetime after its last stream has passed, or when it was ended there. A handle lets a later stream
+//! join the session. Knows no driver.
+
+use super::ledger_entry::LedgerEntry;
+use super::queue::Ticket;
+use super::state::{AccountingState, ClosedStream};
+use super::{EngineAccounting, Reservation, SessionLifetime};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Names one session within the accounting of its engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct SessionId(pub(super) u64);
+
+/// What the accounting knows of a session.
+#[derive(Debug)]
+pub(super) struct SessionEntry {
+    /// Its place among the unprobed sessions.
+    pub(super) unprobed: Ticket,
+    /// Its streams, and the reservations that join it.
+    holders: u32,
+    /// A gateway has reported one of its streams open.
+    opened: bool,
+    /// It was ended on the engine while it had streams: it ends with the last one.
+    ended: bool,
+    /// When its last stream closed; before that, when it began to count.
+    closed: ClosedStream,
+    /// The probes of its pool do not count it at present.
+    hidden: bool,
+    /// The name of its stream under which the ledger counts it.
+    ledger_name: Option<Arc<str>>,
+}
+
+impl SessionEntry {
+    /// How long it stays on the engine without a stream.
+    fn linger(&self, lifetime: &SessionLifetime) -> Duration {
+        match (self.ended, self.opened) {
+            (true, _) => Duration::ZERO,
+            (false, true) => lifetime.after_close,
+            (false, false) => lifetime.unopened,
+        }
+    }
+}
+
+impl AccountingState {
+    /// Adds a session with one stream, which counts from `since` on.
+    pub(super) fn add_session(
+        &mut self,
+        since: Instant,
+        unprobed: Ticket,
+        ledger_name: Option<Arc<str>>,
+    ) -> SessionId {
+        let id = SessionId(self.next_session);
+        self.next_session += 1;
+        let closed = ClosedStream {
+            earliest: since,
+            latest: since,
+        };
+        let session = SessionEntry {
+            unprobed,
+            holders: 1,
+            opened: false,
+            ended: false,
+            closed,
+            hidden: false,
+            ledger_name,
+        };
+        self.sessions.insert(id, session);
+        id
+    }
+
+    /// A gateway has reported a stream of the session open.
+    pub(super) fn mark_opened(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.opened = true;
+        }
+    }
+
+    /// A stream, or a reservation for one, joins the session. `false` when the session has ended.
+    pub(super) fn join(&mut self, id: SessionId, lifetime: &SessionLifetime, now: Instant) -> bool {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.ended) else {
+            return false;
+        };
+        if session.holders == 0 {
+            let until = session.closed.latest + session.linger(lifetime);
+            self.lingering.remove(&(until, id));
+        }
+        session.holders = session.holders.saturating_add(1);
+        if std::mem::take(&mut session.hidden) {
+            // The next probe counts it again.
+            self.hidden -= 1;
+            session.unprobed = self.unprobed.push((now, Default::default()));
+        }
+        true
+    }
+
+    /// A stream, or a reservation for one, leaves the session. `closed`: when the stream closed; `None`: it never
+    /// opened.
+    pub(super) fn leave(
+        &mut self,
+        id: SessionId,
+        closed: Option<ClosedStream>,
+        lifetime: &SessionLifetime,
+        ledger: Option<&LedgerEntry>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.closed = closed.unwrap_or(session.closed);
+        session.holders = session.holders.saturating_sub(1);
+        if session.holders > 0 {
+            return;
+        }
+        let (unprobed, closed, linger) =
+            (session.unprobed, session.closed, session.linger(lifetime));
+        if linger.is_zero() {
+            self.end_session(id, closed, ledger);
+            return;
+        }
+        self.lingering.insert((closed.latest + linger, id));
+        if !lifetime.probe_counts_lingering {
+            session.hidden = true;
+            self.hidden += 1;
+            if let Some((since, estimate)) = self.unprobed.take(unprobed) {
+                // The memory of the engine still grows by the session, which the next probe shows.
+                self.hidden_costs.push((since, estimate));
+            } else {
+                self.record_closed(closed);
+            }
+        }
+    }
+
+    /// A session ends within this time.
+    pub(super) fn end_session(
+        &mut self,
+        id: SessionId,
+        ended: ClosedStream,
+        ledger: Option<&LedgerEntry>,
+    ) {
+        let Some(session) = self.remove_session(id) else {
+            return;
+        };
+        if !session.hidden && !self.remove_unprobed(session.unprobed) {
+            self.record_closed(ended);
+        }
+        if let (Some(ledger), Some(name)) = (ledger, session.ledger_name) {
+            ledger.released(&name);
+        }
+    }
+
+    /// Removes a session that no longer belongs to this replica. Returns `true` when a probe has counted it.
+    pub(super) fn transfer_session(&mut self, id: SessionId) -> bool {
+        match self.sessions.get_mut(&id) {
+            None => false,
+            Some(session) if session.holders > 1 => {
+                session.holders -= 1;
+                session.ledger_name = None;
+                false
+            }
+            Some(_) => self
+                .remove_session(id)
+                .is_some_and(|session| !session.hidden && !self.remove_unprobed(session.unprobed)),
+        }
+    }
+
+    /// Ends the sessions whose lifetime has passed.
+    pub(super) fn expire_sessions(
+        &mut self,
+        lifetime: &SessionLifetime,
+        now: Instant,
+        ledger: Option<&LedgerEntry>,
+    ) {
+        while let Some((until, id)) = self.lingering.first().copied()
+            && until <= now
+        {
+            self.lingering.pop_first();
+            let Some(session) = self.sessions.get(&id) else {
+                continue;
+            };
+            let linger = session.linger(lifetime);
+            let ended = ClosedStream {
+                earliest: session.closed.earliest + linger,
+                latest: until,
+            };
+            self.end_session(id, ended, ledger);
+        }
+    }
+
+    fn remove_session(&mut self, id: SessionId) -> Option<SessionEntry> {
+        let session = self.sessions.remove(&id)?;
+        if session.hidden {
+            self.hidden -= 1;
+        }
+        Some(session)
+    }
+
+    /// The last probe has counted a session that is gone since, unless it may have been gone before the probe.
+    fn record_closed(&mut self, closed: ClosedStream) {
+        if self
+            .probed_at
+            .is_none_or(|probed_at| closed.earliest > probed_at)
+        {
+            self.closed.push(closed);
+        }
+    }
+}
+
+/// A session on an engine, as long as the engine's accounting has it.
+#[derive(Clone, Debug)]
+pub struct EngineSession {
+    accounting: Weak<EngineAccounting>,
+    id: SessionId,
+}
+
+impl PartialEq for EngineSession {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.accounting.ptr_eq(&other.accounting)
+    }
+}
+
+impl Eq for EngineSession {}
+
+impl EngineSession {
+    pub(super) fn new(accounting: &Arc<EngineAccounting>, id: SessionId) -> Self {
+        Self {
+            accounting: Arc::downgrade(accounting),
+            id,
+        }
+    }
+
+    /// A reservation for one more stream of the session, which counts no further session. `None` when the session has
+    /// ended, or when each stream is a session of its own.
+    #[must_use]
+    pub fn join(&self, now: Instant) -> Option<Reservation> {
+        let accounting = self.accounting.upgrade()?;
+        if !accounting.lifetime.outlives_streams() {
+            return None;
+        }
+        let mut state = accounting.update();
+        state.expire(&accounting.expiry(), now);
+        let joined = state.join(self.id, &accounting.lifetime, now);
+        drop(state);
+        joined.then(|| Reservation::joining(accounting, self.id))
+    }
+
+    /// Whether the session is on the engine, and whether it has a stream, open or expected.
+    #[must_use]
+    pub fn status(&self, now: Instant) -> EngineSessionStatus {
+        let Some(accounting) = self.accounting.upgrade() else {
+            return EngineSessionStatus::Ended;
+        };
+        let mut state = accounting.lock();
+        state.expire(&accounting.expiry(), now);
+        match state.sessions.get(&self.id) {
+            None => EngineSessionStatus::Ended,
+            Some(session) if session.holders > 0 => EngineSessionStatus::InUse,
+            Some(session) => EngineSessionStatus::Lingering {
+                until: session.closed.latest + session.linger(&accounting.lifetime),
+            },
+        }
+    }
+
+    /// The engine has been told to end the session: it no longer counts, or ends with its last stream.
+    pub fn end(&self, now: Instant) {
+        let Some(accounting) = self.accounting.upgrade() else {
+            return;
+        };
+        let mut state = accounting.update();
+        let Some(session) = state.sessions.get_mut(&self.id) else {
+            return;
+        };
+        if session.holders > 0 {
+            session.ended = true;
+            return;
+        }
+        let until = session.closed.latest + session.linger(&accounting.lifetime);
+        state.lingering.remove(&(until, self.id));
+        let ended = ClosedStream {
+            earliest: now,
+            latest: now,
+        };
+        state.end_session(self.id, ended, accounting.ledger.as_ref());
+    }
+}
+
+/// The status of an engine session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineSessionStatus {
+    /// It has a stream, open or expected.
+    InUse,
+    /// It has no stream, and ends at this time.
+    Lingering {
+        /// When the engine ends it by itself.
+        until: Instant,
+    },
+    /// It is not on the engine, as far as is known.
+    Ended,
+}
