@@ -137,6 +137,9 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     if config.pools.is_empty() || config.routes.is_empty() {
         warnings.push("no pools or no routes: nothing can be placed".to_owned());
     }
+    for (index, pool) in config.pools.iter().enumerate() {
+        pool::add_warnings(&format!("pools[{index}]"), pool, &mut warnings);
+    }
     if config.tokens.lifetime > config.session.absolute_timeout {
         warnings.push("tokens.lifetime is longer than session.absolute_timeout".to_owned());
     }

@@ -1,7 +1,9 @@
 //! Settings of pools, and their checks. Knows nothing of engines at run time.
 
-use super::fault_collector::{FaultCollector, SECOND};
-use super::{Capacity, Config, PoolProbe, Queue, Sources, capacity, discovery, pool_probe};
+use super::fault_collector::{FaultCollector, SECOND, format_duration};
+use super::{
+    Capacity, Config, Discovery, PoolProbe, Queue, Sources, capacity, discovery, pool_probe,
+};
 pub use berth_scheduler::strategy::{Strategy, Weights};
 use serde::Deserialize;
 use std::time::Duration;
@@ -146,6 +148,37 @@ fn check_pool(path: &str, pool: &Pool, faults: &mut FaultCollector) {
     }
 }
 
+/// Combinations that are valid but risky.
+pub(super) fn add_warnings(path: &str, pool: &Pool, warnings: &mut Vec<String>) {
+    let sources = &pool.discovery.0;
+    for (index, source) in sources.iter().enumerate() {
+        if matches!(source, Discovery::Static(engines) if engines.is_empty()) {
+            let item = if sources.len() > 1 {
+                format!("[{index}]")
+            } else {
+                String::new()
+            };
+            warnings.push(format!(
+                "{path}.discovery{item}.static is empty: it lists no engine"
+            ));
+        }
+    }
+    let Capacity {
+        per_engine,
+        per_pool,
+        ..
+    } = pool.capacity;
+    let is_limited = per_engine.or(per_pool).is_some();
+    let (timeout, ttl) = (pool.queue.timeout, pool.engine_session_ttl);
+    let queue_is_short = pool.queue.max_length > 0 && timeout < ttl;
+    if pool.driver == Driver::Qix && is_limited && queue_is_short && !pool.end_on_close {
+        let (timeout, ttl) = (format_duration(timeout), format_duration(ttl));
+        warnings.push(format!(
+            "{path}.queue.timeout is {timeout}, engine_session_ttl {ttl}, and end_on_close is false: the room of a closed socket is free only after a queued placement has given up"
+        ));
+    }
+}
+
 fn check_weights(path: &str, weights: &Weights, faults: &mut FaultCollector) {
     let Weights {
         sessions,
@@ -184,6 +217,38 @@ pools:
     cluster: engines
     discovery: { static: [ { name: engine-0, ip: 10.0.0.1, port: 9076 } ] }
 ";
+
+    #[test]
+    fn risky_pools_give_warnings() {
+        let warnings = |settings: &str| {
+            let text = format!(
+                "pools: [ {{ name: p, driver: qix, cluster: c, {settings} }} ]\n\
+                 routes: [ {{ path: /a, pool: p }} ]\nedge: {{ listen: 127.0.0.1:1 }}"
+            );
+            let mut warnings = from_text(&text).unwrap().warnings;
+            warnings.retain(|warning| warning.starts_with("pools"));
+            warnings
+        };
+        assert_eq!(
+            warnings("discovery: { static: [] }"),
+            ["pools[0].discovery.static is empty: it lists no engine"]
+        );
+        assert_eq!(
+            warnings("discovery: [ { static: [] }, { dns: { host: a, port: 1 } } ]"),
+            ["pools[0].discovery[0].static is empty: it lists no engine"]
+        );
+        let limited = "discovery: { dns: { host: a, port: 1 } }, capacity: { per_engine: 2 }, queue: { max_length: 9 }";
+        assert_eq!(warnings(limited), [""; 0]);
+        assert_eq!(
+            warnings(&format!("{limited}, end_on_close: false")),
+            [
+                "pools[0].queue.timeout is 5s, engine_session_ttl 1m, and end_on_close is false: \
+              the room of a closed socket is free only after a queued placement has given up"
+            ]
+        );
+        let short_ttl = format!("{limited}, end_on_close: false, engine_session_ttl: 2s");
+        assert_eq!(warnings(&short_ttl), [""; 0]);
+    }
 
     #[test]
     fn pool_names_are_unique() {

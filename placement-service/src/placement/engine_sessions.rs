@@ -72,7 +72,8 @@ impl EngineSessions {
             .get_with_by_ref(&login.session_ref, Arc::default);
         let mut sessions = entry.lock();
         if sessions.is_empty() {
-            self.schedule_check(&login.session_ref, login.expires_at);
+            // The check finds out when it may expire: activity moves that.
+            self.schedule_check(&login.session_ref, 0);
         }
         sessions.retain(|other| {
             other.counted != session.counted

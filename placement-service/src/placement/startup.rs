@@ -54,6 +54,7 @@ impl PlacementService {
             accounting.clone(),
             probe_metrics,
             shared_probes,
+            config.compat.mira.listen.is_some(),
         )?;
         let fleet = (fleet, accounting, Some(task));
         Ok(Self::build(

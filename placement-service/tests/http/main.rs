@@ -18,6 +18,7 @@ mod cleanup;
 mod compat;
 mod connections;
 mod device_cookies;
+mod engine_sessions;
 mod engines;
 mod events;
 mod fake_provider;

@@ -20,7 +20,7 @@ use crate::engines::health::{ProbeFault, Prober, Reading};
 use crate::engines::ledger::SharedProbeResults;
 use berth_scheduler::accounting::AccountingRegistry;
 use berth_scheduler::engine::{Endpoint, Engine, EngineName, State};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -75,6 +75,7 @@ impl FleetController {
         accounting_registry: AccountingRegistry,
         metrics: ProbeMetrics,
         shared_probes: Option<SharedProbeResults>,
+        keep_reports: bool,
     ) -> Result<(Self, watch::Receiver<Arc<Fleet>>), reqwest::Error> {
         let (reporter, reports) = mpsc::channel(BATCH);
         let mut tasks = JoinSet::new();
@@ -100,7 +101,7 @@ impl FleetController {
             }
             pool_states.push(PoolState {
                 name: pool.name.as_str().into(),
-                prober: Prober::new(pool, probe.timeout)?,
+                prober: Prober::new(pool, probe.timeout, keep_reports)?,
                 sources,
                 metrics_stale: false,
                 engines: BTreeMap::new(),
@@ -272,6 +273,7 @@ impl FleetController {
                 health: HealthState::new(self.thresholds),
                 desired_state,
                 probe_task: probing,
+                report: None,
             };
             pool.engines.insert(name, engine_state);
         }
@@ -308,6 +310,9 @@ impl FleetController {
         if let Some((State::Unhealthy, _)) = change.state {
             engine_state.engine.accounting.mark_ready(Instant::now());
         }
+        if let Some(report) = change.report {
+            engine_state.report = Some(Arc::new(report));
+        }
         let mut published_load = (
             engine_state.engine.load.clone(),
             engine_state.engine.probed_at,
@@ -324,6 +329,7 @@ impl FleetController {
 
     fn publish(&mut self) {
         let mut pools = Vec::with_capacity(self.pools.len());
+        let mut reports = HashMap::new();
         for pool_state in &mut self.pools {
             let engines = pool_state.engines.values();
             let pool = PoolFleet {
@@ -339,9 +345,15 @@ impl FleetController {
                 info!(pool = %pool.name, "the load of an engine is known again, or no engine is in use");
             }
             pool_state.metrics_stale = metrics_stale;
+            for (name, engine_state) in &pool_state.engines {
+                if let Some(report) = &engine_state.report {
+                    let key = (Arc::clone(&pool.name), name.clone());
+                    reports.insert(key, Arc::clone(report));
+                }
+            }
             pools.push(pool);
         }
-        let fleet = Fleet { pools };
+        let fleet = Fleet { pools, reports };
         self.snapshots.send_replace(Arc::new(fleet));
     }
 }
