@@ -11,7 +11,8 @@
 //! | on the engine, or expected there | *unprobed*: added to the probe's count | in the probe's count |
 //! | gone | not counted | *closed*: subtracted from the probe's count until the next probe |
 //!
-//! Where probes do not count sessions without a stream, such a session is *hidden*: gone for the probe, and added.
+//! Where probes do not count sessions without a stream, such a session is *hidden* from them. There the number of a probe
+//! only shows how many sessions are *foreign*, placed by nobody known; the others are counted here.
 //!
 //! Independently of probes, a stream is *unconfirmed* until a gateway reports it open. Sessions through other replicas
 //! are added in the same way. Knows no strategy, driver or gateway; time is an argument.
@@ -250,6 +251,12 @@ impl EngineAccounting {
             let grown = usize::try_from(sessions.saturating_sub(expected)).unwrap_or(usize::MAX);
             probed.extend(state.take_probed(|since| since <= probe_start, grown));
             state.probed = sessions;
+            state.missing = expected.saturating_sub(sessions);
+            // The lower bound: a probe amid many openings and closings shows no number exactly.
+            let known =
+                count(state.count_visible(probe_start)).saturating_add(state.remote.count());
+            state.foreign =
+                (!self.lifetime.probe_counts_lingering).then(|| sessions.saturating_sub(known));
         }
         state.probed_at = Some(probe_start);
         probed.extend(state.take_hidden_costs(probe_start));

@@ -34,14 +34,21 @@ pub(super) struct PreparedSession {
     pub(super) affinity: Option<(AffinityKey, AffinityLock)>,
 }
 
-/// The engine sessions of one login session.
-type LoginEntry = Arc<Mutex<Vec<Arc<PreparedSession>>>>;
+/// What is known of one login session.
+#[derive(Default)]
+struct Login {
+    sessions: Vec<Arc<PreparedSession>>,
+    /// When it is checked next, in Unix seconds.
+    check_at_s: Option<u64>,
+}
+
+type LoginEntry = Arc<Mutex<Login>>;
 
 /// The prepared engine sessions.
 pub(super) struct EngineSessions {
     by_login: Cache<String, LoginEntry>,
     by_stream: Cache<String, Arc<PreparedSession>>,
-    /// Login sessions by the time at which they may have expired, in Unix seconds.
+    /// Login sessions by the time of their next check. Entries with another time than that of the login are obsolete.
     due: Mutex<BTreeSet<(u64, String)>>,
 }
 
@@ -70,16 +77,17 @@ impl EngineSessions {
         let entry = self
             .by_login
             .get_with_by_ref(&login.session_ref, Arc::default);
-        let mut sessions = entry.lock();
-        if sessions.is_empty() {
-            // The check finds out when it may expire: activity moves that.
-            self.schedule_check(&login.session_ref, 0);
-        }
-        sessions.retain(|other| {
+        let mut entry = entry.lock();
+        entry.sessions.retain(|other| {
             other.counted != session.counted
                 && other.counted.status(now) != EngineSessionStatus::Ended
         });
-        sessions.push(session);
+        if entry.check_at_s.is_none() {
+            // The check finds out when it may expire: activity moves that.
+            entry.check_at_s = Some(0);
+            self.due.lock().insert((0, login.session_ref.clone()));
+        }
+        entry.sessions.push(Arc::clone(&session));
     }
 
     /// The session of a stream that has closed.
@@ -90,7 +98,7 @@ impl EngineSessions {
     /// The sessions of a login session that has ended.
     pub(super) fn take_login(&self, session_ref: &str) -> Vec<Arc<PreparedSession>> {
         let entry = self.by_login.remove(session_ref);
-        entry.map_or_else(Vec::new, |entry| std::mem::take(&mut *entry.lock()))
+        entry.map_or_else(Vec::new, |entry| std::mem::take(&mut entry.lock().sessions))
     }
 
     /// All login sessions that have engine sessions.
@@ -99,31 +107,40 @@ impl EngineSessions {
         names.collect()
     }
 
-    /// The login session is checked at that time, in Unix seconds.
+    /// The login session is checked at that time, in Unix seconds, and not before.
     pub(super) fn schedule_check(&self, session_ref: &str, at_s: u64) {
-        self.due.lock().insert((at_s, session_ref.to_owned()));
+        if let Some(entry) = self.by_login.get(session_ref) {
+            entry.lock().check_at_s = Some(at_s);
+            self.due.lock().insert((at_s, session_ref.to_owned()));
+        }
     }
 
     /// The login sessions whose check is due. Those without an engine session are no longer checked.
     pub(super) fn take_due(&self, now_s: u64, now: Instant) -> Vec<String> {
         let mut due = Vec::new();
-        loop {
-            let first = self.due.lock().pop_first();
-            let Some((at_s, name)) = first else {
-                return due;
-            };
-            if at_s > now_s {
-                self.due.lock().insert((at_s, name));
-                return due;
-            }
+        while let Some((at_s, name)) = self.pop_due(now_s) {
             let Some(entry) = self.by_login.get(&name) else {
                 continue;
             };
-            let mut sessions = entry.lock();
-            sessions.retain(|session| session.counted.status(now) != EngineSessionStatus::Ended);
-            if !sessions.is_empty() {
+            let mut entry = entry.lock();
+            if entry.check_at_s != Some(at_s) {
+                continue;
+            }
+            entry.check_at_s = None;
+            let is_alive = |session: &Arc<PreparedSession>| {
+                session.counted.status(now) != EngineSessionStatus::Ended
+            };
+            entry.sessions.retain(is_alive);
+            if !entry.sessions.is_empty() {
                 due.push(name);
             }
         }
+        due
+    }
+
+    fn pop_due(&self, now_s: u64) -> Option<(u64, String)> {
+        let mut due = self.due.lock();
+        let is_due = due.first().is_some_and(|(at_s, _)| *at_s <= now_s);
+        if is_due { due.pop_first() } else { None }
     }
 }

@@ -14,6 +14,7 @@ mod demo;
 mod drain;
 mod drain_gateway;
 mod engine_faults;
+mod engine_sessions;
 mod enigma;
 mod isolation;
 mod leaks;

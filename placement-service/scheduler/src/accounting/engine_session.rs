@@ -90,7 +90,6 @@ impl AccountingState {
         session.holders = session.holders.saturating_add(1);
         if std::mem::take(&mut session.hidden) {
             // The next probe counts it again.
-            self.hidden -= 1;
             session.unprobed = self.unprobed.push((now, Default::default()));
         }
         true
@@ -122,7 +121,6 @@ impl AccountingState {
         self.lingering.insert((closed.latest + linger, id));
         if !lifetime.probe_counts_lingering {
             session.hidden = true;
-            self.hidden += 1;
             if let Some((since, estimate)) = self.unprobed.take(unprobed) {
                 // The memory of the engine still grows by the session, which the next probe shows.
                 self.hidden_costs.push((since, estimate));
@@ -139,7 +137,7 @@ impl AccountingState {
         ended: ClosedStream,
         ledger: Option<&LedgerEntry>,
     ) {
-        let Some(session) = self.remove_session(id) else {
+        let Some(session) = self.sessions.remove(&id) else {
             return;
         };
         if !session.hidden && !self.remove_unprobed(session.unprobed) {
@@ -160,7 +158,8 @@ impl AccountingState {
                 false
             }
             Some(_) => self
-                .remove_session(id)
+                .sessions
+                .remove(&id)
                 .is_some_and(|session| !session.hidden && !self.remove_unprobed(session.unprobed)),
         }
     }
@@ -188,21 +187,30 @@ impl AccountingState {
         }
     }
 
-    fn remove_session(&mut self, id: SessionId) -> Option<SessionEntry> {
-        let session = self.sessions.remove(&id)?;
-        if session.hidden {
-            self.hidden -= 1;
-        }
-        Some(session)
+    /// How many sessions a probe that began at `probe_start` may have counted that counts only those with a stream.
+    pub(super) fn count_visible(&self, probe_start: Instant) -> usize {
+        let is_visible = |session: &&SessionEntry| {
+            // When its stream closed, before the report of that, is not known exactly.
+            session.holders > 0 || session.closed.latest > probe_start
+        };
+        self.sessions.values().filter(is_visible).count()
     }
 
-    /// The last probe has counted a session that is gone since, unless it may have been gone before the probe.
+    /// The last probe has counted a session that is gone since, unless that was gone before the probe.
     fn record_closed(&mut self, closed: ClosedStream) {
-        if self
-            .probed_at
-            .is_none_or(|probed_at| closed.earliest > probed_at)
-        {
+        let Some(probed_at) = self.probed_at.filter(|at| closed.earliest <= *at) else {
             self.closed.push(closed);
+            return;
+        };
+        if closed.latest <= probed_at {
+            return;
+        }
+        // It may have been gone before the probe. Then the probe counted one less than expected, or it counted an
+        // unprobed session in its place.
+        if self.missing > 0 {
+            self.missing -= 1;
+        } else {
+            self.take_probed(|since| since <= probed_at, 1);
         }
     }
 }

@@ -13,8 +13,9 @@ pub struct LoadSnapshot {
     pub reserved: u32,
     /// Sessions that the last probe has seen and that are gone since.
     pub closed: u32,
-    /// Sessions without a stream that no probe counts.
-    pub hidden: u32,
+    /// Sessions of the last probe that no placement explains. `None` where probes count sessions without a stream, so
+    /// that their number is that of all sessions.
+    pub foreign: Option<u32>,
     /// Placements under way, sessions with a stream, open or expected, and sessions that outlive their streams.
     pub own: u32,
     /// Sessions through other replicas.
@@ -47,13 +48,17 @@ impl LoadSnapshot {
     #[must_use]
     pub fn sessions(&self, probed_sessions: Option<u32>) -> u32 {
         // The accounting may know a later probe than the fleet's snapshot.
-        match probed_sessions.map(|sessions| self.probed.unwrap_or(sessions)) {
-            Some(probed) => probed
+        let probed = probed_sessions.map(|sessions| self.probed.unwrap_or(sessions));
+        match (probed, self.foreign) {
+            (Some(probed), None) => probed
                 .saturating_sub(self.closed)
                 .saturating_add(self.reserved)
-                .saturating_add(self.hidden)
                 .saturating_add(self.remote_unprobed),
-            None => self.own.saturating_add(self.remote),
+            (_, foreign) => {
+                let foreign = foreign.filter(|_| probed.is_some()).unwrap_or(0);
+                let placed = self.own.saturating_add(self.remote);
+                placed.saturating_add(foreign)
+            }
         }
     }
 }
@@ -79,7 +84,7 @@ impl EngineAccounting {
         LoadSnapshot {
             reserved: state.pending.saturating_add(count(state.unprobed.len())),
             closed: count(state.closed.len()),
-            hidden: state.hidden,
+            foreign: state.foreign,
             own: state.pending.saturating_add(count(state.sessions.len())),
             remote: state.remote.count(),
             remote_unprobed: state.remote.unprobed(),

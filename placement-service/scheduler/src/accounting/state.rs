@@ -60,8 +60,8 @@ pub(super) struct AccountingState {
     pub(super) next_session: u64,
     /// The sessions without a stream, by the time at which they end.
     pub(super) lingering: BTreeSet<(Instant, SessionId)>,
-    /// How many of them probes do not count.
-    pub(super) hidden: u32,
+    /// Where probes do not count these: the sessions of the last probe that no placement explains.
+    pub(super) foreign: Option<u32>,
     /// Estimated cost of sessions that lost their streams before a probe saw them, where probes do not count these.
     pub(super) hidden_costs: Vec<(Instant, CostEstimate)>,
     /// Sessions that the last probe cannot have seen: since when they count, and their estimated cost.
@@ -70,6 +70,8 @@ pub(super) struct AccountingState {
     pub(super) closed: Vec<ClosedStream>,
     /// Sessions that the last probe saw.
     pub(super) probed: u32,
+    /// How many fewer it saw than expected: sessions that had closed, and were not reported closed.
+    pub(super) missing: u32,
     /// When the last probe began.
     pub(super) probed_at: Option<Instant>,
     /// Number of the placement that last chose this engine.
