@@ -253,8 +253,8 @@ impl EngineAccounting {
             state.probed = sessions;
             state.missing = expected.saturating_sub(sessions);
             // The lower bound: a probe amid many openings and closings shows no number exactly.
-            let known =
-                count(state.count_visible(probe_start)).saturating_add(state.remote.count());
+            let placed = count(state.count_visible(probe_start)).saturating_add(state.pending);
+            let known = placed.saturating_add(state.remote.count());
             state.foreign =
                 (!self.lifetime.probe_counts_lingering).then(|| sessions.saturating_sub(known));
         }

@@ -186,6 +186,9 @@ fn operator_message(message: &str) -> String {
             known.join(", ")
         );
     }
+    if message.starts_with("unknown field `") {
+        return "unknown field".to_owned();
+    }
     if let Some((given, known)) = unknown("unknown variant `") {
         return format!("{message}{}", suggest(given, &known_names(known)));
     }
@@ -203,10 +206,12 @@ fn known_names(expected: &str) -> Vec<&str> {
 /// The known name that a wrong one was probably meant to be, as the end of a message.
 fn suggest(given: &str, known: &[&str]) -> String {
     let similarity = |name: &&&str| strsim::jaro_winkler(given, name);
-    let closest = known
-        .iter()
-        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-    let closest = closest.filter(|name| similarity(name) >= MIN_SIMILARITY);
+    let is_typo = |name: &&&str| {
+        let allowed = (given.chars().count() / 4).max(1);
+        similarity(name) >= MIN_SIMILARITY || strsim::damerau_levenshtein(given, name) <= allowed
+    };
+    let similar = known.iter().filter(is_typo);
+    let closest = similar.max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
     closest.map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 

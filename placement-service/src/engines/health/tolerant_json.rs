@@ -10,7 +10,13 @@ use serde_json::Value;
 /// When it is not JSON even so.
 pub fn parse(body: &[u8]) -> Result<Value, serde_json::Error> {
     let text = String::from_utf8_lossy(body);
-    serde_json::from_str(&text).or_else(|_| serde_json::from_str(&without_invalid_literals(&text)))
+    serde_json::from_str(&text).or_else(|error| {
+        if text.trim_start().starts_with(['{', '[']) {
+            serde_json::from_str(&without_invalid_literals(&text))
+        } else {
+            Err(error)
+        }
+    })
 }
 
 /// Replaces each literal outside of texts that is not one of JSON by `null`.
