@@ -90,12 +90,13 @@ impl Workload {
     ) -> Self {
         let mut rounds_of_groups = Vec::new();
         for group in 0..groups {
-            let mut rounds_s = vec![period_s * f64::from(group) / f64::from(groups)];
-            while let Some(last_s) = rounds_s.last().copied()
-                && last_s < scenario.length_s()
-            {
+            let gap_s = period_s / f64::from(groups);
+            let mut start_s = gap_s * f64::from(group);
+            let mut rounds_s = Vec::new();
+            while start_s <= scenario.length_s() + period_s {
                 // Not in step with the probes.
-                rounds_s.push(last_s + period_s * (0.9 + 0.2 * random.unit()));
+                rounds_s.push(start_s + gap_s * 0.2 * random.unit());
+                start_s += period_s;
             }
             rounds_of_groups.push(rounds_s);
         }
