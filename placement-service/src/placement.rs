@@ -5,6 +5,7 @@
 mod admission_queue;
 mod affinity;
 mod attempts;
+mod completion;
 pub mod decision_log;
 mod engine_sessions;
 pub mod explain;
@@ -23,12 +24,11 @@ use crate::engines::fleet::{FleetReader, FleetTask};
 use crate::engines::ledger::{Ledger, LedgerTask};
 use crate::placement::routes::{RouteTarget, Routes};
 use crate::sessions::LiveSession;
-use affinity::{AffinityEntry, AffinityKey, AffinityLock, SessionAffinity};
-use attempts::PreparedEngine;
+use affinity::{AffinityEntry, AffinityKey, SessionAffinity};
 use berth_api::RejectReason;
-use berth_scheduler::accounting::{AccountingRegistry, EngineSession, StreamSlot};
+use berth_scheduler::accounting::AccountingRegistry;
 use decision_log::Candidate;
-use engine_sessions::{EngineSessions, PreparedSession};
+use engine_sessions::EngineSessions;
 use metrics::PlacementMetrics;
 use pool::Pool;
 use rand::RngExt;
@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, info};
+use tracing::info;
 
 pub use recent::RecentPlacement;
 pub use session_ends::IssueToken;
@@ -275,69 +275,6 @@ impl PlacementService {
                 Err(rejection)
             }
         }
-    }
-
-    fn complete_placement(
-        &self,
-        task: PlacementTask<'_>,
-        prepared_engine: PreparedEngine,
-        session_slot: StreamSlot,
-        reason: &'static str,
-        affinity: Option<(AffinityKey, &AffinityLock)>,
-    ) -> (Placement, EngineSession) {
-        let PlacementTask {
-            pool,
-            target,
-            request,
-            ..
-        } = task;
-        let PreparedEngine {
-            engine,
-            prepared,
-            mut reservation,
-        } = prepared_engine;
-        reservation.attach_slot(session_slot);
-        let name = engine.name.as_str();
-        let (cluster, destination) = pool.address(&engine);
-        let stream = reservation
-            .stream_name()
-            .map_or_else(stream_name, str::to_owned);
-        let now = Instant::now();
-        let session = self.accounting.placed(reservation, &stream, now);
-        if pool.driver.keeps_sessions() {
-            let prepared_session = PreparedSession {
-                pool: target.pool,
-                engine: Arc::clone(&engine),
-                headers: prepared.set_headers.clone(),
-                login: Arc::clone(request.session),
-                counted: session.clone(),
-                affinity: affinity.map(|(key, lock)| (key, Arc::clone(lock))),
-            };
-            self.engine_sessions.record(&stream, prepared_session, now);
-        }
-        let document = target.open_target.document().map(str::to_owned);
-        debug!(pool = %pool.name, engine = name, session = request.session.session_ref, stream, reason, "placed");
-        let recent = RecentPlacement {
-            tab: request.tab.map(str::to_owned),
-            document,
-            engine: name.to_owned(),
-            pool: pool.name.to_string(),
-            since: self.clock.now_s(),
-            stream: stream.clone(),
-        };
-        self.recent.record(&request.session.session_ref, recent);
-        self.metrics.record_reason(&pool.name, reason);
-        let placement = Placement {
-            cluster,
-            destination,
-            path: prepared.path,
-            set_headers: prepared.set_headers,
-            stream,
-            pool: pool.name.to_string(),
-            engine: name.to_owned(),
-            reason,
-        };
-        (placement, session)
     }
 }
 

@@ -180,9 +180,10 @@ fn operator_message(message: &str) -> String {
     let unknown = |name| message.strip_prefix(name)?.split_once("`, expected ");
     if let Some((given, known)) = unknown("unknown field `") {
         let known = known_names(known);
-        let suggestion = suggest(given, &known);
+        let suggestion = similar_name(given, &known);
+        let suggestion = suggestion.map_or_else(String::new, |n| format!(" did you mean {n}?"));
         return format!(
-            "unknown field{suggestion}; known here: {}",
+            "unknown field;{suggestion} known here: {}",
             known.join(", ")
         );
     }
@@ -190,7 +191,9 @@ fn operator_message(message: &str) -> String {
         return "unknown field".to_owned();
     }
     if let Some((given, known)) = unknown("unknown variant `") {
-        return format!("{message}{}", suggest(given, &known_names(known)));
+        let suggestion = similar_name(given, &known_names(known));
+        let suggestion = suggestion.map_or_else(String::new, |n| format!("; did you mean {n}?"));
+        return format!("{message}{suggestion}");
     }
     if message.ends_with("expected a duration") {
         return format!("{message} with its unit, such as 500ms, 20s or 10m");
@@ -203,8 +206,8 @@ fn known_names(expected: &str) -> Vec<&str> {
     expected.split('`').skip(1).step_by(2).collect()
 }
 
-/// The known name that a wrong one was probably meant to be, as the end of a message.
-fn suggest(given: &str, known: &[&str]) -> String {
+/// The known name that a wrong one was probably meant to be.
+fn similar_name<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let similarity = |name: &&&str| strsim::jaro_winkler(given, name);
     let is_typo = |name: &&&str| {
         let allowed = (given.chars().count() / 4).max(1);
@@ -212,7 +215,7 @@ fn suggest(given: &str, known: &[&str]) -> String {
     };
     let similar = known.iter().filter(is_typo);
     let closest = similar.max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-    closest.map_or_else(String::new, |name| format!("; did you mean {name}?"))
+    closest.copied()
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use crate::routing::MaxAge;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+mod close_codes;
+
 const CLOSE_TIMEOUT: u64 = 500;
 const QIX_E: DrainTarget<'_> = DrainTarget::Engine {
     pool: "qix",
@@ -308,33 +310,6 @@ fn many_resets_are_spread_over_ticks() {
     streams.end_session("a", CloseReason::Revoked, 60_000);
     let resets_per_tick = [(); 4].map(|()| streams.due(60_000).resets.len());
     assert_eq!(resets_per_tick, [100, 100, 50, 0]);
-}
-
-#[test]
-fn the_close_code_of_the_client_is_reported() {
-    let close = |code| frames::close_frame(code, "", [7; 4]);
-    for (frames, expected) in [
-        (vec![FRAME.to_vec()], None),
-        (vec![FRAME.to_vec(), close(1000)], Some(1000)),
-        (vec![close(1001)], Some(1001)),
-    ] {
-        let mut streams = streams();
-        let mut interceptor = streams.open(1, placed("a", "e"), 0, 0.5);
-        for bytes in frames {
-            assert_eq!(send(&mut interceptor, &bytes, 0), ChunkAction::Forward);
-        }
-        let closed = streams.close(1, 0, StreamSummary::default()).unwrap();
-        assert_eq!(closed.close_code, expected);
-        assert_eq!(closed.client_left(), expected == Some(1000));
-    }
-    // The gateway has closed it: the client did not leave.
-    let mut streams = streams();
-    let mut interceptor = streams.open(1, placed("a", "e"), 0, 0.5);
-    streams.drain(QIX_E, 0, 0, 0.5);
-    streams.due(0);
-    send(&mut interceptor, &close(1000), 0);
-    let closed = streams.close(1, 0, StreamSummary::default()).unwrap();
-    assert!(!closed.client_left(), "{closed:?}");
 }
 
 #[test]

@@ -6,11 +6,13 @@
 //! it stays in use, and the scheduler uses the counts of Berth for its load. Missing metrics therefore never
 //! interrupt the service, even if those of all engines are missing.
 
+mod publication;
+
+use super::Fleet;
 use super::health_state::{HealthState, Thresholds};
 use super::metrics::ProbeMetrics;
 use super::pool_state::{EngineState, PoolState, Source};
 use super::probe_loop::ProbeLoop;
-use super::{Fleet, PoolFleet};
 use crate::config;
 use crate::core::ticker::ticker;
 use crate::engines::discovery::merge::merge;
@@ -20,7 +22,7 @@ use crate::engines::health::{ProbeFault, Prober, Reading};
 use crate::engines::ledger::SharedProbeResults;
 use berth_scheduler::accounting::AccountingRegistry;
 use berth_scheduler::engine::{Endpoint, Engine, EngineName, State};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -325,35 +327,5 @@ impl FleetController {
             published_load = (Some(Arc::new(load)), Some(started_at));
         }
         engine_state.update_engine(published_load.0, published_load.1);
-    }
-
-    fn publish(&mut self) {
-        let mut pools = Vec::with_capacity(self.pools.len());
-        let mut reports = HashMap::new();
-        for pool_state in &mut self.pools {
-            let engines = pool_state.engines.values();
-            let pool = PoolFleet {
-                name: Arc::clone(&pool_state.name),
-                discovered: pool_state.sources.iter().all(|source| source.reported),
-                current: pool_state.sources.iter().all(|s| s.reported && !s.failing),
-                engines: engines.map(|w| Arc::clone(&w.engine)).collect(),
-            };
-            let metrics_stale = pool.metrics_stale();
-            if metrics_stale && !pool_state.metrics_stale {
-                warn!(pool = %pool.name, "the load of no engine is known: the pool uses the counts of Berth alone");
-            } else if pool_state.metrics_stale && !metrics_stale {
-                info!(pool = %pool.name, "the load of an engine is known again, or no engine is in use");
-            }
-            pool_state.metrics_stale = metrics_stale;
-            for (name, engine_state) in &pool_state.engines {
-                if let Some(report) = &engine_state.report {
-                    let key = (Arc::clone(&pool.name), name.clone());
-                    reports.insert(key, Arc::clone(report));
-                }
-            }
-            pools.push(pool);
-        }
-        let fleet = Fleet { pools, reports };
-        self.snapshots.send_replace(Arc::new(fleet));
     }
 }
