@@ -213,9 +213,15 @@ fn similar_name<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
         let allowed = (given.chars().count() / 4).max(1);
         similarity(name) >= MIN_SIMILARITY || strsim::damerau_levenshtein(given, name) <= allowed
     };
-    let similar = known.iter().filter(is_typo);
-    let closest = similar.max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-    closest.copied()
+    let same_start = |name: &str| {
+        let pairs = given.chars().zip(name.chars());
+        pairs.take_while(|(a, b)| a == b).count()
+    };
+    let order = |a: &&&str, b: &&&str| {
+        let by_similarity = similarity(a).total_cmp(&similarity(b));
+        same_start(a).cmp(&same_start(b)).then(by_similarity)
+    };
+    known.iter().filter(is_typo).max_by(order).copied()
 }
 
 #[cfg(test)]

@@ -176,6 +176,10 @@ fn read_qix(
     });
     let read = health.and_then(|health| healthcheck::read(health.clone(), cpu_unit));
     let health_fault = match (&read, &parsed) {
+        // Such as `{}`, from another kind of server.
+        (Some((load, malformed)), _) if malformed.is_empty() && *load == Load::default() => {
+            Some("the healthcheck has no numbers".to_owned())
+        }
         (Some((_, malformed)), _) if malformed.is_empty() => None,
         (Some((_, malformed)), _) => Some(format!(
             "the healthcheck has a malformed {}",
@@ -201,12 +205,9 @@ fn read_qix(
         Some(Err(fault)) => Some(health_fault.unwrap_or(fault)),
         None => health_fault,
     };
-    // A healthcheck without a number, such as `{}`, comes from another kind of server.
-    let load = load.filter(|load| *load != Load::default());
-    let no_numbers = || ProbeFault::Malformed("the healthcheck has no numbers".to_owned());
     Reading {
-        metrics_fault: metrics_fault.or_else(|| load.is_none().then(no_numbers)),
-        load,
+        load: load.filter(|load| *load != Load::default()),
+        metrics_fault,
         report,
     }
 }

@@ -2,9 +2,9 @@
 //! then placed, or released when it is dropped. And the permit to try an ejected engine.
 
 use super::EngineAccounting;
-use super::engine_session::{EngineSession, SessionId};
+use super::engine_session::EngineSession;
 use super::pending_cost::CostEstimate;
-use super::state::Stream;
+use super::state::{SessionId, Stream};
 use super::stream_counts::StreamSlot;
 use crate::capacity_ledger::{CapacityLimits, LedgerReply};
 use std::sync::Arc;

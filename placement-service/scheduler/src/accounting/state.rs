@@ -1,9 +1,10 @@
 //! The state behind the lock of one engine's accounting: the streams that count, in the order in which they expire and
 //! in which probes see them, and the engine's circuit breaker. What each event changes is decided in `accounting`.
 
+mod sessions;
+
 use super::SessionLifetime;
 use super::dirty_set::Subscription;
-use super::engine_session::{SessionEntry, SessionId};
 use super::ledger_entry::LedgerEntry;
 use super::pending_cost::{CostEstimate, PendingCost};
 use super::queue::{Queue, Ticket};
@@ -12,6 +13,8 @@ use super::stream_counts::StreamSlot;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::cost::{Cost, CostKey, PoolCosts};
 use foldhash::fast::RandomState;
+use sessions::SessionEntry;
+pub(super) use sessions::SessionId;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
