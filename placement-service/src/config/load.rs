@@ -14,6 +14,8 @@ pub const DEFAULT: &str = include_str!("../../config/default.yaml");
 
 /// Names that are less similar are different names.
 const MIN_SIMILARITY: f64 = 0.85;
+/// Names that start with so many equal characters, half of the given name, are similar too: `drain_over`.
+const MIN_SAME_START: usize = 5;
 
 /// The parsed defaults.
 static DEFAULTS: LazyLock<Result<Value, String>> = LazyLock::new(|| parse(DEFAULT));
@@ -209,19 +211,22 @@ fn known_names(expected: &str) -> Vec<&str> {
 /// The known name that a wrong one was probably meant to be.
 fn similar_name<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let similarity = |name: &&&str| strsim::jaro_winkler(given, name);
-    let is_typo = |name: &&&str| {
-        let allowed = (given.chars().count() / 4).max(1);
-        similarity(name) >= MIN_SIMILARITY || strsim::damerau_levenshtein(given, name) <= allowed
-    };
     let same_start = |name: &str| {
         let pairs = given.chars().zip(name.chars());
         pairs.take_while(|(a, b)| a == b).count()
+    };
+    let length = given.chars().count();
+    let is_similar = |name: &&&str| {
+        let start = same_start(name);
+        similarity(name) >= MIN_SIMILARITY
+            || strsim::damerau_levenshtein(given, name) <= (length / 4).max(1)
+            || (start >= MIN_SAME_START && 2 * start >= length)
     };
     let order = |a: &&&str, b: &&&str| {
         let by_similarity = similarity(a).total_cmp(&similarity(b));
         same_start(a).cmp(&same_start(b)).then(by_similarity)
     };
-    known.iter().filter(is_typo).max_by(order).copied()
+    known.iter().filter(is_similar).max_by(order).copied()
 }
 
 #[cfg(test)]
