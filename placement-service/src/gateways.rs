@@ -3,6 +3,7 @@
 
 mod activity;
 mod drains;
+mod engine_sessions;
 mod lookout;
 mod metrics;
 mod outbox;
@@ -13,10 +14,10 @@ mod report;
 
 use crate::core::clock::Clock;
 use crate::events::follower::{EndedSessions, EventLogFollower};
+use crate::placement::PlacementService;
 use crate::sessions::Sessions;
 use activity::PendingActivity;
 use berth_api::{CloseReason, GatewayAnswer, GatewayEvent, GatewayReport};
-use berth_scheduler::accounting::AccountingRegistry;
 use berth_store::{Cursor, EndCause, LogId};
 pub use drains::GatewayDrains;
 use metrics::{GatewayCollector, GatewayMetrics};
@@ -53,13 +54,14 @@ pub enum GatewayError {
 /// The gateways, their streams, and the events for them.
 pub struct Gateways {
     shared: Arc<Shared>,
-    session_monitor: AbortHandle,
+    tasks: [AbortHandle; 2],
 }
 
 struct Shared {
     registry: Mutex<Registry>,
     outbox: Outbox,
     sessions: Arc<Sessions>,
+    placement: Arc<PlacementService>,
     clock: Arc<dyn Clock>,
     metrics: GatewayMetrics,
     pending_activity: PendingActivity,
@@ -77,7 +79,7 @@ struct Shared {
 /// The dependencies on the rest of the service.
 pub struct Dependencies<'a> {
     pub sessions: Arc<Sessions>,
-    pub tallies: AccountingRegistry,
+    pub placement: Arc<PlacementService>,
     pub clock: Arc<dyn Clock>,
     pub feed: &'a EventLogFollower,
     /// The id of the event log.
@@ -91,10 +93,12 @@ impl Gateways {
         dependencies: Dependencies<'_>,
         metrics: &mut prometheus_client::registry::Registry,
     ) -> Self {
+        let accounting = dependencies.placement.accounting().clone();
         let shared = Arc::new(Shared {
-            registry: Mutex::new(Registry::new(dependencies.tallies)),
+            registry: Mutex::new(Registry::new(accounting)),
             outbox: Outbox::new(LogId(rand::rng().random())),
             sessions: dependencies.sessions,
+            placement: dependencies.placement,
             clock: dependencies.clock,
             metrics: GatewayMetrics::register(metrics),
             pending_activity: PendingActivity::default(),
@@ -107,10 +111,11 @@ impl Gateways {
             look: Notify::new(),
         });
         metrics.register_collector(Box::new(GatewayCollector(shared.clone())));
-        let watching = tokio::spawn(lookout::watch(shared.clone())).abort_handle();
+        let watching = tokio::spawn(lookout::watch(shared.clone()));
+        let ending = tokio::spawn(engine_sessions::follow(shared.clone()));
         Self {
             shared,
-            session_monitor: watching,
+            tasks: [watching.abort_handle(), ending.abort_handle()],
         }
     }
 
@@ -164,7 +169,9 @@ impl Gateways {
 
 impl Drop for Gateways {
     fn drop(&mut self) {
-        self.session_monitor.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 }
 
@@ -193,6 +200,9 @@ impl Shared {
             Full::Gateways => GatewayError::TooManyGateways,
             Full::Streams => GatewayError::TooManyStreams,
         })?;
+        for (stream, left) in &outcome.gone {
+            self.placement.stream_closed(stream, *left);
+        }
         for reason in &outcome.closed {
             self.metrics.count_closed(*reason);
         }

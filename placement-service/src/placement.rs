@@ -6,13 +6,16 @@ mod admission_queue;
 mod affinity;
 pub mod affinity_directory;
 mod attempts;
+mod completion;
 pub mod decision_log;
+mod engine_sessions;
 pub mod explain;
 mod metrics;
 mod pool;
 mod recent;
 pub mod routes;
 mod selection;
+mod session_ends;
 mod startup;
 
 use crate::config;
@@ -23,23 +26,25 @@ use crate::engines::ledger::{Ledger, LedgerTask};
 use crate::placement::routes::{RouteTarget, Routes};
 use crate::sessions::LiveSession;
 use affinity::{AffinityEntry, AffinityKey, SessionAffinity};
-use attempts::PreparedEngine;
 use berth_api::RejectReason;
-use berth_scheduler::accounting::{AccountingRegistry, StreamSlot};
+use berth_scheduler::accounting::AccountingRegistry;
 use decision_log::Candidate;
+use engine_sessions::EngineSessions;
 use metrics::PlacementMetrics;
 use pool::Pool;
 use rand::RngExt;
 use recent::RecentPlacements;
 use selection::{DecisionTrace, PlacementTask};
+use session_ends::SessionEnds;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, info};
+use tracing::info;
 
 pub use recent::RecentPlacement;
+pub use session_ends::IssueToken;
 
 /// Reason of a placement: the tab returned to its engine session.
 pub const RESUMED: &str = "resumed";
@@ -52,7 +57,7 @@ pub const REPLACED: &str = "replaced";
 /// A request to place one WebSocket.
 pub struct PlaceRequest<'a> {
     /// The login session that opens it.
-    pub session: &'a LiveSession,
+    pub session: &'a Arc<LiveSession>,
     /// The JWT for the engine. A secret.
     pub token: &'a str,
     /// The authority, as the client sent it; empty: routes with a host do not match.
@@ -89,6 +94,8 @@ pub struct PlacementService {
     routes: Routes,
     pools: Arc<[Pool]>,
     affinity: SessionAffinity,
+    engine_sessions: EngineSessions,
+    session_ends: SessionEnds,
     limits: config::Placement,
     connecting: Semaphore,
     /// `Retry-After` in seconds when no engine is available: by then engines have been probed again.
@@ -122,6 +129,7 @@ impl PlacementService {
     pub fn release_placement(&self, placed: &Placement) {
         self.accounting
             .release_placement(&placed.stream, Instant::now());
+        self.stream_closed(&placed.stream, false);
     }
 
     /// Whether placements make sense: every engine known at the start has been probed once, and the replicas'
@@ -225,7 +233,9 @@ impl PlacementService {
         let strategy = pool.scheduler.strategy().as_str();
         let Some(key) = AffinityKey::for_request(target, task.request, pool.sharing) else {
             let prepared_engine = self.attempt_engines(task, trace).await?;
-            return Ok(self.complete_placement(task, prepared_engine, session_slot, strategy));
+            let (placement, _) =
+                self.complete_placement(task, prepared_engine, session_slot, strategy, None);
+            return Ok(placement);
         };
         let lock = self.affinity.entry(key);
         let Ok(mut entry) = timeout_at(task.deadline, lock.lock()).await else {
@@ -237,17 +247,35 @@ impl PlacementService {
             && let Some(prepared_engine) = self.resume(task, previous).await
         {
             let reason = explain::resume_reason(pool.sharing);
-            return Ok(self.complete_placement(task, prepared_engine, session_slot, reason));
+            let (placement, session) = self.complete_placement(
+                task,
+                prepared_engine,
+                session_slot,
+                reason,
+                Some((key, &lock)),
+            );
+            if let Some(entry) = entry.as_mut() {
+                entry.session = session;
+            }
+            return Ok(placement);
         }
         let reason = if entry.is_some() { REPLACED } else { strategy };
         match self.attempt_engines(task, trace).await {
             Ok(prepared_engine) => {
-                *entry = Some(AffinityEntry::new(
-                    &prepared_engine.engine,
-                    &prepared_engine.prepared,
-                ));
+                let (engine, prepared) = (
+                    Arc::clone(&prepared_engine.engine),
+                    prepared_engine.prepared.clone(),
+                );
+                let (placement, session) = self.complete_placement(
+                    task,
+                    prepared_engine,
+                    session_slot,
+                    reason,
+                    Some((key, &lock)),
+                );
+                *entry = Some(AffinityEntry::new(&engine, prepared, session));
                 self.affinity.insert(key, &lock);
-                Ok(self.complete_placement(task, prepared_engine, session_slot, reason))
+                Ok(placement)
             }
             Err(rejection) => {
                 if entry.is_none() {
@@ -255,55 +283,6 @@ impl PlacementService {
                 }
                 Err(rejection)
             }
-        }
-    }
-
-    fn complete_placement(
-        &self,
-        task: PlacementTask<'_>,
-        prepared_engine: PreparedEngine,
-        session_slot: StreamSlot,
-        reason: &'static str,
-    ) -> Placement {
-        let PlacementTask {
-            pool,
-            target,
-            request,
-            ..
-        } = task;
-        let PreparedEngine {
-            engine,
-            prepared,
-            mut reservation,
-        } = prepared_engine;
-        reservation.attach_slot(session_slot);
-        let name = engine.name.as_str();
-        let (cluster, destination) = pool.address(&engine);
-        let stream = reservation
-            .stream_name()
-            .map_or_else(stream_name, str::to_owned);
-        self.accounting.placed(reservation, &stream, Instant::now());
-        let document = target.open_target.document().map(str::to_owned);
-        debug!(pool = %pool.name, engine = name, session = request.session.session_ref, stream, reason, "placed");
-        let recent = RecentPlacement {
-            tab: request.tab.map(str::to_owned),
-            document,
-            engine: name.to_owned(),
-            pool: pool.name.to_string(),
-            since: self.clock.now_s(),
-            stream: stream.clone(),
-        };
-        self.recent.record(&request.session.session_ref, recent);
-        self.metrics.record_reason(&pool.name, reason);
-        Placement {
-            cluster,
-            destination,
-            path: prepared.path,
-            set_headers: prepared.set_headers,
-            stream,
-            pool: pool.name.to_string(),
-            engine: name.to_owned(),
-            reason,
         }
     }
 }

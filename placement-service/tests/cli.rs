@@ -143,6 +143,35 @@ fn check_names_faults_of_routes_and_warns_of_engines_on_the_host_of_the_login() 
 }
 
 #[test]
+fn check_reports_the_faults_of_secrets_with_all_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = "name: p, driver: qix, cluster: c, discovery: { static: [] }";
+    let settings = format!(
+        "gateways: {{ secret: {{ env: NOWHERE_SET }} }}\n\
+         api: {{ clients: [ {{ name: ops, role: operator, secret: {{ inline: short }} }} ] }}\n\
+         tokens: {{ lifetme: 5m, key: {{ env: NOWHERE_SET_EITHER }} }}\n\
+         pools: [ {{ {pool}, drain_over: 20 }} ]\nroutes: [ {{ path: /a, pool: p }} ]"
+    );
+    let file = write_config(dir.path(), &settings);
+    let (code, _, err) = run_berth(&["check", file.to_str().unwrap()], "");
+    assert_eq!(code, Some(1), "{err}");
+    let faults: Vec<&str> = err
+        .lines()
+        .filter_map(|line| line.split_once("berth.yaml: ").map(|(_, fault)| fault))
+        .collect();
+    assert_eq!(faults.len(), 4, "{err}");
+    for (fault, expected) in faults.iter().zip([
+        "api.clients[0].secret: must have 16 or more visible ASCII characters",
+        "gateways.secret: the environment variable NOWHERE_SET is not set",
+        "pools[0].drain_over: unknown field; did you mean drain_duration? known here: ",
+        // The key belongs to a section that cannot be read.
+        "tokens.lifetme: unknown field; did you mean lifetime? known here: ",
+    ]) {
+        assert!(fault.starts_with(expected), "{fault}");
+    }
+}
+
+#[test]
 fn check_accepts_a_valid_file_and_reads_its_secrets() {
     let dir = tempfile::tempdir().unwrap();
     let file = write_config(dir.path(), "tokens: { key: { file: /nowhere/key } }");

@@ -156,6 +156,7 @@ impl Gateway {
             duration_ms: 0,
             bytes_received: 0,
             bytes_sent: 0,
+            close_code: None,
         });
     }
 

@@ -55,6 +55,8 @@ struct StreamState {
     close_reason: Cell<Option<CloseReason>>,
     /// When the client last sent something, by a coarse clock.
     last_active: Cell<u64>,
+    /// The code of the client's close frame.
+    close_code: Cell<Option<u16>>,
 }
 
 /// Which streams a drain closes.
@@ -201,6 +203,7 @@ impl Streams {
         let state = Rc::new(StreamState {
             close_reason: Cell::new(None),
             last_active: Cell::new(now),
+            close_code: Cell::new(None),
         });
         let session: Rc<str> = placed.session_ref.as_str().into();
         let interceptor = FrameInterceptor::new(Rc::clone(&session), Rc::clone(&state));
@@ -248,6 +251,7 @@ impl Streams {
             duration_ms: now.saturating_sub(stream.opened_at),
             bytes_received: summary.received,
             bytes_sent: summary.sent,
+            close_code: stream.state.close_code.get(),
         })
     }
 

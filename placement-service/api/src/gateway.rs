@@ -166,6 +166,17 @@ pub struct ClosedStream {
     /// Bytes to the client.
     #[serde(default)]
     pub bytes_sent: u64,
+    /// The code of the client's close frame, if it sent one with a code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub close_code: Option<u16>,
+}
+
+impl ClosedStream {
+    /// Whether the client has closed the stream as done (code 1000, RFC 6455 section 7.4.1): it does not come back.
+    #[must_use]
+    pub fn client_left(&self) -> bool {
+        self.reason == CloseReason::Ended && self.close_code == Some(1000)
+    }
 }
 
 /// Why a stream closed.

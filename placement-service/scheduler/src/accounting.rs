@@ -1,25 +1,31 @@
 //! The accounting of one engine: the sessions that count on it.
 //!
 //! A session counts from the decision on, as a [`Reservation`], which is released when it is dropped. When the placement
-//! succeeds, the session counts under its stream's name: until a gateway reports the stream closed, or until it expires
-//! because no gateway has reported it open. A probe counts the sessions on the engine itself, but late. Therefore each
-//! stream is in one of these states, so that it counts exactly once:
+//! succeeds, the session counts with its streams: until a gateway has reported its last stream closed and its
+//! [`SessionLifetime`] after that has passed, or until the placement expires because no gateway has reported it open. A
+//! probe counts the sessions on the engine itself, but late. Therefore each session is in one of these states, so that
+//! it counts exactly once:
 //!
 //! | | the last probe cannot have seen it | the last probe has seen it |
 //! | --- | --- | --- |
-//! | open, or expected to open | *unprobed*: added to the probe's count | in the probe's count |
-//! | closed | not counted | *closed*: subtracted from the probe's count until the next probe |
+//! | on the engine, or expected there | *unprobed*: added to the probe's count | in the probe's count |
+//! | gone | not counted | *closed*: subtracted from the probe's count until the next probe |
+//!
+//! Where probes do not count sessions without a stream, such a session is *hidden* from them. There the number of a probe
+//! only shows how many sessions are *foreign*, placed by nobody known; the others are counted here.
 //!
 //! Independently of probes, a stream is *unconfirmed* until a gateway reports it open. Sessions through other replicas
 //! are added in the same way. Knows no strategy, driver or gateway; time is an argument.
 
 mod dirty_set;
+mod engine_session;
 mod ledger_entry;
 mod pending_cost;
 mod queue;
 mod registry;
 mod remote_sessions;
 mod reservation;
+mod session_lifetime;
 mod snapshot;
 mod state;
 mod stream_counts;
@@ -30,14 +36,16 @@ use crate::cost::{CostKey, PoolCosts};
 use crate::engine::load::Load;
 pub(crate) use dirty_set::DirtySet;
 use dirty_set::Subscription;
+pub use engine_session::{EngineSession, EngineSessionStatus};
 pub use ledger_entry::LedgerEntry;
 use parking_lot::{Mutex, MutexGuard};
 use pending_cost::CostEstimate;
 use queue::Ticket;
 pub use registry::AccountingRegistry;
 pub use reservation::{HalfOpenPermit, Reservation};
+pub use session_lifetime::SessionLifetime;
 pub use snapshot::LoadSnapshot;
-use state::{AccountingState, ClosedStream, Stream};
+use state::{AccountingState, ClosedStream, Expiry, Stream};
 use std::sync::Arc;
 use std::time::Duration;
 pub use stream_counts::{ChangedCount, PoolStreams, StreamCounts, StreamLimits, StreamSlot};
@@ -50,6 +58,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct EngineAccounting {
     ttl: Duration,
+    /// How long sessions outlive their streams.
+    lifetime: SessionLifetime,
     /// `None`: this is the only replica.
     ledger: Option<LedgerEntry>,
     /// The streams of the engine's pool by login session.
@@ -61,18 +71,26 @@ impl EngineAccounting {
     /// Empty. A placement that no gateway reports open counts for at most `ttl`.
     #[must_use]
     pub fn new(ttl: Duration) -> Self {
-        Self::with_ledger(ttl, None, Arc::default())
+        Self::with_lifetime(ttl, SessionLifetime::STREAM)
+    }
+
+    /// Empty, for an engine whose sessions have that lifetime.
+    #[must_use]
+    pub fn with_lifetime(ttl: Duration, lifetime: SessionLifetime) -> Self {
+        Self::with_ledger(ttl, lifetime, None, Arc::default())
     }
 
     /// Empty, with the engine's entry in the replicas' ledger. `streams`: the streams of the engine's pool.
     #[must_use]
     pub fn with_ledger(
         ttl: Duration,
+        lifetime: SessionLifetime,
         ledger: Option<LedgerEntry>,
         streams: Arc<PoolStreams>,
     ) -> Self {
         Self {
             ttl,
+            lifetime,
             ledger,
             streams,
             state: Mutex::default(),
@@ -81,6 +99,14 @@ impl EngineAccounting {
 
     fn lock(&self) -> MutexGuard<'_, AccountingState> {
         self.state.lock()
+    }
+
+    const fn expiry(&self) -> Expiry<'_> {
+        Expiry {
+            ttl: self.ttl,
+            lifetime: &self.lifetime,
+            ledger: self.ledger.as_ref(),
+        }
     }
 
     /// Locks the state to change it: the scheduler reads this engine again at its next decision.
@@ -109,11 +135,12 @@ impl EngineAccounting {
     #[must_use]
     pub fn unconfirmed(&self, now: Instant) -> u32 {
         let mut state = self.lock();
-        state.expire(self.ttl, now, self.ledger.as_ref());
+        state.expire(&self.expiry(), now);
         let streams = state.unconfirmed.iter();
         let streams = streams.filter_map(|(_, name)| state.streams.get(name));
-        let is_unprobed = |stream: &&Stream| state.unprobed.get(stream.unprobed).is_some();
-        let placed = streams.filter(is_unprobed).count();
+        let sessions = streams.filter_map(|stream| state.sessions.get(&stream.session));
+        let unprobed = sessions.filter(|session| state.unprobed.get(session.unprobed).is_some());
+        let placed = unprobed.count();
         state.pending.saturating_add(count(placed))
     }
 
@@ -125,20 +152,17 @@ impl EngineAccounting {
     /// Counts one more session, with its estimated cost, for placement number `turn`.
     pub fn reserve_for(self: &Arc<Self>, turn: u64, key: CostKey) -> Reservation {
         let estimate = self.update().acquire(turn, key);
-        Reservation {
-            accounting: Arc::clone(self),
-            estimate,
-            slot: None,
-            stream: None,
-            placed: false,
-        }
+        Reservation::new(Arc::clone(self), estimate)
     }
 
     /// A gateway has reported a stream of the session `session_ref` open, which it is since `since`.
     pub fn opened(&self, stream: &str, session_ref: &str, since: Instant) {
-        let mut state = self.update();
-        if let Some(unconfirmed) = state.streams.get(stream).map(|record| record.unconfirmed) {
-            state.unconfirmed.take(unconfirmed);
+        let mut guard = self.update();
+        let state = &mut *guard;
+        if let Some(record) = state.streams.get(stream) {
+            let session = record.session;
+            state.unconfirmed.take(record.unconfirmed);
+            state.mark_opened(session);
             return;
         }
         // Placed by another process, or expired.
@@ -154,37 +178,41 @@ impl EngineAccounting {
         } else {
             Ticket::NONE
         };
+        let ledger_name = self.ledger.as_ref().map(|_| Arc::clone(&name));
+        let session = state.add_session(since, unprobed, ledger_name);
+        state.mark_opened(session);
         let stream = Stream {
             since,
             unconfirmed: Ticket::NONE,
-            unprobed,
+            session,
             _slot: Some(self.streams.adopt(session_ref)),
         };
         state.streams.insert(name, stream);
     }
 
-    /// The stream is closed, or was never opened. `duration`: the minimum time for which it was open. A stream that may
-    /// have closed before the last probe began is not subtracted from that probe's count, as the probe may not have
+    /// The stream is closed, or was never opened. `duration`: the minimum time for which it was open. A session that may
+    /// have ended before the last probe began is not subtracted from that probe's count, as the probe may not have
     /// counted it: until the next probe there may be fewer sessions than counted, never more. Closing a stream again
     /// has no effect. `false` when the stream is not in this accounting.
     pub fn closed(&self, stream: &str, duration: Duration, now: Instant) -> bool {
-        let mut state = self.update();
+        let mut guard = self.update();
+        let state = &mut *guard;
         let Some(record) = state.streams.remove(stream) else {
             return false;
         };
-        if let Some(ledger) = &self.ledger {
-            ledger.released(stream);
-        }
         state.unconfirmed.take(record.unconfirmed);
         let earliest = record.since.checked_add(duration);
-        let earliest = earliest.map_or(now, |earliest| earliest.min(now));
-        let was_probed = !state.remove_unprobed(record.unprobed);
-        if was_probed && state.probed_at.is_none_or(|probed_at| earliest > probed_at) {
-            state.closed.push(ClosedStream {
-                earliest,
-                latest: now,
-            });
-        }
+        let closed = ClosedStream {
+            earliest: earliest.map_or(now, |earliest| earliest.min(now)),
+            latest: now,
+        };
+        state.leave(
+            record.session,
+            Some(closed),
+            &self.lifetime,
+            self.ledger.as_ref(),
+        );
+        state.expire_sessions(&self.lifetime, now, self.ledger.as_ref());
         true
     }
 
@@ -201,6 +229,7 @@ impl EngineAccounting {
     /// made shortly before, it has seen as many as its number of sessions has grown by.
     pub fn apply_probe(&self, probe_start: Instant, load: &Load) {
         let mut state = self.update();
+        state.expire_sessions(&self.lifetime, probe_start, self.ledger.as_ref());
         let mut probed = state.take_probed(|since| since + SETTLE <= probe_start, usize::MAX);
         let settled_count = count(probed.len());
         // Only these are certain to have closed before the probe.
@@ -222,8 +251,15 @@ impl EngineAccounting {
             let grown = usize::try_from(sessions.saturating_sub(expected)).unwrap_or(usize::MAX);
             probed.extend(state.take_probed(|since| since <= probe_start, grown));
             state.probed = sessions;
+            state.missing = expected.saturating_sub(sessions);
+            // The lower bound: a probe amid many openings and closings shows no number exactly.
+            let placed = count(state.count_visible(probe_start)).saturating_add(state.pending);
+            let known = placed.saturating_add(state.remote.count());
+            state.foreign =
+                (!self.lifetime.probe_counts_lingering).then(|| sessions.saturating_sub(known));
         }
         state.probed_at = Some(probe_start);
+        probed.extend(state.take_hidden_costs(probe_start));
         let observations = state.pending_cost.apply_probe(&probed, load);
         if let Some(costs) = &state.pool_costs {
             costs.observe(&observations);
@@ -234,7 +270,7 @@ impl EngineAccounting {
     #[must_use]
     fn is_empty(&self) -> bool {
         let state = self.lock();
-        state.pending == 0 && state.streams.is_empty() && !state.draining
+        state.pending == 0 && state.sessions.is_empty() && !state.draining
     }
 
     /// An operator drains the engine, so that it gets no new session; or ends the drain.

@@ -25,7 +25,7 @@ use crate::login::devices::DeviceKey;
 use crate::login::oidc::{Oidc, OidcError};
 use crate::login::password::{PasswordError, Passwords};
 use crate::login::rate_limit::LoginRateLimiter;
-use crate::placement::PlacementService;
+use crate::placement::{IssueToken, PlacementService};
 use crate::sessions::tokens::Tokens;
 use crate::sessions::{CleanupTasks, Sessions, StoreHeartbeat};
 use berth_store::StoreError;
@@ -121,13 +121,21 @@ pub async fn build(
     let ledger = &config.placement.ledger;
     let ledger = Ledger::open(ledger, secrets.ledger.as_ref(), &*clock, &mut registry).await?;
     let transports = &secrets.engine_transports;
-    let placer =
-        PlacementService::start(&config, transports, clock.clone(), &mut registry, ledger)?;
+    let end_tokens = tokens.clone();
+    let issue_token: IssueToken = Box::new(move |session| end_tokens.issue_to_end(session).ok());
+    let placer = PlacementService::start(
+        &config,
+        transports,
+        clock.clone(),
+        &mut registry,
+        ledger,
+        issue_token,
+    )?;
     let tls = config.tls.as_ref().zip(secrets.tls);
     let tls = tls.map(|(settings, files)| ServerTls::start(settings, files));
     let gateway_dependencies = gateways::Dependencies {
         sessions: sessions.clone(),
-        tallies: placer.accounting().clone(),
+        placement: placer.clone(),
         clock: clock.clone(),
         feed: &feed,
         log: events.id(),

@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 
 /// Prints the warnings and `ok`, or fails with the faults.
 pub(super) fn run(file: &Path, without_secrets: bool, edge: &[PathBuf]) -> Result<(), Failure> {
-    let loaded = load::from_file(file).map_err(|faults| Failure::from_faults(file, &faults))?;
-    if !without_secrets {
-        secrets::fetch(&loaded.config, &|name| std::env::var(name).ok())
-            .map_err(|faults| Failure::from_faults(file, &faults))?;
+    let failure = |faults| Failure::from_faults(file, &faults);
+    let mut checked = load::check_file(file).map_err(failure)?;
+    if !without_secrets
+        && let Err(faults) = secrets::fetch(&checked.config, &|name| std::env::var(name).ok())
+    {
+        checked.add_faults(faults);
     }
+    let loaded = checked.finish().map_err(failure)?;
     if !edge.is_empty() {
         review_edge(file, &loaded.config, edge)?;
     }

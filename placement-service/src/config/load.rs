@@ -12,6 +12,11 @@ use std::sync::LazyLock;
 /// Every setting with its default and a comment.
 pub const DEFAULT: &str = include_str!("../../config/default.yaml");
 
+/// Names that are less similar are different names.
+const MIN_SIMILARITY: f64 = 0.85;
+/// Names that start with so many equal characters, half of the given name, are similar too: `drain_over`.
+const MIN_SAME_START: usize = 5;
+
 /// The parsed defaults.
 static DEFAULTS: LazyLock<Result<Value, String>> = LazyLock::new(|| parse(DEFAULT));
 
@@ -22,16 +27,67 @@ pub struct LoadedConfig {
     pub warnings: Vec<String>,
 }
 
-/// Loads a file over the defaults.
-pub fn from_file(path: &Path) -> Result<LoadedConfig, Faults> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Faults(vec![Fault::new("", format!("cannot read the file: {e}"))]))?;
-    from_text(&text)
+/// A configuration whose readable sections are checked. Its unreadable sections have their defaults.
+#[derive(Debug)]
+pub struct CheckedConfig {
+    pub config: Config,
+    faults: Vec<Fault>,
+    unreadable: BTreeSet<String>,
 }
 
-/// Loads a YAML text over the defaults. An empty text gives the defaults. Each section is deserialized by itself,
-/// so that an error in one hides no fault of another.
+impl CheckedConfig {
+    /// Adds the faults of another check of the configuration, except those of unreadable sections, which are faults of
+    /// the defaults.
+    pub fn add_faults(&mut self, Faults(faults): Faults) {
+        let is_readable = |fault: &Fault| {
+            let mut section = fault.path.split(['.', '[']);
+            !section
+                .next()
+                .is_some_and(|name| self.unreadable.contains(name))
+        };
+        self.faults.extend(faults.into_iter().filter(is_readable));
+    }
+
+    /// The configuration, if it has no fault.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub fn finish(mut self) -> Result<LoadedConfig, Faults> {
+        self.faults.sort();
+        if !self.faults.is_empty() {
+            return Err(Faults(self.faults));
+        }
+        let warnings = check::warnings(&self.config);
+        Ok(LoadedConfig {
+            config: self.config,
+            warnings,
+        })
+    }
+}
+
+/// Loads a file over the defaults.
+pub fn from_file(path: &Path) -> Result<LoadedConfig, Faults> {
+    check_file(path)?.finish()
+}
+
+/// Loads a file over the defaults, and checks it as far as it can be read.
+///
+/// # Errors
+/// When no section can be read.
+pub fn check_file(path: &Path) -> Result<CheckedConfig, Faults> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Faults(vec![Fault::new("", format!("cannot read the file: {e}"))]))?;
+    check_text(&text)
+}
+
+/// Loads a YAML text over the defaults. An empty text gives the defaults.
 pub fn from_text(text: &str) -> Result<LoadedConfig, Faults> {
+    check_text(text)?.finish()
+}
+
+/// Loads a YAML text over the defaults. Each section is deserialized by itself, so that an error in one hides no fault
+/// of another.
+fn check_text(text: &str) -> Result<CheckedConfig, Faults> {
     let fault = |message: String| Faults(vec![Fault::new("", message)]);
     let defaults = DEFAULTS.as_ref().map_err(|m| fault(m.clone()))?;
     let sections = match parse(text).map_err(fault)? {
@@ -53,13 +109,11 @@ pub fn from_text(text: &str) -> Result<LoadedConfig, Faults> {
     }
     let config = deserialize(&tree, 0).map_err(|fault| Faults(vec![fault]))?;
     faults.extend(check::check_all(&config, &unreadable));
-    faults.sort();
-    if faults.is_empty() {
-        let warnings = check::warnings(&config);
-        Ok(LoadedConfig { config, warnings })
-    } else {
-        Err(Faults(faults))
-    }
+    Ok(CheckedConfig {
+        config,
+        faults,
+        unreadable,
+    })
 }
 
 /// The type errors of one section, laid over the defaults without the other sections of the file. Deserializing
@@ -125,18 +179,54 @@ fn operator_message(message: &str) -> String {
     if message.starts_with("missing field") {
         return "is missing".to_owned();
     }
-    match message.strip_prefix("unknown field `") {
-        Some(rest) => match rest.split_once("`, expected ") {
-            Some((_, known)) => format!("unknown field; known here: {}", known_fields(known)),
-            None => "unknown field".to_owned(),
-        },
-        None => message.to_owned(),
+    let unknown = |name| message.strip_prefix(name)?.split_once("`, expected ");
+    if let Some((given, known)) = unknown("unknown field `") {
+        let known = known_names(known);
+        let suggestion = similar_name(given, &known);
+        let suggestion = suggestion.map_or_else(String::new, |n| format!(" did you mean {n}?"));
+        return format!(
+            "unknown field;{suggestion} known here: {}",
+            known.join(", ")
+        );
     }
+    if message.starts_with("unknown field `") {
+        return "unknown field".to_owned();
+    }
+    if let Some((given, known)) = unknown("unknown variant `") {
+        let suggestion = similar_name(given, &known_names(known));
+        let suggestion = suggestion.map_or_else(String::new, |n| format!("; did you mean {n}?"));
+        return format!("{message}{suggestion}");
+    }
+    if message.ends_with("expected a duration") {
+        return format!("{message} with its unit, such as 500ms, 20s or 10m");
+    }
+    message.to_owned()
 }
 
-fn known_fields(expected: &str) -> String {
-    let list = expected.trim_start_matches("one of ").replace('`', "");
-    list.replace(" or ", ", ")
+/// The names in the list of a type error: `` `a`, `b` or `c` ``.
+fn known_names(expected: &str) -> Vec<&str> {
+    expected.split('`').skip(1).step_by(2).collect()
+}
+
+/// The known name that a wrong one was probably meant to be.
+fn similar_name<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+    let similarity = |name: &&&str| strsim::jaro_winkler(given, name);
+    let same_start = |name: &str| {
+        let pairs = given.chars().zip(name.chars());
+        pairs.take_while(|(a, b)| a == b).count()
+    };
+    let length = given.chars().count();
+    let is_similar = |name: &&&str| {
+        let start = same_start(name);
+        similarity(name) >= MIN_SIMILARITY
+            || strsim::damerau_levenshtein(given, name) <= (length / 4).max(1)
+            || (start >= MIN_SAME_START && 2 * start >= length)
+    };
+    let order = |a: &&&str, b: &&&str| {
+        let by_similarity = similarity(a).total_cmp(&similarity(b));
+        same_start(a).cmp(&same_start(b)).then(by_similarity)
+    };
+    known.iter().filter(is_similar).max_by(order).copied()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Settings of pools, and their checks. Knows nothing of engines at run time.
 
-use super::fault_collector::{FaultCollector, SECOND};
+use super::fault_collector::{FaultCollector, SECOND, format_duration};
 use super::{
-    Capacity, Config, PoolProbe, Queue, Sources, UpstreamTls, capacity, discovery, pool_probe, tls,
+    Capacity, Config, Discovery, PoolProbe, Queue, Sources, UpstreamTls, capacity, discovery,
+    pool_probe, tls,
 };
 pub use berth_scheduler::strategy::{Strategy, Weights};
 use serde::Deserialize;
@@ -24,7 +25,7 @@ pub struct Pool {
     pub strategy: Strategy,
     #[serde(default)]
     pub weights: Weights,
-    /// Which metrics of its engines mean what; for drivers that do not know the metrics.
+    /// What the metrics of its engines mean.
     #[serde(default)]
     pub probe: Option<PoolProbe>,
     #[serde(default)]
@@ -45,6 +46,9 @@ pub struct Pool {
     /// How long an engine session lives after its last socket closes.
     #[serde(default = "engine_session_ttl", with = "humantime_serde")]
     pub engine_session_ttl: Duration,
+    /// Whether a client that closes its socket with 1000 also ends its engine session.
+    #[serde(default = "end_on_close")]
+    pub end_on_close: bool,
     /// The time over which the sockets of an engine are closed when its discovery source drains it.
     #[serde(default = "drain_duration", with = "humantime_serde")]
     pub drain_duration: Duration,
@@ -59,9 +63,25 @@ const fn engine_session_ttl() -> Duration {
     Duration::from_secs(60)
 }
 
+/// 1000 says that the client has done what the connection was for (RFC 6455 section 7.4.1).
+const fn end_on_close() -> bool {
+    true
+}
+
 /// Shorter than the 30 s that Kubernetes gives a pod by default (`terminationGracePeriodSeconds`).
 const fn drain_duration() -> Duration {
     Duration::from_secs(20)
+}
+
+impl Pool {
+    /// Whether the number of sessions in a probe includes engine sessions without a socket.
+    #[must_use]
+    pub fn counts_lingering(&self) -> bool {
+        let probe = self.probe.as_ref();
+        probe
+            .and_then(|probe| probe.counts_lingering)
+            .unwrap_or(true)
+    }
 }
 
 /// Which sockets share an engine session.
@@ -135,6 +155,37 @@ fn check_pool(path: &str, pool: &Pool, faults: &mut FaultCollector) {
     }
 }
 
+/// Combinations that are valid but risky.
+pub(super) fn add_warnings(path: &str, pool: &Pool, warnings: &mut Vec<String>) {
+    let sources = &pool.discovery.0;
+    for (index, source) in sources.iter().enumerate() {
+        if matches!(source, Discovery::Static(engines) if engines.is_empty()) {
+            let item = if sources.len() > 1 {
+                format!("[{index}]")
+            } else {
+                String::new()
+            };
+            warnings.push(format!(
+                "{path}.discovery{item}.static is empty: it lists no engine"
+            ));
+        }
+    }
+    let Capacity {
+        per_engine,
+        per_pool,
+        ..
+    } = pool.capacity;
+    let is_limited = per_engine.or(per_pool).is_some();
+    let (timeout, ttl) = (pool.queue.timeout, pool.engine_session_ttl);
+    let queue_is_short = pool.queue.max_length > 0 && timeout < ttl;
+    if pool.driver == Driver::Qix && is_limited && queue_is_short && !pool.end_on_close {
+        let (timeout, ttl) = (format_duration(timeout), format_duration(ttl));
+        warnings.push(format!(
+            "{path}.queue.timeout is {timeout}, engine_session_ttl {ttl}, and end_on_close is false: the room of a closed socket is free only after a queued placement has given up"
+        ));
+    }
+}
+
 fn check_weights(path: &str, weights: &Weights, faults: &mut FaultCollector) {
     let Weights {
         sessions,
@@ -173,6 +224,38 @@ pools:
     cluster: engines
     discovery: { static: [ { name: engine-0, ip: 10.0.0.1, port: 9076 } ] }
 ";
+
+    #[test]
+    fn risky_pools_give_warnings() {
+        let warnings = |settings: &str| {
+            let text = format!(
+                "pools: [ {{ name: p, driver: qix, cluster: c, {settings} }} ]\n\
+                 routes: [ {{ path: /a, pool: p }} ]\nedge: {{ listen: 127.0.0.1:1 }}"
+            );
+            let mut warnings = from_text(&text).unwrap().warnings;
+            warnings.retain(|warning| warning.starts_with("pools"));
+            warnings
+        };
+        assert_eq!(
+            warnings("discovery: { static: [] }"),
+            ["pools[0].discovery.static is empty: it lists no engine"]
+        );
+        assert_eq!(
+            warnings("discovery: [ { static: [] }, { dns: { host: a, port: 1 } } ]"),
+            ["pools[0].discovery[0].static is empty: it lists no engine"]
+        );
+        let limited = "discovery: { dns: { host: a, port: 1 } }, capacity: { per_engine: 2 }, queue: { max_length: 9 }";
+        assert_eq!(warnings(limited), [""; 0]);
+        assert_eq!(
+            warnings(&format!("{limited}, end_on_close: false")),
+            [
+                "pools[0].queue.timeout is 5s, engine_session_ttl 1m, and end_on_close is false: \
+              the room of a closed socket is free only after a queued placement has given up"
+            ]
+        );
+        let short_ttl = format!("{limited}, end_on_close: false, engine_session_ttl: 2s");
+        assert_eq!(warnings(&short_ttl), [""; 0]);
+    }
 
     #[test]
     fn pool_names_are_unique() {

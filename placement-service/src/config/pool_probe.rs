@@ -1,5 +1,5 @@
-//! Settings of the metrics of engines whose driver does not know them: which Prometheus family holds which
-//! value.
+//! Settings of the numbers that a probe of an engine returns: for engines whose driver does not know them, which
+//! Prometheus family holds which value; for QIX engines, which sessions their number includes.
 
 use super::Driver;
 use super::fault_collector::FaultCollector;
@@ -9,7 +9,12 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PoolProbe {
-    pub metrics: MetricsMapping,
+    /// For `websocket` pools.
+    #[serde(default)]
+    pub metrics: Option<MetricsMapping>,
+    /// For `qix` pools: whether `session.active` includes sessions without a socket.
+    #[serde(default)]
+    pub counts_lingering: Option<bool>,
 }
 
 /// Which Prometheus family holds which value; several samples of a family are added up.
@@ -54,8 +59,19 @@ fn path() -> String {
 }
 
 pub(super) fn check(path: &str, probe: &PoolProbe, driver: Driver, faults: &mut FaultCollector) {
-    let metrics = &probe.metrics;
+    if driver == Driver::Websocket && probe.counts_lingering.is_some() {
+        faults.add(
+            format!("{path}.counts_lingering"),
+            "is for qix pools only: the sessions of other engines end with their socket",
+        );
+    }
     let path = format!("{path}.metrics");
+    let Some(metrics) = &probe.metrics else {
+        if driver == Driver::Websocket {
+            faults.add(path, "is missing");
+        }
+        return;
+    };
     if driver != Driver::Websocket {
         faults.add(
             &path,
@@ -110,7 +126,7 @@ mod tests {
         };
         let loaded = from_text(&with("driver: websocket", "{ cpu: app_cpu }")).unwrap();
         let probe = loaded.config.pools[0].probe.as_ref().unwrap();
-        assert_eq!(probe.metrics.path, "/metrics");
+        assert_eq!(probe.metrics.as_ref().unwrap().path, "/metrics");
         for (driver, metrics, fault) in [
             (
                 "driver: qix",

@@ -44,7 +44,9 @@ pub struct EngineList {
 }
 
 /// What the source of an engine asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Of several engines at one address in one source, the first in this order is the one that listens there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DesiredState {
     /// The engine accepts new sessions.
     Active,

@@ -9,10 +9,12 @@ pub mod websocket;
 use crate::config;
 use async_trait::async_trait;
 use berth_api::Excerpt;
+use berth_scheduler::accounting::SessionLifetime;
 use open_target::OpenTarget;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use transport::EngineTransport;
@@ -149,6 +151,33 @@ pub trait EngineDriver: Send + Sync + 'static {
         job: PrepareRequest<'_>,
         headers: &BTreeMap<String, String>,
     ) -> Result<Option<RequestMutation>, DriverFault>;
+
+    /// Whether sessions outlive their sockets, so that [`Self::end`] ends them.
+    fn keeps_sessions(&self) -> bool;
+
+    /// Ends a session which [`Self::prepare`] created on the same engine earlier, with these `headers` as its result: at
+    /// once, or with its last socket. A session that no longer exists has ended.
+    ///
+    /// # Errors
+    /// Why it may still exist.
+    async fn end(
+        &self,
+        job: PrepareRequest<'_>,
+        headers: &BTreeMap<String, String>,
+    ) -> Result<(), DriverFault>;
+}
+
+/// How long the sessions of a pool outlive their sockets.
+#[must_use]
+pub fn session_lifetime(pool: &config::Pool) -> SessionLifetime {
+    match pool.driver {
+        config::Driver::Qix => SessionLifetime {
+            after_close: pool.engine_session_ttl,
+            unopened: Duration::from_secs(qix::PREPARED_TTL_S),
+            probe_counts_lingering: pool.counts_lingering(),
+        },
+        config::Driver::Websocket => SessionLifetime::STREAM,
+    }
 }
 
 /// The driver of a pool.

@@ -9,9 +9,11 @@ mod probe_loop;
 
 use crate::config::{Pool, Probe};
 use crate::engines::drivers::transport::EngineTransport;
+use crate::engines::health::EngineReport;
 use crate::engines::ledger::SharedProbeResults;
 use berth_scheduler::accounting::AccountingRegistry;
-use berth_scheduler::engine::{Engine, State};
+use berth_scheduler::engine::{Engine, EngineName, State};
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,6 +22,8 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
     pools: Vec<PoolFleet>,
+    /// What the engines said in their last probes, by pool and engine, if that is wanted.
+    reports: HashMap<(Arc<str>, EngineName), Arc<EngineReport>>,
 }
 
 /// The snapshot of one pool.
@@ -38,8 +42,17 @@ pub struct PoolFleet {
 impl Fleet {
     /// A fleet of these pools.
     #[must_use]
-    pub const fn new(pools: Vec<PoolFleet>) -> Self {
-        Self { pools }
+    pub fn new(pools: Vec<PoolFleet>) -> Self {
+        Self {
+            pools,
+            ..Self::default()
+        }
+    }
+
+    /// What an engine said in its last probe; `None` if that is not known, or not wanted.
+    #[must_use]
+    pub fn report(&self, pool: &Arc<str>, engine: &EngineName) -> Option<&Arc<EngineReport>> {
+        self.reports.get(&(Arc::clone(pool), engine.clone()))
     }
 
     /// The pools, in the order of the configuration.
@@ -78,7 +91,7 @@ impl FleetReader {
     #[must_use]
     pub fn fixed(pools: Vec<PoolFleet>) -> Self {
         // The receiver keeps the last value when the sender is gone.
-        Self(watch::channel(Arc::new(Fleet { pools })).1)
+        Self(watch::channel(Arc::new(Fleet::new(pools))).1)
     }
 
     /// A fleet that the sender sets, for tests.
@@ -111,8 +124,9 @@ impl Drop for FleetTask {
     }
 }
 
-/// Starts discovery and probing of all pools. `transports` has one entry per pool, `accounting_registry` has the accounting of their engines,
-/// `shared_probes` the probe results that the replicas share (`None` with a single replica).
+/// Starts discovery and probing of all pools. `transports` has one entry per pool, `accounting_registry` has the
+/// accounting of their engines, `shared_probes` the probe results that the replicas share (`None` with a single replica).
+/// `keep_reports`: the fleet has everything that engines say, not only their load.
 ///
 /// # Errors
 /// When the HTTP client of the probes cannot be built.
@@ -123,6 +137,7 @@ pub fn start(
     accounting_registry: AccountingRegistry,
     metrics: metrics::ProbeMetrics,
     shared_probes: Option<SharedProbeResults>,
+    keep_reports: bool,
 ) -> Result<(FleetReader, FleetTask), reqwest::Error> {
     let (controller, reader) = controller::FleetController::new(
         pools,
@@ -131,6 +146,7 @@ pub fn start(
         accounting_registry,
         metrics,
         shared_probes,
+        keep_reports,
     )?;
     let task = tokio::spawn(controller.run());
     Ok((FleetReader(reader), FleetTask(task)))

@@ -1,17 +1,22 @@
 //! Probes one engine once. The driver of the pool decides which requests a probe consists of. What a series of results
 //! means is decided in `engines::fleet::health_state`.
 
+pub mod cpu_unit;
 pub mod healthcheck;
 mod http;
 pub mod mapping;
+pub mod metrics_families;
 pub mod metrics_text;
+pub mod tolerant_json;
 
 use crate::config::{Driver, MetricsMapping, Pool};
 use crate::engines::drivers::transport::EngineTransport;
 use berth_api::Excerpt;
 use berth_scheduler::engine::{Endpoint, Load};
+use cpu_unit::CpuUnit;
 use http::EngineClient;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -23,6 +28,18 @@ pub struct Reading {
     pub load: Option<Load>,
     /// Why the load is missing or incomplete although the engine is up.
     pub metrics_fault: Option<ProbeFault>,
+    /// Everything that the engine said, for readers that want more than the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<EngineReport>,
+}
+
+/// What an engine said in one probe, in full.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EngineReport {
+    /// Its healthcheck; `None` when that is not a JSON object.
+    pub health: Option<Value>,
+    /// The families of its metrics; `None` when there are no metrics.
+    pub metrics: Option<Vec<metrics_families::MetricFamily>>,
 }
 
 /// Why a probe failed. The variant is the label of metrics, the text is for the log.
@@ -65,8 +82,8 @@ impl ProbeFault {
 /// How the engines of a pool are probed.
 #[derive(Clone, Debug)]
 pub enum Prober {
-    /// `GET /healthcheck` and `GET /metrics`.
-    Qix(EngineClient, Duration),
+    /// `GET /healthcheck` and `GET /metrics`; and whether they are wanted in full.
+    Qix(EngineClient, Duration, bool),
     /// A connection, which shows that the port is open and returns no load.
     Connect(EngineTransport, Duration),
     /// A connection, which shows that the port is open, and metrics for the load.
@@ -74,7 +91,8 @@ pub enum Prober {
 }
 
 impl Prober {
-    /// The prober of a pool. `limit` is the time limit of each request.
+    /// The prober of a pool. `limit` is the time limit of each request, `in_full` whether readings contain everything
+    /// that a QIX engine says.
     ///
     /// # Errors
     /// When the HTTP client cannot be built.
@@ -82,25 +100,30 @@ impl Prober {
         pool: &Pool,
         transport: &EngineTransport,
         limit: Duration,
+        in_full: bool,
     ) -> Result<Self, reqwest::Error> {
+        let metrics = pool.probe.as_ref().and_then(|probe| probe.metrics.clone());
         let client = || EngineClient::new(transport, limit);
-        Ok(match (pool.driver, &pool.probe) {
-            (Driver::Qix, _) => Self::Qix(client()?, limit),
+        Ok(match (pool.driver, metrics) {
+            (Driver::Qix, _) => Self::Qix(client()?, limit, in_full),
             (Driver::Websocket, None) => Self::Connect(transport.clone(), limit),
-            (Driver::Websocket, Some(probe)) => {
-                let mapping = Arc::new(probe.metrics.clone());
-                Self::Metrics(transport.clone(), client()?, mapping, limit)
+            (Driver::Websocket, Some(metrics)) => {
+                Self::Metrics(transport.clone(), client()?, Arc::new(metrics), limit)
             }
         })
     }
 
-    /// Probes an engine once.
+    /// Probes an engine once. `cpu_unit`: what its earlier probes say of its CPU.
     ///
     /// # Errors
     /// When the engine does not respond, or not as a healthy engine does.
-    pub async fn probe(&self, endpoint: &Endpoint) -> Result<Reading, ProbeFault> {
+    pub async fn probe(
+        &self,
+        endpoint: &Endpoint,
+        cpu_unit: &mut CpuUnit,
+    ) -> Result<Reading, ProbeFault> {
         match self {
-            Self::Qix(client, limit) => {
+            Self::Qix(client, limit, in_full) => {
                 let health = client.get_from_engine(endpoint.api, "/healthcheck", *limit);
                 let metrics = async {
                     match endpoint.metrics {
@@ -113,13 +136,14 @@ impl Prober {
                     }
                 };
                 let (health, metrics) = tokio::join!(health, metrics);
-                parse_qix(&health?, metrics)
+                Ok(read_qix(&health?, metrics, *in_full, cpu_unit))
             }
             Self::Connect(transport, limit) => {
                 let connected = check_connect(transport, endpoint, *limit).await;
                 connected.map(|()| Reading {
                     load: Some(Load::default()),
                     metrics_fault: None,
+                    report: None,
                 })
             }
             Self::Metrics(transport, client, mapping, limit) => {
@@ -133,6 +157,7 @@ impl Prober {
                     Err(fault) => Reading {
                         load: None,
                         metrics_fault: Some(fault),
+                        report: None,
                     },
                 })
             }
@@ -153,16 +178,37 @@ async fn check_connect(
     }
 }
 
-fn parse_qix(
+fn read_qix(
     health: &[u8],
     metrics: Option<Result<Vec<u8>, ProbeFault>>,
-) -> Result<Reading, ProbeFault> {
-    let parsed = healthcheck::parse(health);
-    let (mut load, malformed) = parsed.map_err(|e| ProbeFault::Malformed(e.to_string()))?;
-    let malformed = (!malformed.is_empty()).then(|| {
-        let fields = malformed.join(", ");
-        ProbeFault::Malformed(format!("the healthcheck has a malformed {fields}"))
+    in_full: bool,
+    cpu_unit: &mut CpuUnit,
+) -> Reading {
+    let parsed = tolerant_json::parse(health);
+    let health = parsed.as_ref().ok().filter(|value| value.is_object());
+    let report = in_full.then(|| EngineReport {
+        health: health.cloned(),
+        metrics: match &metrics {
+            Some(Ok(text)) => Some(metrics_families::parse(text)),
+            _ => None,
+        },
     });
+    let read = health.and_then(|health| healthcheck::read(health.clone(), cpu_unit));
+    let health_fault = match (&read, &parsed) {
+        // Such as `{}`, from another kind of server.
+        (Some((load, malformed)), _) if malformed.is_empty() && *load == Load::default() => {
+            Some("the healthcheck has no numbers".to_owned())
+        }
+        (Some((_, malformed)), _) if malformed.is_empty() => None,
+        (Some((_, malformed)), _) => Some(format!(
+            "the healthcheck has a malformed {}",
+            malformed.join(", ")
+        )),
+        (None, Ok(_)) => Some("the healthcheck is not a JSON object".to_owned()),
+        (None, Err(error)) => Some(format!("the healthcheck is not JSON: {error}")),
+    };
+    let health_fault = health_fault.map(ProbeFault::Malformed);
+    let mut load = read.map(|(load, _)| load);
     let active = metrics.map(|text| {
         metrics_text::sum_gauge(&text?, "qix_active_sessions")
             .ok_or_else(|| ProbeFault::Malformed("the metrics lack qix_active_sessions".into()))
@@ -172,16 +218,17 @@ fn parse_qix(
             // Prometheus text has only floats. The cast saturates, so that a negative gauge counts as 0.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let sessions = sessions as u32;
-            load.sessions = Some(sessions);
-            malformed
+            load.get_or_insert_default().sessions = Some(sessions);
+            health_fault
         }
-        Some(Err(fault)) => Some(fault),
-        None => malformed,
+        Some(Err(fault)) => Some(health_fault.unwrap_or(fault)),
+        None => health_fault,
     };
-    Ok(Reading {
-        load: Some(load),
+    Reading {
+        load: load.filter(|load| *load != Load::default()),
         metrics_fault,
-    })
+        report,
+    }
 }
 
 #[cfg(test)]
@@ -190,10 +237,14 @@ mod tests {
 
     const HEALTH: &[u8] = br#"{"mem":{"committed":1,"free":3},"session":{"active":2,"total":9}}"#;
 
+    fn read(health: &[u8], metrics: Option<Result<Vec<u8>, ProbeFault>>) -> Reading {
+        read_qix(health, metrics, false, &mut CpuUnit::default())
+    }
+
     #[test]
     fn the_session_count_of_the_metrics_takes_precedence() {
         let metrics = b"qix_active_sessions 5\n".to_vec();
-        let reading = parse_qix(HEALTH, Some(Ok(metrics))).unwrap();
+        let reading = read(HEALTH, Some(Ok(metrics)));
         assert_eq!(reading.load.unwrap().sessions, Some(5));
         assert_eq!(reading.metrics_fault, None);
     }
@@ -201,20 +252,35 @@ mod tests {
     #[test]
     fn without_metrics_the_session_count_of_the_healthcheck_applies() {
         for metrics in [Err(ProbeFault::Status(404)), Ok(b"something 1\n".to_vec())] {
-            let reading = parse_qix(HEALTH, Some(metrics)).unwrap();
+            let reading = read(HEALTH, Some(metrics));
             assert_eq!(reading.load.unwrap().sessions, Some(2));
             assert!(reading.metrics_fault.is_some());
         }
-        assert_eq!(parse_qix(HEALTH, None).unwrap().metrics_fault, None);
-        let reading = parse_qix(br#"{"mem":"lots","session":{"active":2}}"#, None).unwrap();
+        assert_eq!(read(HEALTH, None).metrics_fault, None);
+        let reading = read(br#"{"mem":"lots","session":{"active":2}}"#, None);
         let fault = reading.metrics_fault.unwrap().to_string();
         assert!(fault.ends_with("malformed mem"), "{fault}");
     }
 
     #[test]
-    fn metrics_without_a_healthcheck_are_a_fault() {
+    fn a_healthcheck_that_cannot_be_read_costs_only_its_numbers() {
         let metrics = b"qix_active_sessions 5\n".to_vec();
-        let fault = parse_qix(b"<html>", Some(Ok(metrics))).unwrap_err();
-        assert_eq!(fault.as_str(), "malformed");
+        let reading = read(b"<html>", Some(Ok(metrics)));
+        assert_eq!(reading.load.unwrap().sessions, Some(5));
+        assert_eq!(reading.metrics_fault.unwrap().as_str(), "malformed");
+        for health in [&b"<html>"[..], b"{}", b"[]", br#"{"status":"up"}"#] {
+            let reading = read(health, None);
+            assert_eq!(reading.load, None);
+            assert_eq!(reading.metrics_fault.unwrap().as_str(), "malformed");
+        }
+    }
+
+    #[test]
+    fn a_reading_in_full_has_every_field_and_every_family() {
+        let metrics = b"# TYPE a gauge\na 1\nqix_active_sessions 5\n".to_vec();
+        let reading = read_qix(HEALTH, Some(Ok(metrics)), true, &mut CpuUnit::default());
+        let report = reading.report.unwrap();
+        assert_eq!(report.health.unwrap()["session"]["total"], 9);
+        assert_eq!(report.metrics.unwrap().len(), 2);
     }
 }

@@ -84,6 +84,8 @@ pub(super) struct Outcome {
     /// This report is the first that requires it.
     pub(super) resync_is_news: bool,
     pub(super) closed: Vec<CloseReason>,
+    /// The streams that are gone, and whether the client of each has left for good.
+    pub(super) gone: Vec<(Arc<str>, bool)>,
     /// The number of streams that are gone although no report closed them.
     pub(super) lost: usize,
     /// The status of sessions must be checked.
@@ -171,6 +173,9 @@ impl Registry {
         }
         for stream in &report.closed {
             let duration = Duration::from_millis(stream.duration_ms).saturating_sub(ROUNDED);
+            outcome
+                .gone
+                .push((stream.stream.as_str().into(), stream.client_left()));
             match self.close(&key, &stream.stream, duration, now) {
                 None => self.tallies.release_placement(&stream.stream, now),
                 Some(is_accounted) => {

@@ -11,6 +11,7 @@ use crate::config::Sharing;
 use crate::engines::drivers::open_target::OpenTarget;
 use crate::engines::drivers::{DriverFault, RequestMutation};
 use crate::placement::routes::RouteTarget;
+use berth_scheduler::accounting::EngineSession;
 use berth_scheduler::engine::{Engine, EngineName, State};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -69,14 +70,17 @@ pub(super) struct AffinityEntry {
     pub(super) address: SocketAddr,
     /// The headers by which the driver identifies the engine session.
     pub(super) headers: BTreeMap<String, String>,
+    /// Its entry in the accounting of the engine.
+    pub(super) session: EngineSession,
 }
 
 impl AffinityEntry {
-    pub(super) fn new(engine: &Engine, prepared: &RequestMutation) -> Self {
+    pub(super) fn new(engine: &Engine, prepared: RequestMutation, session: EngineSession) -> Self {
         Self {
             engine: engine.name.clone(),
             address: engine.endpoint.api,
-            headers: prepared.set_headers.clone(),
+            headers: prepared.set_headers,
+            session,
         }
     }
 }
@@ -150,10 +154,12 @@ impl PlacementService {
         let connecting = timeout_at(task.deadline, self.connecting.acquire()).await;
         let connecting = connecting.ok()?.ok()?;
         let started_at = Instant::now();
-        // Does not count as a selection for the strategy's rotation: reuses the turn of the engine.
-        let turn = engine.accounting.snapshot(started_at).turn;
-        let mut reservation = engine.accounting.reserve(turn);
-        // The engine session exists already: it needs no further capacity.
+        // The engine session counts already: it needs no further capacity.
+        let mut reservation = entry.session.join(started_at).unwrap_or_else(|| {
+            // Does not count as a selection for the strategy's rotation: reuses the turn of the engine.
+            let turn = engine.accounting.snapshot(started_at).turn;
+            engine.accounting.reserve(turn)
+        });
         reservation.confirm(stream_name, (None, None)).await;
         let job =
             task.prepare_request(&engine, started_at + self.limits.engine_timeout, connecting);
@@ -169,6 +175,11 @@ impl PlacementService {
         pool::record_outcome(&pool.name, &engine, result.as_ref().err(), started_at, now);
         let session = &request.session.session_ref;
         debug!(pool = %pool.name, engine = %engine.name, session, outcome, "tried to return to the engine session");
+        if matches!(result, Ok(None)) {
+            drop(reservation);
+            entry.session.end(now);
+            return None;
+        }
         Some(PreparedEngine {
             prepared: result.ok()??,
             engine,
@@ -185,7 +196,7 @@ mod tests {
     use std::collections::HashMap;
 
     fn key(
-        session: &LiveSession,
+        session: &Arc<LiveSession>,
         document: &str,
         tab: Option<&str>,
         sharing: Sharing,
@@ -204,11 +215,11 @@ mod tests {
         AffinityKey::for_request(&target, &request, sharing)
     }
 
-    fn session(name: &str) -> LiveSession {
-        LiveSession {
+    fn session(name: &str) -> Arc<LiveSession> {
+        Arc::new(LiveSession {
             session_ref: name.to_owned(),
             ..LiveSession::default()
-        }
+        })
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(super) struct PlacementMetrics {
     placements: Family<OutcomeLabels, Counter>,
     attempts: Family<OutcomeLabels, Counter>,
     reasons: Family<ReasonLabels, Counter>,
+    session_ends: Family<OutcomeLabels, Counter>,
     attempt_duration: Family<PoolLabel, Histogram, fn() -> Histogram>,
 }
 
@@ -71,6 +72,11 @@ impl PlacementMetrics {
                 "placement_reasons",
                 "Successful placements by reason: the strategy, resumed, shared or replaced",
             ),
+            session_ends: register_metric(
+                registry,
+                "engine_session_ends",
+                "Engine sessions that the service ended, or failed to end, by outcome",
+            ),
             attempt_duration: prepare,
         }
     }
@@ -87,6 +93,11 @@ impl PlacementMetrics {
             reason,
         };
         self.reasons.get_or_create(&labels).inc();
+    }
+
+    /// Counts an engine session that was to be ended.
+    pub(super) fn record_session_end(&self, pool: &Arc<str>, outcome: &'static str) {
+        count(&self.session_ends, pool, outcome);
     }
 
     /// Records an attempt on an engine.

@@ -29,6 +29,9 @@ pub(super) struct Pool {
     pub(super) scheduler: Scheduler,
     pub(super) queue: AdmissionQueue,
     pub(super) sharing: Sharing,
+    pub(super) engine_session_ttl: Duration,
+    /// A client that leaves for good ends its engine session.
+    pub(super) end_on_close: bool,
     streams: Arc<PoolStreams>,
 }
 
@@ -62,6 +65,8 @@ impl Pool {
             scheduler: Scheduler::new(scheduling_rules(config), random),
             queue: AdmissionQueue::new(config.queue),
             sharing: config.sharing,
+            engine_session_ttl: config.engine_session_ttl,
+            end_on_close: config.end_on_close,
             streams,
         }
     }

@@ -2,12 +2,15 @@
 
 use super::PlacementService;
 use super::affinity::SessionAffinity;
+use super::engine_sessions::EngineSessions;
 use super::metrics::{PlacementMetrics, PoolCapacityCollector};
 use super::pool::Pool;
 use super::recent::RecentPlacements;
 use super::routes::Routes;
-use crate::config::Config;
+use super::session_ends::{IssueToken, SessionEnds};
+use crate::config::{self, Config};
 use crate::core::clock::Clock;
+use crate::engines::drivers;
 use crate::engines::drivers::transport::EngineTransport;
 use crate::engines::fleet::metrics::{FleetCollector, ProbeMetrics};
 use crate::engines::fleet::{self, FleetReader, FleetTask};
@@ -27,7 +30,7 @@ const MAX_CONNECTING: usize = 256;
 impl PlacementService {
     /// Starts to discover and probe the engines of the configuration in the background, and places on them.
     /// Registers the metrics of the fleet and of placement. `ledger`: the ledger that replicas share, if there
-    /// are several.
+    /// are several. `issue_token`: issues the tokens by which engine sessions are ended.
     ///
     /// # Errors
     /// When the HTTP client of the probes cannot be built.
@@ -37,13 +40,16 @@ impl PlacementService {
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
         ledger: Option<Ledger>,
+        issue_token: IssueToken,
     ) -> Result<Arc<Self>, reqwest::Error> {
         let probe_metrics = ProbeMetrics::register(registry);
         let shared_probes = ledger.as_ref().map(|ledger| ledger.probes().clone());
         let capacity = ledger.clone();
         let capacity = capacity.map(|ledger| Arc::new(ledger) as Arc<dyn CapacityLedger>);
-        let accounting =
-            AccountingRegistry::with_ledger(config.placement.reservation_ttl, capacity);
+        let lifetime = |pool: &config::Pool| (pool.name.clone(), drivers::session_lifetime(pool));
+        let lifetimes = config.pools.iter().map(lifetime).collect();
+        let reservation_ttl = config.placement.reservation_ttl;
+        let accounting = AccountingRegistry::with_ledger(reservation_ttl, lifetimes, capacity);
         let (fleet, task) = fleet::start(
             &config.pools,
             transports,
@@ -51,10 +57,17 @@ impl PlacementService {
             accounting.clone(),
             probe_metrics,
             shared_probes,
+            config.compat.mira.listen.is_some(),
         )?;
         let fleet = (fleet, accounting, Some(task));
         Ok(Self::build(
-            config, transports, clock, registry, fleet, ledger,
+            config,
+            transports,
+            clock,
+            registry,
+            fleet,
+            ledger,
+            issue_token,
         ))
     }
 
@@ -65,9 +78,18 @@ impl PlacementService {
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
         fleet: (FleetReader, AccountingRegistry, Option<FleetTask>),
+        issue_token: IssueToken,
     ) -> Arc<Self> {
         let transports = vec![EngineTransport::default(); config.pools.len()];
-        Self::build(config, &transports, clock, registry, fleet, None)
+        Self::build(
+            config,
+            &transports,
+            clock,
+            registry,
+            fleet,
+            None,
+            issue_token,
+        )
     }
 
     fn build(
@@ -77,6 +99,7 @@ impl PlacementService {
         registry: &mut Registry,
         (fleet, accounting, task): (FleetReader, AccountingRegistry, Option<FleetTask>),
         ledger: Option<Ledger>,
+        issue_token: IssueToken,
     ) -> Arc<Self> {
         let pools = config.pools.iter().zip(transports);
         let pools = pools.map(|(pool, transport)| {
@@ -95,6 +118,8 @@ impl PlacementService {
             routes: Routes::new(&config.routes, &config.pools),
             pools,
             affinity: SessionAffinity::new(config.session.absolute_timeout),
+            engine_sessions: EngineSessions::new(config.session.absolute_timeout),
+            session_ends: SessionEnds::new(issue_token),
             limits: config.placement.clone(),
             connecting: Semaphore::new(MAX_CONNECTING),
             retry_after_s: whole_seconds(config.probe.interval),

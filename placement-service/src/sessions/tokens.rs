@@ -22,6 +22,9 @@ use std::time::Duration;
 /// Maximum number of tokens in the cache.
 const MAX_CACHED_TOKENS: u64 = 50_000;
 
+/// Maximum lifetime of a token by which an engine session is ended, in seconds.
+const END_LIFETIME_S: u64 = 60;
+
 /// Maximum size of a token in bytes: Envoy and the engines must accept it in one header.
 pub const MAX_TOKEN_BYTES: usize = 24 * 1024;
 
@@ -115,6 +118,16 @@ impl Tokens {
         let name = session.session_ref.clone();
         self.cache.insert(name, token.clone());
         Ok(token)
+    }
+
+    /// A token by which an engine session is ended although its login session has ended. Short, and never cached.
+    pub fn issue_to_end(&self, session: &LiveSession) -> Result<String, Rejection> {
+        let now = self.clock.now_s();
+        let session = LiveSession {
+            expires_at: now.saturating_add(END_LIFETIME_S),
+            ..session.clone()
+        };
+        self.sign(&session, now).map(|issued| issued.token)
     }
 
     /// Signs the claims of a security event ([RFC 8417](https://www.rfc-editor.org/rfc/rfc8417)). The `typ` in

@@ -21,6 +21,8 @@ struct ZoneContent {
     ttl: u32,
     /// Record types that the server answers with SERVFAIL.
     failing: Vec<RecordType>,
+    /// Names that it answers in the same way.
+    failing_names: Vec<String>,
     queries: u32,
 }
 
@@ -56,12 +58,12 @@ impl Zone {
         let asked = query.queries[0].clone();
         let mut answer = query.into_response();
         let of = asked.query_type();
-        if content.failing.contains(&of) {
+        let name = asked.name().to_ascii().to_lowercase();
+        let name = name.trim_end_matches('.').to_owned();
+        if content.failing.contains(&of) || content.failing_names.contains(&name) {
             answer.metadata.response_code = ResponseCode::ServFail;
             return answer;
         }
-        let name = asked.name().to_ascii().to_lowercase();
-        let name = name.trim_end_matches('.').to_owned();
         match content.records.get(&(name.clone(), of)) {
             Some(data) => {
                 for data in data {
@@ -130,14 +132,23 @@ async fn every_address_of_a_host_is_an_engine() {
 }
 
 #[tokio::test]
-async fn a_partial_answer_and_an_empty_answer_are_faults() {
+async fn a_lookup_that_fails_keeps_its_addresses_and_the_others_count() {
     let zone = Zone::default();
     zone.set("engines.test", RecordType::A, vec![a_record("10.0.0.1")]);
-    let mut dns = Dns::new(&dns_source(zone.serve().await));
-    assert_eq!(next_list(&mut dns).await.unwrap().len(), 1);
     zone.update(|zone| zone.failing = vec![RecordType::AAAA]);
-    let fault = next_list(&mut dns).await.unwrap_err().to_string();
-    assert!(fault.contains("AAAA records of engines.test"), "{fault}");
+    let mut dns = Dns::new(&dns_source(zone.serve().await));
+    assert_eq!(next_list(&mut dns).await.unwrap().len(), 1, "only A works");
+    let aaaa = RData::AAAA(AAAA("fd00::1".parse().unwrap()));
+    zone.set("engines.test", RecordType::AAAA, vec![aaaa]);
+    zone.update(|zone| zone.failing.clear());
+    assert_eq!(next_list(&mut dns).await.unwrap().len(), 2);
+    zone.update(|zone| zone.failing = vec![RecordType::AAAA]);
+    zone.set("engines.test", RecordType::A, vec![a_record("10.0.0.2")]);
+    assert_eq!(
+        format_engines(&next_list(&mut dns).await.unwrap()),
+        ["10.0.0.2-9076@10.0.0.2:9076", "fd00--1-9076@[fd00::1]:9076"]
+    );
+    // Nothing is left of the list of the source when all lookups fail or return nothing.
     zone.update(|zone| {
         zone.failing.clear();
         zone.records.clear();
@@ -146,6 +157,48 @@ async fn a_partial_answer_and_an_empty_answer_are_faults() {
     assert_eq!(fault, "engines.test has no records");
     zone.set("engines.test", RecordType::A, vec![a_record("10.0.0.1")]);
     assert_eq!(next_list_after_faults(&mut dns).await.len(), 1);
+}
+
+#[tokio::test]
+async fn without_any_address_the_failed_lookup_is_the_fault() {
+    let zone = Zone::default();
+    zone.set("engines.test", RecordType::A, vec![a_record("10.0.0.1")]);
+    zone.update(|zone| zone.failing = vec![RecordType::A]);
+    let mut dns = Dns::new(&dns_source(zone.serve().await));
+    let fault = next_list(&mut dns).await.unwrap_err().to_string();
+    assert!(fault.contains("A records of engines.test"), "{fault}");
+}
+
+#[tokio::test]
+async fn an_srv_target_that_cannot_be_resolved_keeps_its_addresses() {
+    let zone = Zone::default();
+    let srv =
+        |port, target: &str| RData::SRV(SRV::new(0, 0, port, Name::from_ascii(target).unwrap()));
+    let services = |targets: &[&str]| {
+        let records = targets.iter().map(|target| srv(1, target)).collect();
+        zone.set("_qix._tcp.test", RecordType::SRV, records);
+    };
+    services(&["e1.test.", "e2.test."]);
+    for (host, ip) in [
+        ("e1.test", "10.0.0.1"),
+        ("e2.test", "10.0.0.2"),
+        ("e3.test", "10.0.0.3"),
+    ] {
+        zone.set(host, RecordType::A, vec![a_record(ip)]);
+    }
+    let mut dns = Dns::new(&DnsSource {
+        host: None,
+        srv: Some("_qix._tcp.test".into()),
+        port: None,
+        ..dns_source(zone.serve().await)
+    });
+    assert_eq!(next_list(&mut dns).await.unwrap().len(), 2);
+    zone.update(|zone| zone.failing_names = vec!["e1.test".to_owned()]);
+    services(&["e1.test.", "e3.test."]);
+    assert_eq!(
+        format_engines(&next_list(&mut dns).await.unwrap()),
+        ["10.0.0.1-1@10.0.0.1:1", "10.0.0.3-1@10.0.0.3:1"]
+    );
 }
 
 #[tokio::test]

@@ -110,6 +110,9 @@ async fn running_containers_with_the_label_are_engines() {
             json!({"b": network("172.18.0.8")})
         ),
     ]);
+    let mut all = all;
+    // Another container links to it: Docker lists that name too, in any order.
+    all[0]["Names"] = json!(["/other/alias", "/one", "/third/x"]);
     fake.0.lock().unwrap().containers = all;
     let mut docker = start_docker(&dir, fake.clone(), DockerMode::Local).await;
     let found = next_list(&mut docker).await.unwrap();

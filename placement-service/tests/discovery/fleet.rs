@@ -36,6 +36,7 @@ pub(crate) fn start_fleet(yaml: &str) -> TestFleet {
         AccountingRegistry::new(ttl),
         metrics,
         None,
+        false,
     )
     .unwrap();
     registry.register_collector(Box::new(FleetCollector(fleet.clone())));

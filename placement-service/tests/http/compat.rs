@@ -205,3 +205,42 @@ async fn engines_are_listed_in_the_format_of_mira() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn mira_lists_everything_that_the_engine_said() {
+    let (site, engine) = start_site(None).await;
+    let listed = async || {
+        let answer = get_from_mira(&site, "/v1/engines").await;
+        answer.json()[0]["engine"].clone()
+    };
+    eventually("the metrics are known", async || {
+        listed().await["metrics"]
+            .as_array()
+            .is_some_and(|list| list.len() > 5)
+    })
+    .await;
+    let described = listed().await;
+    assert_eq!(described["status"], "OK");
+    let health = &described["health"];
+    assert!(
+        health["version"].is_string() && health["users"]["total"].is_u64(),
+        "{health}"
+    );
+    assert!(health["session"]["total"].is_u64() && health["mem"]["allocated"].is_number());
+    let families = described["metrics"].as_array().unwrap();
+    let family = |name: &str| {
+        families
+            .iter()
+            .find(|family| family["name"] == name)
+            .unwrap()
+    };
+    assert_eq!(family("qix_requests_total")["type"], "counter");
+    let version = &family("qix_build_info")["metrics"][0]["labels"]["version"];
+    assert_eq!(version, &health["version"]);
+    // The state is Berth's own.
+    engine.faults().set(|f| f.no_metrics = true);
+    eventually("the metrics are gone", async || {
+        listed().await["status"] == "NO_METRICS"
+    })
+    .await;
+}

@@ -189,9 +189,9 @@ async fn the_probe_detects_each_state_and_its_end() {
     let cases: [Case; 6] = [
         (|f| f.no_metrics = true, State::NoMetrics),
         (|f| f.saturated = true, State::Saturated),
-        (|f| f.wrong_json = Some(WrongJson::Junk), State::Unhealthy),
-        (|f| f.wrong_json = Some(WrongJson::Types), State::Unhealthy),
-        (|f| f.wrong_json = Some(WrongJson::Empty), State::Unhealthy),
+        (|f| f.wrong_json = Some(WrongJson::Junk), State::NoMetrics),
+        (|f| f.wrong_json = Some(WrongJson::Types), State::NoMetrics),
+        (|f| f.wrong_json = Some(WrongJson::Empty), State::NoMetrics),
         (|f| f.stall = true, State::Unhealthy),
     ];
     for (fault, state) in cases {

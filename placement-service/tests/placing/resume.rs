@@ -245,11 +245,13 @@ async fn no_session_leaves_an_engine_that_stays() {
     let clock = Arc::new(SystemClock);
     let tallies = AccountingRegistry::new(Duration::from_secs(30));
     let fleet = (fleet, tallies, None);
-    let placer = PlacementService::with_fleet(&config.unwrap().config, clock, &mut registry, fleet);
-    let session = LiveSession {
+    let issue_token = Box::new(|_: &LiveSession| None);
+    let config = config.unwrap().config;
+    let placer = PlacementService::with_fleet(&config, clock, &mut registry, fleet, issue_token);
+    let session = Arc::new(LiveSession {
         session_ref: "ann".into(),
         ..LiveSession::default()
-    };
+    });
     let mut there: BTreeMap<usize, Arc<Engine>> = (0..3).map(|n| (n, found(n))).collect();
     let mut homes: BTreeMap<&str, Placement> = BTreeMap::new();
     let (mut resumed, mut replaced) = (0, 0);

@@ -46,7 +46,7 @@ pub(crate) struct Site {
     pub(crate) engines: Vec<Engine>,
     pub(crate) placer: Arc<PlacementService>,
     pub(crate) registry: Registry,
-    session: LiveSession,
+    session: Arc<LiveSession>,
 }
 
 impl Site {
@@ -97,27 +97,26 @@ impl Site {
         );
         let config = load::from_text(&yaml).unwrap().config;
         let mut registry = Registry::with_prefix("berth");
-        let transports: Vec<_> = config
-            .pools
-            .iter()
-            .map(|_| EngineTransport::default())
-            .collect();
+        let clock = Arc::new(SystemClock);
+        let issue_token = Box::new(|_: &LiveSession| Some("no.token.needed".to_owned()));
+        let transports = vec![EngineTransport::default(); config.pools.len()];
         let placer = PlacementService::start(
             &config,
             &transports,
-            Arc::new(SystemClock),
+            clock,
             &mut registry,
             None,
+            issue_token,
         )
         .unwrap();
         let site = Self {
             engines,
             placer,
             registry,
-            session: LiveSession {
+            session: Arc::new(LiveSession {
                 session_ref: "ref".into(),
                 ..LiveSession::default()
-            },
+            }),
         };
         let mut fleet = site.placer.fleet().clone();
         timeout(TIMEOUT, fleet.wait_for(|f| f.is_initialized()))
@@ -148,10 +147,10 @@ impl Site {
         path: &str,
         tab: Option<&str>,
     ) -> Result<Placement, Rejection> {
-        let session = LiveSession {
+        let session = Arc::new(LiveSession {
             session_ref: session.to_owned(),
             ..LiveSession::default()
-        };
+        });
         let request = PlaceRequest {
             session: &session,
             token: "no.token.needed",

@@ -17,6 +17,7 @@ mod documents;
 mod drain;
 mod drain_gateway;
 mod engine_faults;
+mod engine_sessions;
 mod enigma;
 mod handshakes;
 mod isolation;

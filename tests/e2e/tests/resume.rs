@@ -63,7 +63,9 @@ async fn a_tab_reconnects_to_its_engine_session() -> Result<()> {
 
 #[tokio::test]
 async fn enigma_js_reconnects_to_its_open_document() -> Result<()> {
-    let stack = Stack::builder().start().await?;
+    // enigma.js closes with 1000, which would end its engine session.
+    let keeping = json!({"end_on_close": false});
+    let stack = Stack::builder().pool(&keeping).start().await?;
     let cookie = stack.login_demo().await?;
     let answers = stack.open_with_enigma(&cookie, &[TAB; 4]).await?;
     assert_eq!(answers.len(), 4);

@@ -1,7 +1,7 @@
 //! `GET /healthcheck`: the load that the engine reports. Memory and CPU follow the actual sessions, sockets and
 //! documents.
 
-use crate::{clock, engine::SharedState, faults::WrongJson};
+use crate::{clock, engine::SharedState, faults::WrongJson, sessions::SessionCounts};
 use serde_json::{Value, json};
 
 /// A snapshot of the load.
@@ -60,7 +60,7 @@ fn report(shared: &SharedState) -> Value {
             "free": load.free_mb,
         },
         "cpu": {"total": load.cpu},
-        "session": {"active": count.sessions, "total": count.created},
+        "session": {"active": reported_sessions(shared, &count), "total": count.created},
         "apps": {
             "active_docs": active,
             "loaded_docs": loaded,
@@ -72,6 +72,15 @@ fn report(shared: &SharedState) -> Value {
         "cache": {"hits": 0, "lookups": calls, "added": 0, "replaced": 0, "bytes_added": 0},
         "saturated": shared.faults.read(|faults| faults.saturated),
     })
+}
+
+/// The number of sessions that the engine reports.
+pub(crate) fn reported_sessions(shared: &SharedState, count: &SessionCounts) -> usize {
+    if shared.options.counts_lingering {
+        count.sessions
+    } else {
+        count.sessions - count.waiting
+    }
 }
 
 fn as_f64(count: usize) -> f64 {

@@ -1,6 +1,7 @@
 //! `GET /metrics`: the engine's families in the Prometheus text format.
 
 use crate::engine::SharedState;
+use crate::health;
 use std::fmt::Write;
 
 /// Media type of the text format, version 0.0.4.
@@ -15,7 +16,7 @@ pub(crate) fn page(shared: &SharedState) -> String {
             "qix_active_sessions",
             "gauge",
             "Live engine sessions",
-            count.sessions.to_string(),
+            health::reported_sessions(shared, &count).to_string(),
         ),
         (
             "qix_sessions_total",

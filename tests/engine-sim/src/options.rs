@@ -45,6 +45,9 @@ pub struct Options {
     /// The longest time that a session may outlive its last socket (MaxSessionTTL).
     #[arg(long, default_value_t = 1_800, value_name = "SECONDS")]
     pub max_session_ttl: u64,
+    /// Whether the reported number of sessions includes those that wait for their TTL without a socket.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub counts_lingering: bool,
     /// An open socket gets a notification after this time without a message from its client. 0: never.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     pub chatter_ms: u64,
@@ -83,6 +86,7 @@ impl Default for Options {
             base_cpu: 0.0,
             full_cpu_sockets: 1_000,
             max_session_ttl: 1_800,
+            counts_lingering: true,
             chatter_ms: 0,
             engine_version: "12.2027.0".to_owned(),
             keep_upgrades: 256,

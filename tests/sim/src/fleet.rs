@@ -20,13 +20,16 @@ pub(crate) struct Fleet<'a> {
     engines: Vec<TrueEngine>,
     workload: &'a Workload,
     document_ttl_s: f64,
-    cpu_per_session: f64,
+    /// Whether a probe counts sessions without a socket.
+    counts_lingering: bool,
+    cpu_per_socket: f64,
     random: Random,
 }
 
 #[derive(Clone, Default)]
 struct TrueEngine {
     sessions: u32,
+    sockets: u32,
     documents: BTreeMap<u32, Using>,
 }
 
@@ -43,7 +46,8 @@ impl<'a> Fleet<'a> {
             engines: vec![TrueEngine::default(); scenario.engines as usize],
             workload,
             document_ttl_s: scenario.document_ttl_s,
-            cpu_per_session: MEAN_CPU / scenario.mean_sessions,
+            counts_lingering: scenario.probe_counts_lingering,
+            cpu_per_socket: MEAN_CPU / scenario.mean_sessions,
             random: Random::seeded(scenario.seed ^ 0xf1ee),
         }
     }
@@ -54,6 +58,7 @@ impl<'a> Fleet<'a> {
             return false;
         };
         engine.sessions += 1;
+        engine.sockets += 1;
         let document_usage = engine.documents.get(&document);
         let is_held = document_usage
             .is_some_and(|d| d.sessions > 0 || now_s - d.idle_since_s <= self.document_ttl_s);
@@ -61,8 +66,15 @@ impl<'a> Fleet<'a> {
         !is_held
     }
 
-    /// A session closes.
-    pub(crate) fn close(&mut self, engine: usize, document: u32, now_s: f64) {
+    /// The socket of a session closes.
+    pub(crate) fn close_socket(&mut self, engine: usize) {
+        if let Some(engine) = self.engines.get_mut(engine) {
+            engine.sockets = engine.sockets.saturating_sub(1);
+        }
+    }
+
+    /// A session ends.
+    pub(crate) fn end(&mut self, engine: usize, document: u32, now_s: f64) {
         let Some(engine) = self.engines.get_mut(engine) else {
             return;
         };
@@ -97,9 +109,14 @@ impl<'a> Fleet<'a> {
         let sessions_mb = SESSION_MB * f64::from(engine.sessions);
         let committed_mb = IDLE_MB + sizes.sum::<f64>() + sessions_mb;
         let noise = 0.9 + 0.2 * self.random.unit();
-        let cpu = f64::from(engine.sessions) * self.cpu_per_session * noise;
+        let cpu = f64::from(engine.sockets) * self.cpu_per_socket * noise;
+        let counted = if self.counts_lingering {
+            engine.sessions
+        } else {
+            engine.sockets
+        };
         Load {
-            sessions: Some(engine.sessions),
+            sessions: Some(counted),
             memory: Some(Memory {
                 committed: committed_mb,
                 free: (MEMORY_MB - committed_mb).max(0.0),

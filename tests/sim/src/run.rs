@@ -4,7 +4,7 @@ use crate::Policy;
 use crate::fleet::{Fleet, name};
 use crate::scenario::Scenario;
 use crate::workload::Workload;
-use berth_scheduler::accounting::EngineAccounting;
+use berth_scheduler::accounting::{EngineAccounting, SessionLifetime};
 use berth_scheduler::engine::{Endpoint, Engine, Load, State};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -27,6 +27,8 @@ pub struct Outcome {
     pub max_over_mean: f64,
     /// The highest value of that.
     pub worst_max_over_mean: f64,
+    /// The lowest share of the emptiest engine's sessions of the mean.
+    pub worst_min_over_mean: f64,
     /// The 99th percentile of the engines' sessions over the mean, averaged over time.
     pub p99_over_mean: f64,
     /// Sessions whose engine had to load the document.
@@ -35,7 +37,13 @@ pub struct Outcome {
     pub spurious_refusals: u32,
     /// Sessions that were placed on a full engine.
     pub overfull: u32,
+    /// Clients that gave up, after [`MAX_RETRIES`] refusals.
+    pub given_up: u32,
 }
+
+/// A refused client tries again after this time, at most so many times.
+const RETRY: Duration = Duration::from_secs(1);
+const MAX_RETRIES: u32 = 30;
 
 /// Seconds after which a gateway reports what has happened to a stream.
 const REPORTED_S: f64 = 1.0;
@@ -53,7 +61,8 @@ struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Action {
     ReportedOpen,
-    Closes,
+    SocketCloses,
+    SessionEnds,
     /// With the time for which the stream was open.
     ReportedClosed(Duration),
 }
@@ -93,7 +102,14 @@ pub fn run(
 
 impl<'a> Simulation<'a> {
     fn new(scenario: &'a Scenario, workload: &'a Workload) -> Self {
-        let engines: Vec<_> = (0..scenario.engines).map(|n| Arc::new(engine(n))).collect();
+        let ttl = Duration::from_secs_f64(scenario.session_ttl_s);
+        let lifetime = SessionLifetime {
+            after_close: ttl,
+            unopened: ttl,
+            probe_counts_lingering: scenario.probe_counts_lingering,
+        };
+        let engines = (0..scenario.engines).map(|n| Arc::new(engine(n, lifetime)));
+        let engines: Vec<_> = engines.collect();
         let probe_interval = Duration::from_secs_f64(scenario.probe_s);
         // The probes of the engines are spread over the interval.
         let first = |n: usize| (probe_interval.mul_f64(n as f64 / engines.len() as f64), n);
@@ -119,35 +135,49 @@ impl<'a> Simulation<'a> {
             sessions: 0,
             max_over_mean: 0.0,
             worst_max_over_mean: 0.0,
+            worst_min_over_mean: 0.0,
             p99_over_mean: 0.0,
             document_loads: 0,
             spurious_refusals: 0,
             overfull: 0,
+            given_up: 0,
         };
         let mut balance = Balance::default();
         let mut next_sample_s = scenario.warm_up_s;
-        for (number, session) in workload.sessions.iter().enumerate() {
-            while next_sample_s <= session.at_s {
+        // The times at which clients ask, with their number of refusals so far.
+        let arrivals = workload.sessions.iter().enumerate();
+        let arrivals = arrivals
+            .map(|(number, session)| Reverse((Duration::from_secs_f64(session.at_s), number, 0)));
+        let mut arrivals: BinaryHeap<_> = arrivals.collect();
+        while let Some(Reverse((at, number, refusals))) = arrivals.pop() {
+            let Some(session) = workload.sessions.get(number) else {
+                continue;
+            };
+            let at_s = at.as_secs_f64();
+            while next_sample_s <= at_s {
                 self.advance_to(next_sample_s);
                 balance.sample(self.fleet.sessions());
                 next_sample_s += 1.0;
             }
-            self.advance_to(session.at_s);
-            let measured = session.at_s >= scenario.warm_up_s;
-            let now = self.start + Duration::from_secs_f64(session.at_s);
+            self.advance_to(at_s);
+            let measured = at_s >= scenario.warm_up_s;
+            let now = self.start + at;
             let selected = policy_run.choose(&self.snapshot, &name(session.document), now);
-            outcome.sessions += u32::from(measured);
+            outcome.sessions += u32::from(measured && refusals == 0);
             let Some((engine, reservation)) = selected else {
                 let has_capacity = self.fleet.sessions().any(|n| n < scenario.threshold);
                 outcome.spurious_refusals += u32::from(measured && has_capacity);
+                if refusals < MAX_RETRIES {
+                    arrivals.push(Reverse((at + RETRY, number, refusals + 1)));
+                } else {
+                    outcome.given_up += u32::from(measured);
+                }
                 continue;
             };
             let engine_index = number_of(&engine) as usize;
             let is_full = self.fleet.sessions_of(engine_index) >= scenario.threshold;
             outcome.overfull += u32::from(measured && is_full);
-            let loaded = self
-                .fleet
-                .open(engine_index, session.document, session.at_s);
+            let loaded = self.fleet.open(engine_index, session.document, at_s);
             outcome.document_loads += u32::from(measured && loaded);
             let mut event = |after_s: f64, action| {
                 let event = Event {
@@ -156,10 +186,12 @@ impl<'a> Simulation<'a> {
                     engine: engine_index,
                     document: session.document,
                 };
-                let time = Duration::from_secs_f64(session.at_s + after_s);
+                let time = Duration::from_secs_f64(at_s + after_s);
                 self.events.push(Reverse((time, event)));
             };
-            event(session.lasts_s, Action::Closes);
+            event(session.lasts_s, Action::SocketCloses);
+            let ends_s = session.lasts_s + scenario.session_ttl_s;
+            event(ends_s, Action::SessionEnds);
             if let Some(reservation) = reservation {
                 reservation.placed(&stream(number), now);
                 event(REPORTED_S, Action::ReportedOpen);
@@ -215,9 +247,10 @@ impl<'a> Simulation<'a> {
             Action::ReportedClosed(duration) => {
                 accounting.closed(&stream(event.session), duration, now);
             }
-            Action::Closes => self
+            Action::SocketCloses => self.fleet.close_socket(event.engine),
+            Action::SessionEnds => self
                 .fleet
-                .close(event.engine, event.document, time.as_secs_f64()),
+                .end(event.engine, event.document, time.as_secs_f64()),
         }
     }
 
@@ -238,13 +271,14 @@ impl<'a> Simulation<'a> {
 }
 
 /// An engine that has not been probed; [`number_of`] returns its number.
-pub(crate) fn engine(number: u32) -> Engine {
+pub(crate) fn engine(number: u32, lifetime: SessionLifetime) -> Engine {
     let name = format!("engine-{number:05}").as_str().into();
     let endpoint = Endpoint {
         api: SocketAddr::from((Ipv4Addr::from_bits(FIRST + number), 9076)),
         metrics: None,
     };
-    let accounting = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
+    let reservation_ttl = Duration::from_secs(30);
+    let accounting = Arc::new(EngineAccounting::with_lifetime(reservation_ttl, lifetime));
     Engine {
         state: State::Ok,
         ..Engine::new(name, endpoint, accounting)
@@ -270,6 +304,7 @@ struct Balance {
     samples: u32,
     max: f64,
     worst: f64,
+    lowest: Option<f64>,
     p99: f64,
 }
 
@@ -284,6 +319,8 @@ impl Balance {
         self.samples += 1;
         self.max += max;
         self.worst = self.worst.max(max);
+        let min = share_of(0);
+        self.lowest = Some(self.lowest.map_or(min, |lowest| lowest.min(min)));
         self.p99 += share_of((count * 99).div_ceil(100) - 1);
     }
 
@@ -292,6 +329,7 @@ impl Balance {
         Outcome {
             max_over_mean: self.max / samples,
             worst_max_over_mean: self.worst,
+            worst_min_over_mean: self.lowest.unwrap_or(0.0),
             p99_over_mean: self.p99 / samples,
             ..outcome
         }

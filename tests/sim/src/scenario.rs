@@ -23,8 +23,25 @@ pub struct Scenario {
     pub probe_s: f64,
     /// Minimum number of seconds between two snapshots.
     pub publish_s: f64,
+    /// Seconds that a session stays on its engine after its socket has closed.
+    pub session_ttl_s: f64,
+    /// Whether the number of sessions in a probe includes those without a socket.
+    pub probe_counts_lingering: bool,
+    /// Clients that open one socket after the other, instead of sessions of many lengths.
+    pub reconnecting: Option<Reconnecting>,
     /// Seed of all random numbers.
     pub seed: u64,
+}
+
+/// Clients that lose their sockets and open new ones, all of a group at the same moments.
+#[derive(Clone, Copy, Debug)]
+pub struct Reconnecting {
+    /// Number of clients.
+    pub clients: u32,
+    /// Number of groups.
+    pub groups: u32,
+    /// Seconds that each socket lasts.
+    pub period_s: f64,
 }
 
 impl Scenario {
@@ -43,7 +60,54 @@ impl Scenario {
             measured_s: if large { 120.0 } else { 1800.0 },
             probe_s: 10.0,
             publish_s: if large { 1.0 } else { 0.0 },
+            session_ttl_s: 0.0,
+            probe_counts_lingering: true,
+            reconnecting: None,
             seed,
+        }
+    }
+
+    /// Four engines with 64 sessions each, of 16 clients that reconnect every 4 s. Each socket leaves a session behind
+    /// for a minute.
+    #[must_use]
+    pub fn reconnecting(probe_s: f64, probe_counts_lingering: bool, seed: u64) -> Self {
+        Self {
+            mean_sessions: 64.0,
+            warm_up_s: 120.0,
+            measured_s: 240.0,
+            probe_s,
+            session_ttl_s: 60.0,
+            probe_counts_lingering,
+            reconnecting: Some(Reconnecting {
+                clients: 16,
+                groups: 1,
+                period_s: 4.0,
+            }),
+            ..Self::new(4, seed)
+        }
+    }
+
+    /// Four engines with 64 sockets each. Every few seconds an eighth of the clients reconnects at the same moment. A
+    /// session ends with its socket.
+    #[must_use]
+    pub fn reconnecting_sockets(seed: u64) -> Self {
+        Self {
+            session_ttl_s: 0.0,
+            reconnecting: Some(Reconnecting {
+                clients: 256,
+                groups: 8,
+                period_s: 30.0,
+            }),
+            ..Self::reconnecting(2.0, true, seed)
+        }
+    }
+
+    /// Clients that reconnect to full engines: those that are refused try again.
+    #[must_use]
+    pub fn reconnecting_to_full_engines(seed: u64) -> Self {
+        Self {
+            threshold: 64,
+            ..Self::reconnecting(2.0, true, seed)
         }
     }
 

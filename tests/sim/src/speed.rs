@@ -5,6 +5,7 @@
 use crate::fleet::name;
 use crate::random::{Random, Zipf};
 use crate::run::{engine, number_of};
+use berth_scheduler::accounting::SessionLifetime;
 use berth_scheduler::engine::{Engine, Load, Memory};
 use berth_scheduler::strategy::{Strategy, Weights};
 use berth_scheduler::{Rules, Scheduler, SchedulingRequest};
@@ -136,7 +137,9 @@ struct Testbed {
 impl Testbed {
     fn new(documents: Vec<Vec<String>>, random: Random) -> Self {
         let engines = u32::try_from(documents.len()).unwrap_or(0);
-        let engines: Vec<_> = (0..engines).map(|n| Arc::new(engine(n))).collect();
+        let engines: Vec<_> = (0..engines)
+            .map(|n| Arc::new(engine(n, SessionLifetime::STREAM)))
+            .collect();
         let mut testbed = Self {
             now: Instant::now(),
             snapshot: Arc::from([]),

@@ -1,6 +1,7 @@
 //! Scans the WebSocket frames that a client sends ([RFC 6455](https://www.rfc-editor.org/rfc/rfc6455#section-5.2),
-//! section 5.2): where a frame ends, and whether data was among them. Reads only headers, at most
-//! [`MAX_HEADER_BYTES`] at a time, and nothing of a chunk that lies within a payload. Knows no stream and no host.
+//! section 5.2): where a frame ends, whether data was among them, and the code of a close frame. Reads only headers, at
+//! most [`MAX_HEADER_BYTES`] at a time, the code of a close frame as a part of its header, and nothing of a chunk that lies
+//! within a payload. Knows no stream and no host.
 //!
 //! A frame that no client may send (without a mask, or with a length in more bytes than it needs) ends the scan: the
 //! engine will refuse it, and the boundaries of later frames are unknown.
@@ -12,6 +13,9 @@ const MAX_CONTROL_PAYLOAD: u64 = 125;
 /// Maximum text of a close frame: its code takes 2 bytes of the payload.
 const MAX_REASON_BYTES: usize = 123;
 const MASKED: u8 = 0x80;
+/// The opcode of a close frame, and the bytes of the code at the start of its payload.
+const CLOSE: u8 = 8;
+const CODE_BYTES: u8 = 2;
 
 /// What a chunk contains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub struct ScanResult {
     pub data: bool,
     /// The first frame boundary in it or at its end.
     pub boundary: Option<usize>,
+    /// The code of a close frame in it.
+    pub close_code: Option<u16>,
 }
 
 /// The position in a client's frames, from chunk to chunk.
@@ -95,8 +101,13 @@ impl FrameScanner {
                     let missing = MAX_HEADER_BYTES.saturating_sub(header_bytes).min(available);
                     let bytes = read_bytes(offset, missing);
                     match bytes.and_then(|bytes| self.read_header(header_bytes, bytes.as_ref())) {
-                        Some(Header::Complete { consumed, data }) => {
+                        Some(Header::Complete {
+                            consumed,
+                            data,
+                            close_code,
+                        }) => {
                             result.data |= data;
+                            result.close_code = result.close_code.or(close_code);
                             consumed
                         }
                         Some(Header::Partial) => available,
@@ -130,7 +141,10 @@ impl FrameScanner {
         if available >= 2 && second & MASKED == 0 {
             return None;
         }
-        let header_len = extended.saturating_add(6);
+        let opcode = first & 0x0f;
+        let has_code = opcode == CLOSE && extended == 0 && second & !MASKED >= CODE_BYTES;
+        let code_len = if has_code { usize::from(CODE_BYTES) } else { 0 };
+        let header_len = extended.saturating_add(6).saturating_add(code_len);
         if available < header_len {
             self.position = Position::Header(available);
             return (!input.is_empty()).then_some(Header::Partial);
@@ -142,7 +156,6 @@ impl FrameScanner {
                 digits.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))
             }
         };
-        let opcode = first & 0x0f;
         let is_minimal = match extended {
             0 => true,
             2 => length > 125,
@@ -151,20 +164,37 @@ impl FrameScanner {
         if !is_minimal || (opcode >= 8 && length > MAX_CONTROL_PAYLOAD) {
             return None;
         }
-        self.position = match length {
+        self.position = match length.saturating_sub(code_len as u64) {
             0 => Position::Header(0),
-            length => Position::Payload(length),
+            payload_left => Position::Payload(payload_left),
         };
+        let [
+            _,
+            _,
+            first_mask,
+            second_mask,
+            _,
+            _,
+            first_byte,
+            second_byte,
+            ..,
+        ] = self.header;
+        let code = u16::from_be_bytes([first_byte ^ first_mask, second_byte ^ second_mask]);
         Some(Header::Complete {
             consumed: header_len.saturating_sub(header_bytes),
             data: opcode <= 2,
+            close_code: has_code.then_some(code),
         })
     }
 }
 
 enum Header {
     /// It ended after `consumed` bytes of the chunk.
-    Complete { consumed: usize, data: bool },
+    Complete {
+        consumed: usize,
+        data: bool,
+        close_code: Option<u16>,
+    },
     /// The next chunk continues it.
     Partial,
 }
@@ -186,134 +216,4 @@ pub fn close_frame(code: u16, text: &str, mask: [u8; 4]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    #[cfg(target_family = "wasm")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    /// A frame whose payload has `size` bytes, with the shortest header.
-    fn frame(first: u8, size: usize) -> Vec<u8> {
-        let mut bytes = vec![first];
-        match size {
-            0..=125 => bytes.push(0x80 | u8::try_from(size).unwrap()),
-            126..=0xffff => {
-                bytes.push(0x80 | 126);
-                bytes.extend_from_slice(&u16::try_from(size).unwrap().to_be_bytes());
-            }
-            _ => {
-                bytes.push(0x80 | 127);
-                bytes.extend_from_slice(&(size as u64).to_be_bytes());
-            }
-        }
-        bytes.extend_from_slice(&[1, 2, 3, 4]);
-        bytes.extend(std::iter::repeat_n(0xff, size));
-        bytes
-    }
-
-    /// Scans the bytes as one chunk; counts the reads.
-    fn scan(scanner: &mut FrameScanner, bytes: &[u8]) -> (ScanResult, usize) {
-        let mut read_count = 0;
-        let result = scanner.scan(bytes.len(), |offset, max| {
-            assert!(max <= MAX_HEADER_BYTES);
-            read_count += 1;
-            bytes.get(offset..(offset + max).min(bytes.len()))
-        });
-        (result, read_count)
-    }
-
-    #[test]
-    fn finds_the_first_boundary_and_data() {
-        for size in [0, 1, 125, 126, 65_535, 65_536, 70_000] {
-            let mut scanner = FrameScanner::default();
-            let text = frame(0x81, size);
-            let (result, read_count) = scan(&mut scanner, &text);
-            let expected = ScanResult {
-                data: true,
-                boundary: Some(0),
-            };
-            assert_eq!((result, read_count), (expected, 1), "{size}");
-            let (result, _) = scan(&mut scanner, &text[..1]);
-            assert_eq!(result.boundary, Some(0));
-            let (result, _) = scan(&mut scanner, &text[1..]);
-            assert_eq!(result.boundary, Some(text.len() - 1), "{size}");
-        }
-    }
-
-    #[test]
-    fn control_frames_are_not_data_and_payloads_are_not_read() {
-        let mut scanner = FrameScanner::default();
-        for first in [0x88, 0x89, 0x8a] {
-            assert!(!scan(&mut scanner, &frame(first, 5)).0.data);
-        }
-        let text = frame(0x01, 300);
-        assert_eq!(scan(&mut scanner, &text[..20]).1, 1);
-        let within = scan(&mut scanner, &text[20..200]);
-        assert_eq!(within, (ScanResult::default(), 0));
-        let (last, read_count) = scan(&mut scanner, &text[200..]);
-        assert_eq!(
-            (last.boundary, last.data, read_count),
-            (Some(108), false, 0)
-        );
-        // A ping may stand between the fragments of a message.
-        let bytes = [frame(0x89, 0), frame(0x80, 7)].concat();
-        let (result, read_count) = scan(&mut scanner, &bytes);
-        assert_eq!(
-            (result.data, result.boundary, read_count),
-            (true, Some(0), 2)
-        );
-    }
-
-    #[test]
-    fn an_invalid_frame_desynchronizes_the_scanner() {
-        let long_header = |digits: u64| {
-            let mut bytes = vec![0x82, 0xff];
-            bytes.extend_from_slice(&digits.to_be_bytes());
-            bytes.extend_from_slice(&[0; 4]);
-            bytes
-        };
-        for invalid in [
-            vec![0x81, 0x05, b'h'],
-            vec![0x82, 0xfe, 0, 125, 0, 0, 0, 0],
-            long_header(0xffff),
-            long_header(1 << 63),
-            vec![0x89, 0xfe, 0, 126, 0, 0, 0, 0],
-        ] {
-            let mut scanner = FrameScanner::default();
-            let (result, _) = scan(&mut scanner, &invalid);
-            assert!(scanner.is_desynchronized() && result.data, "{invalid:?}");
-            let result = scan(&mut scanner, b"anything");
-            let expected = ScanResult {
-                data: true,
-                boundary: None,
-            };
-            assert_eq!(result, (expected, 0));
-        }
-        let mut scanner = FrameScanner::default();
-        scan(&mut scanner, &long_header(u64::MAX >> 1));
-        assert!(!scanner.is_desynchronized());
-        let mut scanner = FrameScanner::default();
-        scanner.scan(5, |_, _| None::<&[u8]>);
-        assert!(scanner.is_desynchronized());
-        let mut scanner = FrameScanner::default();
-        scanner.scan(5, |_, _| Some(b""));
-        assert!(scanner.is_desynchronized());
-    }
-
-    #[test]
-    fn a_close_frame_is_masked_and_short() {
-        let frame = close_frame(4403, "gone", [1, 2, 3, 4]);
-        let (head, payload) = frame.split_at(6);
-        assert_eq!(head, [0x88, 0x86, 1, 2, 3, 4]);
-        let unmasked: Vec<u8> = payload
-            .iter()
-            .zip([1, 2, 3, 4].into_iter().cycle())
-            .map(|(byte, mask)| byte ^ mask)
-            .collect();
-        assert_eq!(unmasked, [&4403_u16.to_be_bytes()[..], b"gone"].concat());
-        for (reason, size) in [("x".repeat(300), 131), ("ä".repeat(100), 130)] {
-            let frame = close_frame(4401, &reason, [0; 4]);
-            assert_eq!(frame.len(), size);
-            assert!(!scan(&mut FrameScanner::default(), &frame).0.data);
-        }
-    }
-}
+mod tests;

@@ -69,6 +69,9 @@ impl FrameInterceptor {
         }
         self.state.last_active.set(now);
         let scan = self.scanner.scan(size, read);
+        if scan.close_code.is_some() {
+            self.state.close_code.set(scan.close_code);
+        }
         if let Some(reason) = self.state.close_reason.get() {
             return (self.close(reason, scan.boundary), None);
         }

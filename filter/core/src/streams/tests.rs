@@ -5,6 +5,8 @@ use crate::routing::MaxAge;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+mod close_codes;
+
 const CLOSE_TIMEOUT: u64 = 500;
 const QIX_E: DrainTarget<'_> = DrainTarget::Engine {
     pool: "qix",

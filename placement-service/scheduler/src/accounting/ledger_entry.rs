@@ -37,13 +37,13 @@ impl EngineAccounting {
     /// Sets the number of sessions on the engine through other replicas.
     pub fn set_remote_sessions(&self, count: u32, now: Instant) {
         let mut state = self.update();
-        state.expire(self.ttl, now, self.ledger.as_ref());
+        state.expire(&self.expiry(), now);
         state.remote.set(count, now);
     }
 
-    /// Removes placements that no gateway has reported open in time.
+    /// Removes placements that no gateway has reported open in time, and sessions whose lifetime has passed.
     pub fn expire(&self, now: Instant) {
-        self.lock().expire(self.ttl, now, self.ledger.as_ref());
+        self.lock().expire(&self.expiry(), now);
     }
 
     /// Another replica has the stream now, or knows that it is closed.
@@ -53,7 +53,7 @@ impl EngineAccounting {
             return;
         };
         state.unconfirmed.take(record.unconfirmed);
-        if !state.remove_unprobed(record.unprobed) {
+        if state.transfer_session(record.session) {
             state.remote.adopt_probed();
         }
     }

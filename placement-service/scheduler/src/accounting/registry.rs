@@ -1,7 +1,9 @@
 //! The accounting of every engine by name. It outlives a temporary loss of the engine in discovery, and exists before
 //! discovery finds an engine whose streams a gateway has reported already.
 
-use super::{EngineAccounting, LedgerEntry, Reservation, StreamCounts};
+use super::{
+    EngineAccounting, EngineSession, LedgerEntry, Reservation, SessionLifetime, StreamCounts,
+};
 use crate::capacity_ledger::CapacityLedger;
 use crate::engine::endpoint::{Endpoint, EngineName};
 use moka::sync::Cache;
@@ -21,6 +23,8 @@ pub struct AccountingRegistry(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     ttl: Duration,
+    /// By pool; sessions of other pools end with their stream.
+    lifetimes: HashMap<String, SessionLifetime>,
     ledger: Option<Arc<dyn CapacityLedger>>,
     placed: Cache<String, Arc<EngineAccounting>>,
     /// Engines that discovery has found, or that have streams. Discoveries and gateways' reports are bounded.
@@ -39,15 +43,21 @@ impl AccountingRegistry {
     /// Empty. A placement that no gateway reports open counts for at most `ttl`.
     #[must_use]
     pub fn new(ttl: Duration) -> Self {
-        Self::with_ledger(ttl, None)
+        Self::with_ledger(ttl, HashMap::new(), None)
     }
 
-    /// Empty; changes are reported to the replicas' ledger, if there is one.
+    /// Empty, with the lifetime of the engine sessions of each pool; changes are reported to the replicas' ledger, if
+    /// there is one.
     #[must_use]
-    pub fn with_ledger(ttl: Duration, ledger: Option<Arc<dyn CapacityLedger>>) -> Self {
+    pub fn with_ledger(
+        ttl: Duration,
+        lifetimes: HashMap<String, SessionLifetime>,
+        ledger: Option<Arc<dyn CapacityLedger>>,
+    ) -> Self {
         let placed = Cache::builder().max_capacity(PLACED).time_to_live(ttl);
         Self(Arc::new(Inner {
             ttl,
+            lifetimes,
             ledger,
             placed: placed.build(),
             engines: Mutex::default(),
@@ -56,19 +66,19 @@ impl AccountingRegistry {
     }
 
     /// The session is on the engine; gateways will report its stream under the name `stream`.
-    pub fn placed(&self, reservation: Reservation, stream: &str, now: Instant) {
+    pub fn placed(&self, reservation: Reservation, stream: &str, now: Instant) -> EngineSession {
         let accounting = Arc::clone(&reservation.accounting);
         self.0.placed.insert(stream.to_owned(), accounting);
-        reservation.placed(stream, now);
+        reservation.placed(stream, now)
     }
 
-    /// The placement failed after all: it no longer counts.
+    /// The placement failed after all: it no longer counts, unless its session outlives it.
     pub fn release_placement(&self, stream: &str, now: Instant) {
-        if let Some(accounting) = self.0.placed.remove(stream) {
-            accounting.closed(stream, Duration::ZERO, now);
+        let accounting = self.0.placed.remove(stream);
+        if !accounting.is_some_and(|accounting| accounting.closed(stream, Duration::ZERO, now)) {
+            // Another replica may have it.
+            self.close_in_ledger(stream);
         }
-        // Another replica may have it.
-        self.close_in_ledger(stream);
     }
 
     /// The stream is closed and not in the accounting of this replica, although a gateway of this replica had it open.
@@ -184,8 +194,10 @@ impl Inner {
     fn new_accounting(&self, pool: &Arc<str>, name: &EngineName) -> Arc<EngineAccounting> {
         let ledger = self.ledger.clone();
         let entry = ledger.map(|ledger| LedgerEntry::new(ledger, ledger_key(pool, name).into()));
+        let lifetime = self.lifetimes.get(&**pool).copied();
         Arc::new(EngineAccounting::with_ledger(
             self.ttl,
+            lifetime.unwrap_or_default(),
             entry,
             self.streams.pool(pool),
         ))

@@ -2,20 +2,22 @@
 //! then placed, or released when it is dropped. And the permit to try an ejected engine.
 
 use super::EngineAccounting;
+use super::engine_session::EngineSession;
 use super::pending_cost::CostEstimate;
-use super::state::Stream;
+use super::state::{SessionId, Stream};
 use super::stream_counts::StreamSlot;
 use crate::capacity_ledger::{CapacityLimits, LedgerReply};
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// One session that counts on an engine before it is there.
+/// One session that counts on an engine before it is there, or one more stream of a session that counts already.
 #[derive(Debug)]
 #[must_use = "dropping it releases the reservation"]
 pub struct Reservation {
     pub(super) accounting: Arc<EngineAccounting>,
     pub(super) estimate: CostEstimate,
+    /// The session that the stream joins; `None`: it begins a new one.
+    pub(super) joined: Option<SessionId>,
     pub(super) slot: Option<StreamSlot>,
     /// The name under which the ledger knows it.
     pub(super) stream: Option<Arc<str>>,
@@ -24,16 +26,35 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// Reserves a new session.
+    pub(super) const fn new(accounting: Arc<EngineAccounting>, estimate: CostEstimate) -> Self {
+        Self {
+            accounting,
+            estimate,
+            joined: None,
+            slot: None,
+            stream: None,
+            placed: false,
+        }
+    }
+
+    /// Reserves one more stream of a session, which has counted it already.
+    pub(super) fn joining(accounting: Arc<EngineAccounting>, session: SessionId) -> Self {
+        let mut reservation = Self::new(accounting, CostEstimate::default());
+        reservation.joined = Some(session);
+        reservation
+    }
+
     /// Makes the stream count for its login session as long as it counts on the engine.
     pub fn attach_slot(&mut self, slot: StreamSlot) {
         self.slot = Some(slot);
     }
 
-    /// Reserves in the replicas' ledger, if there is one. `stream` generates the name under which gateways will report
-    /// the stream.
+    /// Reserves in the replicas' ledger, if there is one and it does not count the session already. `stream` generates
+    /// the name under which gateways will report the stream.
     pub async fn confirm(&mut self, stream: fn() -> String, limits: CapacityLimits) -> LedgerReply {
         let accounting = Arc::clone(&self.accounting);
-        let Some(entry) = &accounting.ledger else {
+        let Some(entry) = accounting.ledger.as_ref().filter(|_| self.joined.is_none()) else {
             return LedgerReply::Reserved;
         };
         let stream: Arc<str> = stream().into();
@@ -53,8 +74,8 @@ impl Reservation {
     }
 
     /// The session is on the engine; gateways will report its stream under the name `stream`.
-    pub fn placed(mut self, stream: &str, now: Instant) {
-        // From here on the stream's entry releases it in the ledger.
+    pub fn placed(mut self, stream: &str, now: Instant) -> EngineSession {
+        // From here on the session's entry releases it in the ledger.
         let open_stream = self
             .stream
             .take()
@@ -63,19 +84,27 @@ impl Reservation {
         let mut guard = self.accounting.update();
         let state = &mut *guard;
         // Names are random; a name that comes twice nevertheless counts once.
-        let Entry::Vacant(entry) = state.streams.entry(Arc::clone(&name)) else {
-            return;
-        };
-        state.pending_cost.placed(&self.estimate);
-        entry.insert(Stream {
-            since: now,
-            unconfirmed: state.unconfirmed.push((now, name)),
-            unprobed: state.unprobed.push((now, self.estimate)),
-            _slot: self.slot.take(),
+        if let Some(known) = state.streams.get(&name) {
+            let session = EngineSession::new(&self.accounting, known.session);
+            drop(guard);
+            return session;
+        }
+        let session = self.joined.unwrap_or_else(|| {
+            let unprobed = state.add_unprobed(now, self.estimate);
+            state.release(&self.estimate);
+            let ledger_name = self.accounting.ledger.as_ref().map(|_| Arc::clone(&name));
+            state.add_session(now, unprobed, ledger_name)
         });
-        state.release(&self.estimate);
+        let record = Stream {
+            since: now,
+            unconfirmed: state.unconfirmed.push((now, Arc::clone(&name))),
+            session,
+            _slot: self.slot.take(),
+        };
+        state.streams.insert(name, record);
         drop(guard);
         self.placed = true;
+        EngineSession::new(&self.accounting, session)
     }
 }
 
@@ -84,10 +113,22 @@ impl Drop for Reservation {
         if self.placed {
             return;
         }
-        if let (Some(ledger), Some(stream)) = (&self.accounting.ledger, &self.stream) {
+        let accounting = &self.accounting;
+        if let (Some(ledger), Some(stream)) = (&accounting.ledger, &self.stream) {
             ledger.released(stream);
         }
-        self.accounting.update().release(&self.estimate);
+        let mut state = accounting.update();
+        match self.joined {
+            None => state.release(&self.estimate),
+            Some(session) => {
+                state.leave(
+                    session,
+                    None,
+                    &accounting.lifetime,
+                    accounting.ledger.as_ref(),
+                );
+            }
+        }
     }
 }
 

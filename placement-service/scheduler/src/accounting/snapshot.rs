@@ -9,11 +9,14 @@ use tokio::time::Instant;
 /// What a decision needs to know of an engine's accounting.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoadSnapshot {
-    /// Placements under way, and streams that the last probe cannot have seen.
+    /// Placements under way, and sessions that the last probe cannot have seen.
     pub reserved: u32,
-    /// Streams that the last probe has seen and that have closed since.
+    /// Sessions that the last probe has seen and that are gone since.
     pub closed: u32,
-    /// Placements under way, streams that are open, and streams that no gateway has reported yet.
+    /// Sessions of the last probe that no placement explains. `None` where probes count sessions without a stream, so
+    /// that their number is that of all sessions.
+    pub foreign: Option<u32>,
+    /// Placements under way, sessions with a stream, open or expected, and sessions that outlive their streams.
     pub own: u32,
     /// Sessions through other replicas.
     pub remote: u32,
@@ -45,12 +48,17 @@ impl LoadSnapshot {
     #[must_use]
     pub fn sessions(&self, probed_sessions: Option<u32>) -> u32 {
         // The accounting may know a later probe than the fleet's snapshot.
-        match probed_sessions.map(|sessions| self.probed.unwrap_or(sessions)) {
-            Some(probed) => probed
+        let probed = probed_sessions.map(|sessions| self.probed.unwrap_or(sessions));
+        match (probed, self.foreign) {
+            (Some(probed), None) => probed
                 .saturating_sub(self.closed)
                 .saturating_add(self.reserved)
                 .saturating_add(self.remote_unprobed),
-            None => self.own.saturating_add(self.remote),
+            (_, foreign) => {
+                let foreign = foreign.filter(|_| probed.is_some()).unwrap_or(0);
+                let placed = self.own.saturating_add(self.remote);
+                placed.saturating_add(foreign)
+            }
         }
     }
 }
@@ -72,11 +80,12 @@ impl EngineAccounting {
     }
 
     fn snapshot_of(&self, state: &mut AccountingState, now: Instant) -> LoadSnapshot {
-        state.expire(self.ttl, now, self.ledger.as_ref());
+        state.expire(&self.expiry(), now);
         LoadSnapshot {
             reserved: state.pending.saturating_add(count(state.unprobed.len())),
             closed: count(state.closed.len()),
-            own: state.pending.saturating_add(count(state.streams.len())),
+            foreign: state.foreign,
+            own: state.pending.saturating_add(count(state.sessions.len())),
             remote: state.remote.count(),
             remote_unprobed: state.remote.unprobed(),
             open: count(state.streams.len() - state.unconfirmed.len()),

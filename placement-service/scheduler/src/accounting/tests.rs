@@ -4,6 +4,7 @@ use super::*;
 use crate::cost::{Cost, Observation};
 
 mod histories;
+mod lifetimes;
 
 const MS: Duration = Duration::from_millis(1);
 const TTL: Duration = Duration::from_secs(30);
@@ -150,6 +151,32 @@ fn a_close_that_may_precede_the_probe_is_not_subtracted_from_its_count() {
     assert_eq!(sessions(reported), 1);
     accounting.apply_probed_sessions(reported, 0);
     assert_eq!(sessions(reported), 0);
+}
+
+#[test]
+fn a_probe_amid_closings_and_openings_counts_no_session_twice() {
+    let accounting = Arc::new(EngineAccounting::new(TTL));
+    let now = Instant::now();
+    for name in ["old-1", "old-2", "old-3"] {
+        accounting.reserve(1).placed(name, now);
+        accounting.opened(name, "r", now);
+    }
+    accounting.apply_probed_sessions(now + SETTLE, 3);
+    // Two clients reconnect: their old streams close before the probe, which is reported after it.
+    let probe = now + 4 * SETTLE;
+    for name in ["new-1", "new-2"] {
+        accounting.reserve(1).placed(name, probe - MS);
+    }
+    accounting.apply_probed_sessions(probe, 3);
+    let reported = probe + SETTLE;
+    for name in ["old-1", "old-2"] {
+        accounting.closed(name, 4 * SETTLE - 2 * MS, reported);
+    }
+    assert_eq!(accounting.snapshot(reported).sessions(Some(3)), 3);
+    // A third one had closed, too: the probe of two shows it before its report.
+    accounting.apply_probed_sessions(reported, 2);
+    accounting.closed("old-3", SETTLE, reported + SETTLE);
+    assert_eq!(accounting.snapshot(reported + SETTLE).sessions(Some(2)), 2);
 }
 
 #[test]

@@ -132,18 +132,18 @@ oidc: { name: a }
 http: invalid type: integer `5`, expected struct Http
 listen: invalid socket address syntax
 log.level: invalid type: integer `5`, expected a string
-login.lockout.max: invalid type: map, expected a duration
+login.lockout.max: invalid type: map, expected a duration with its unit, such as 500ms, 20s or 10m
 oidc: invalid type: map, expected a sequence
 placement.ledger.kind: unknown variant `raft`, expected `memory` or `redis`
 pools[0].discovery.static[1].ip: invalid IP address syntax
 pools[2].name: is missing
-pools[3].driver: unknown variant `qxi`, expected `qix` or `websocket`
+pools[3].driver: unknown variant `qxi`, expected `qix` or `websocket`; did you mean qix?
 pools[4].discovery.static[0].port: invalid value: integer `99999`, expected u16
 pools[5].discovery.dns: invalid type: string \"example.com\", expected struct DnsSource
 probe.failures: invalid value: integer `-1`, expected u32
 routes[0].open: unknown variant `file`, expected one of `nothing`, `document`, `session-app`
 routes[1].path: is missing
-session.idle_timeout: invalid value: string \"soon\", expected a duration
+session.idle_timeout: invalid value: string \"soon\", expected a duration with its unit, such as 500ms, 20s or 10m
 store.mode: unknown field; known here: path, timeout
 tokens.algorithm: unknown variant `HS1`, expected one of `HS256`, `RS256`, `ES256`, `EdDSA`";
     let told = faults(text);

@@ -1,13 +1,15 @@
 //! Engines from DNS: all A and AAAA records of a host, or all SRV records of a service. They are resolved again when
-//! the TTL expires, within configured bounds. A response is valid only as a whole, so that one failed lookup does not
-//! remove the engines of the other lookups. A name without records is a fault, too, because a failing DNS server often
-//! returns none, and an engine that is really gone fails its probes.
+//! the TTL expires, within configured bounds. A lookup that fails keeps its last addresses, and the others count. A name
+//! without records is a fault, because a failing DNS server often returns none, and an engine that is really gone fails
+//! its probes.
 
+use super::labels::SkippedEngines;
 use super::poller::Poller;
 use super::{DesiredState, DiscoveredEngine, Discovery, DiscoveryFault, address_name};
 use crate::config::{Addresses, DnsSource};
 use async_trait::async_trait;
 use berth_scheduler::engine::Endpoint;
+use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig,
@@ -15,7 +17,7 @@ use hickory_resolver::config::{
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -28,6 +30,24 @@ pub struct Dns {
     /// Created on first use, and again after a fault, because the name servers of the system may have changed.
     resolver: Option<TokioResolver>,
     poller: Poller,
+    last: LastAddresses,
+    failing: SkippedEngines,
+}
+
+/// The addresses of each host by record type, as of its last lookup that succeeded.
+type LastAddresses = BTreeMap<(String, RecordType), Vec<IpAddr>>;
+
+/// The lookups of the addresses of hosts, until all are done.
+struct AddressLookups<'a> {
+    resolver: &'a TokioResolver,
+    families: Addresses,
+    last: LastAddresses,
+    /// The addresses of this time, which are the last ones next time.
+    current: LastAddresses,
+    /// The shortest TTL of the records, in seconds.
+    ttl: u32,
+    /// The lookups that failed.
+    faults: Vec<String>,
 }
 
 impl Dns {
@@ -38,6 +58,8 @@ impl Dns {
             config: config.clone(),
             resolver: None,
             poller: Poller::default(),
+            last: LastAddresses::new(),
+            failing: SkippedEngines::default(),
         }
     }
 
@@ -75,23 +97,31 @@ impl Dns {
             .ok_or(NetError::Message("no resolver"))
     }
 
-    /// Resolves the engines. Also returns the shortest TTL in seconds.
+    /// Resolves the engines. Also returns the shortest TTL in seconds; 0 when a lookup has failed.
     async fn resolve_engines(&mut self) -> Result<(Vec<DiscoveredEngine>, u32), DiscoveryFault> {
         let config = self.config.clone();
+        let last = self.last.clone();
         let resolver = self
             .resolver()
             .map_err(|e| DiscoveryFault::new(format!("no DNS resolver: {e}")))?;
-        let mut ttl = u32::MAX;
+        let mut lookups = AddressLookups {
+            resolver,
+            families: config.addresses,
+            last,
+            current: LastAddresses::new(),
+            ttl: u32::MAX,
+            faults: Vec::new(),
+        };
         let mut addresses = BTreeSet::new();
         if let (Some(host), Some(port)) = (&config.host, config.port) {
-            let ips = lookup_addresses(resolver, host, config.addresses, &mut ttl).await?;
+            let ips = lookups.addresses(host).await;
             addresses.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, port)));
         }
         if let Some(service) = &config.srv {
             let mut targets = BTreeSet::new();
             for record in lookup_records(resolver, service, RecordType::SRV).await? {
                 if let RData::SRV(srv) = &record.data {
-                    ttl = ttl.min(record.ttl);
+                    lookups.ttl = lookups.ttl.min(record.ttl);
                     // The root as the target means that the service is not available (RFC 2782).
                     if !srv.target.is_root() && srv.port > 0 {
                         targets.insert((srv.target.to_string(), srv.port));
@@ -99,14 +129,29 @@ impl Dns {
                 }
             }
             for (target, port) in targets.iter().take(MAX_TARGETS) {
-                let ips = lookup_addresses(resolver, target, config.addresses, &mut ttl).await?;
+                let ips = lookups.addresses(target).await;
                 addresses.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, *port)));
             }
         }
+        let AddressLookups {
+            current,
+            ttl,
+            faults,
+            ..
+        } = lookups;
         if addresses.is_empty() {
             let name = config.host.or(config.srv).unwrap_or_default();
-            return Err(DiscoveryFault::new(format!("{name} has no records")));
+            let fault = faults.into_iter().next();
+            let fault = fault.unwrap_or_else(|| format!("{name} has no records"));
+            return Err(DiscoveryFault::new(fault));
         }
+        self.last = current;
+        let ttl = if faults.is_empty() { ttl } else { 0 };
+        if !faults.is_empty() {
+            // The name servers of the system may have changed.
+            self.resolver = None;
+        }
+        self.failing.update(faults);
         let engines = addresses.into_iter().map(|api| DiscoveredEngine {
             name: address_name(api),
             endpoint: Endpoint {
@@ -146,43 +191,47 @@ impl Discovery for Dns {
     }
 }
 
-/// The addresses of a host, of the configured families. Lowers `ttl` to the shortest TTL of their records.
-async fn lookup_addresses(
-    resolver: &TokioResolver,
-    host: &str,
-    families: Addresses,
-    ttl: &mut u32,
-) -> Result<Vec<IpAddr>, DiscoveryFault> {
-    let (v4, v6) = tokio::join!(
-        async {
-            match families {
-                Addresses::Both | Addresses::Ipv4 => {
-                    lookup_records(resolver, host, RecordType::A).await
-                }
-                Addresses::Ipv6 => Ok(Vec::new()),
-            }
-        },
-        async {
-            match families {
-                Addresses::Both | Addresses::Ipv6 => {
-                    lookup_records(resolver, host, RecordType::AAAA).await
-                }
-                Addresses::Ipv4 => Ok(Vec::new()),
-            }
-        }
-    );
-    let mut ips = Vec::new();
-    for record in v4?.into_iter().chain(v6?) {
-        // The TTL of an alias (CNAME) counts, too.
-        *ttl = (*ttl).min(record.ttl);
-        let ip = match record.data {
-            RData::A(address) => IpAddr::V4(address.0),
-            RData::AAAA(aaaa) => IpAddr::V6(aaaa.0),
-            _ => continue,
+impl AddressLookups<'_> {
+    /// The addresses of a host, of the configured families.
+    async fn addresses(&mut self, host: &str) -> Vec<IpAddr> {
+        let families: &[RecordType] = match self.families {
+            Addresses::Both => &[RecordType::A, RecordType::AAAA],
+            Addresses::Ipv4 => &[RecordType::A],
+            Addresses::Ipv6 => &[RecordType::AAAA],
         };
-        ips.push(ip);
+        let lookups = families
+            .iter()
+            .map(|family| lookup_records(self.resolver, host, *family));
+        let results = join_all(lookups).await;
+        let mut addresses = Vec::new();
+        for (family, result) in families.iter().zip(results) {
+            let key = (host.to_owned(), *family);
+            let ips = match result {
+                Ok(records) => {
+                    // The TTL of an alias (CNAME) counts, too.
+                    let ttls = records.iter().map(|record| record.ttl);
+                    self.ttl = ttls.fold(self.ttl, u32::min);
+                    records.iter().filter_map(address).collect()
+                }
+                Err(fault) => {
+                    self.faults.push(fault.to_string());
+                    self.last.get(&key).cloned().unwrap_or_default()
+                }
+            };
+            addresses.extend(&ips);
+            self.current.insert(key, ips);
+        }
+        addresses
     }
-    Ok(ips)
+}
+
+/// The address in a record, if it has one.
+fn address(record: &Record) -> Option<IpAddr> {
+    match &record.data {
+        RData::A(address) => Some(IpAddr::V4(address.0)),
+        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+        _ => None,
+    }
 }
 
 /// The records of one type. Empty when the name does not exist or has no record of that type.

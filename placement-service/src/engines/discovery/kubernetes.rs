@@ -75,10 +75,12 @@ impl Kubernetes {
                 http_client::error_chain(e)
             ))
         };
+        let mut proxies = Vec::new();
         let mut cluster = match (&self.cluster, &self.config.kubeconfig) {
             (Some(cluster), _) => cluster.clone(),
             (None, Some(path)) => {
                 let file = Kubeconfig::read_from(path).map_err(|e| fault(&e))?;
+                proxies = proxy_urls(&file);
                 let options = KubeConfigOptions {
                     context: self.config.context.clone(),
                     ..KubeConfigOptions::default()
@@ -86,8 +88,15 @@ impl Kubernetes {
                 let cluster = kube::Config::from_custom_kubeconfig(file, &options).await;
                 cluster.map_err(|e| fault(&e))?
             }
-            (None, None) => kube::Config::infer().await.map_err(|e| fault(&e))?,
+            (None, None) => {
+                proxies = Kubeconfig::read().map_or_else(|_| Vec::new(), |file| proxy_urls(&file));
+                kube::Config::infer().await.map_err(|e| fault(&e))?
+            }
         };
+        // Like every client of the service, this one ignores the proxy of the environment, which kube takes over.
+        cluster.proxy_url = cluster
+            .proxy_url
+            .filter(|url| proxies.iter().any(|proxy| *url == **proxy));
         cluster.connect_timeout = Some(RESPONSE_TIMEOUT);
         cluster.read_timeout = Some(READ_TIMEOUT);
         http_client::install_tls_provider();
@@ -172,6 +181,17 @@ impl Kubernetes {
         self.skipped.update(skipped);
         engines
     }
+}
+
+/// The proxies that a kubeconfig itself names.
+fn proxy_urls(file: &Kubeconfig) -> Vec<String> {
+    let clusters = file
+        .clusters
+        .iter()
+        .filter_map(|named| named.cluster.as_ref());
+    clusters
+        .filter_map(|cluster| cluster.proxy_url.clone())
+        .collect()
 }
 
 /// The key of a pod: its UID, because a pod that is created again with the same name is another pod.

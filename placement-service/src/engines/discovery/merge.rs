@@ -1,5 +1,6 @@
-//! Merges the lists of several sources into one. If two sources list the same address, the first source wins. Names
-//! become unique, and an engine keeps the name that it has. Does not know where the lists come from.
+//! Merges the lists of several sources into one. If two sources list the same address, the first source wins; if one
+//! source lists it twice, such as for a pod that terminates and its successor, the engine that accepts sessions wins.
+//! Names become unique, and an engine keeps the name that it has. Does not know where the lists come from.
 
 use super::DiscoveredEngine;
 use berth_scheduler::engine::EngineName;
@@ -21,7 +22,12 @@ pub fn merge<'a>(
     let holders: BTreeMap<_, _> = holders.collect();
     let (mut addresses, mut names) = (BTreeSet::new(), BTreeSet::new());
     let mut merged = Vec::new();
-    for engine in sources.flatten() {
+    let by_state = sources.flat_map(|source| {
+        let mut engines: Vec<&DiscoveredEngine> = source.iter().collect();
+        engines.sort_by_key(|engine| engine.desired_state);
+        engines
+    });
+    for engine in by_state {
         let address = engine.endpoint.api;
         if !addresses.insert(address) {
             continue;
@@ -87,6 +93,18 @@ mod tests {
             ]
         );
         assert_eq!(merge([].into_iter(), &no_names), []);
+    }
+
+    #[test]
+    fn at_one_address_the_engine_that_accepts_sessions_wins() {
+        let list = [
+            found("leaving", "10.0.0.1:1", true),
+            found("ready", "10.0.0.1:1", false),
+            found("other", "10.0.0.2:1", true),
+        ];
+        let merged = merge([&list[..]].into_iter(), &BTreeMap::new());
+        let names: BTreeSet<_> = merged.iter().map(|engine| engine.name.as_str()).collect();
+        assert_eq!(names, BTreeSet::from(["other", "ready"]));
     }
 
     #[test]

@@ -134,7 +134,9 @@ pub fn parse(body: &[u8], network: Option<&str>) -> Result<EngineList, serde_jso
         });
     }
     // Two entries with the same address are one engine.
-    engines.usable.sort_by(|a, b| a.name.cmp(&b.name));
+    engines
+        .usable
+        .sort_by(|a, b| (&a.name, a.desired_state).cmp(&(&b.name, b.desired_state)));
     engines.usable.dedup_by(|a, b| a.name == b.name);
     Ok(engines)
 }

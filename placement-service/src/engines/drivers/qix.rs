@@ -130,6 +130,25 @@ impl EngineDriver for Qix {
         let _ = with_deadline(job.first_response_by, detach, DriverFault::NoResponse).await;
         Ok(None)
     }
+
+    fn keeps_sessions(&self) -> bool {
+        true
+    }
+
+    /// Attaches with TTL 0, which applies from then on: the session ends with its last socket, which may be this one. If
+    /// the session was gone, the one that this creates ends in the same way.
+    async fn end(
+        &self,
+        job: PrepareRequest<'_>,
+        headers: &BTreeMap<String, String>,
+    ) -> Result<(), DriverFault> {
+        let Some(session) = headers.get(SESSION_HEADER) else {
+            return Ok(());
+        };
+        let attach = self.attach(&job, session, 0);
+        with_deadline(job.first_response_by, attach, DriverFault::NoResponse).await?;
+        Ok(())
+    }
 }
 
 async fn with_deadline<T>(

@@ -51,6 +51,19 @@ impl EngineDriver for Websocket {
     ) -> Result<Option<RequestMutation>, DriverFault> {
         self.prepare(job).await.map(Some)
     }
+
+    fn keeps_sessions(&self) -> bool {
+        false
+    }
+
+    /// Nothing to end: Berth does not know the sessions of the server.
+    async fn end(
+        &self,
+        _: PrepareRequest<'_>,
+        _: &BTreeMap<String, String>,
+    ) -> Result<(), DriverFault> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@
 //! it stays in use, and the scheduler uses the counts of Berth for its load. Missing metrics therefore never
 //! interrupt the service, even if those of all engines are missing.
 
+mod publication;
+
+use super::Fleet;
 use super::health_state::{HealthState, Thresholds};
 use super::metrics::ProbeMetrics;
 use super::pool_state::{EngineState, PoolState, Source};
 use super::probe_loop::ProbeLoop;
-use super::{Fleet, PoolFleet};
 use crate::config;
 use crate::core::ticker::ticker;
 use crate::engines::discovery::merge::merge;
@@ -77,6 +79,7 @@ impl FleetController {
         accounting_registry: AccountingRegistry,
         metrics: ProbeMetrics,
         shared_probes: Option<SharedProbeResults>,
+        keep_reports: bool,
     ) -> Result<(Self, watch::Receiver<Arc<Fleet>>), reqwest::Error> {
         let (reporter, reports) = mpsc::channel(BATCH);
         let mut tasks = JoinSet::new();
@@ -102,7 +105,7 @@ impl FleetController {
             }
             pool_states.push(PoolState {
                 name: pool.name.as_str().into(),
-                prober: Prober::new(pool, transport, probe.timeout)?,
+                prober: Prober::new(pool, transport, probe.timeout, keep_reports)?,
                 sources,
                 metrics_stale: false,
                 engines: BTreeMap::new(),
@@ -274,6 +277,7 @@ impl FleetController {
                 health: HealthState::new(self.thresholds),
                 desired_state,
                 probe_task: probing,
+                report: None,
             };
             pool.engines.insert(name, engine_state);
         }
@@ -310,6 +314,9 @@ impl FleetController {
         if let Some((State::Unhealthy, _)) = change.state {
             engine_state.engine.accounting.mark_ready(Instant::now());
         }
+        if let Some(report) = change.report {
+            engine_state.report = Some(Arc::new(report));
+        }
         let mut published_load = (
             engine_state.engine.load.clone(),
             engine_state.engine.probed_at,
@@ -322,28 +329,5 @@ impl FleetController {
             published_load = (Some(Arc::new(load)), Some(started_at));
         }
         engine_state.update_engine(published_load.0, published_load.1);
-    }
-
-    fn publish(&mut self) {
-        let mut pools = Vec::with_capacity(self.pools.len());
-        for pool_state in &mut self.pools {
-            let engines = pool_state.engines.values();
-            let pool = PoolFleet {
-                name: Arc::clone(&pool_state.name),
-                discovered: pool_state.sources.iter().all(|source| source.reported),
-                current: pool_state.sources.iter().all(|s| s.reported && !s.failing),
-                engines: engines.map(|w| Arc::clone(&w.engine)).collect(),
-            };
-            let metrics_stale = pool.metrics_stale();
-            if metrics_stale && !pool_state.metrics_stale {
-                warn!(pool = %pool.name, "the load of no engine is known: the pool uses the counts of Berth alone");
-            } else if pool_state.metrics_stale && !metrics_stale {
-                info!(pool = %pool.name, "the load of an engine is known again, or no engine is in use");
-            }
-            pool_state.metrics_stale = metrics_stale;
-            pools.push(pool);
-        }
-        let fleet = Fleet { pools };
-        self.snapshots.send_replace(Arc::new(fleet));
     }
 }

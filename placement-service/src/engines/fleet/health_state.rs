@@ -2,7 +2,7 @@
 //! successes make it healthy again. A pure state machine without I/O. Also decides which faults are logged: one line
 //! per change.
 
-use crate::engines::health::{ProbeFault, Reading};
+use crate::engines::health::{EngineReport, ProbeFault, Reading};
 use berth_scheduler::engine::{Load, State};
 
 /// The numbers of consecutive results that change the state.
@@ -34,6 +34,8 @@ pub struct HealthChange {
     pub new_fault: Option<ProbeFault>,
     /// The load, if the probe returned one.
     pub load: Option<Load>,
+    /// Everything that the engine said, if that is wanted.
+    pub report: Option<EngineReport>,
 }
 
 impl HealthState {
@@ -75,6 +77,7 @@ impl HealthState {
                     };
                 }
                 change.load = reading.load;
+                change.report = reading.report;
                 reading.metrics_fault
             }
             Err(fault) => {
@@ -112,6 +115,7 @@ mod tests {
         Ok(Reading {
             load: Some(Load::default()),
             metrics_fault: None,
+            report: None,
         })
     }
 

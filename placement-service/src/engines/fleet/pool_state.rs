@@ -3,7 +3,7 @@
 
 use super::health_state::HealthState;
 use crate::engines::discovery::{DesiredState, DiscoveredEngine};
-use crate::engines::health::Prober;
+use crate::engines::health::{EngineReport, Prober};
 use berth_scheduler::engine::{Engine, EngineName, Load, State};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub(super) struct EngineState {
     pub(super) health: HealthState,
     pub(super) desired_state: DesiredState,
     pub(super) probe_task: AbortHandle,
+    /// What it said in its last probe, if that is wanted.
+    pub(super) report: Option<Arc<EngineReport>>,
 }
 
 impl EngineState {

@@ -1,6 +1,7 @@
 //! Probes one engine while its discovery lists it: at once, and then at each interval with 10 % jitter; or receives the
 //! results of another replica. Does not know what a result means.
 
+use crate::engines::health::cpu_unit::CpuUnit;
 use crate::engines::health::{ProbeFault, Prober, Reading};
 use crate::engines::ledger::SharedProbeResults;
 use berth_scheduler::engine::{Endpoint, EngineName};
@@ -31,6 +32,7 @@ impl ProbeLoop {
         let (pool, name, endpoint) = &self.engine;
         let key = format!("{pool}/{name}@{}", endpoint.api);
         let mut last_start = None;
+        let mut cpu_unit = CpuUnit::default();
         loop {
             let shared_result = match &self.shared {
                 Some(shared) => {
@@ -48,7 +50,7 @@ impl ProbeLoop {
                 continue;
             }
             let started_at = Instant::now();
-            let result = self.prober.probe(endpoint).await;
+            let result = self.prober.probe(endpoint, &mut cpu_unit).await;
             last_start = Some(started_at);
             if let Some(shared) = &self.shared {
                 shared.publish(&key, started_at, &result);

@@ -1,22 +1,11 @@
-//! Parses the JSON response of a QIX engine to `GET /healthcheck`, as far as placements need it. A missing field is
-//! ignored, a field of another type is ignored and reported as malformed, and the other fields stay valid. A response
-//! must be a JSON object with `mem`, `session` or `saturated`: otherwise it comes from another kind of server.
+//! Reads the JSON response of a QIX engine to `GET /healthcheck`, as far as placements need it. A missing field is
+//! ignored; a field that cannot be read is ignored and reported as malformed; the other fields stay valid.
 
+use super::cpu_unit::CpuUnit;
 use berth_scheduler::engine::{Load, Memory};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-
-/// Why a response is not the healthcheck of an engine.
-#[derive(Debug, thiserror::Error)]
-pub enum HealthcheckError {
-    /// Not JSON, or not an object.
-    #[error("the healthcheck is not a JSON object: {0}")]
-    Json(#[from] serde_json::Error),
-    /// An object without a field that identifies an engine.
-    #[error("the healthcheck has neither mem, session nor saturated")]
-    NotAnEngine,
-}
 
 #[derive(Deserialize)]
 struct Body {
@@ -30,6 +19,9 @@ struct Body {
     apps: Field<Apps>,
     #[serde(default)]
     saturated: Field<bool>,
+    /// When the engine started, in its own words.
+    #[serde(default)]
+    started: Value,
 }
 
 #[derive(Deserialize)]
@@ -51,7 +43,7 @@ struct Session {
 #[derive(Deserialize)]
 struct Apps {
     #[serde(default)]
-    in_memory_docs: Vec<String>,
+    in_memory_docs: Vec<Value>,
 }
 
 /// A field of the response.
@@ -90,21 +82,16 @@ impl<T> Field<T> {
         }
         value
     }
-
-    const fn is_present(&self) -> bool {
-        matches!(self, Self::Present(_))
-    }
 }
 
-/// Parses the body of a healthcheck. Returns the load and the names of malformed fields.
-///
-/// # Errors
-/// When it is not JSON, or not the healthcheck of an engine.
-pub fn parse(body: &[u8]) -> Result<(Load, Vec<&'static str>), HealthcheckError> {
-    let body: Body = serde_json::from_slice(body)?;
-    if !body.mem.is_present() && !body.session.is_present() && !body.saturated.is_present() {
-        return Err(HealthcheckError::NotAnEngine);
+/// Reads a healthcheck. Returns the load and the names of malformed fields, or `None` when it is not a JSON object.
+/// `cpu_unit`: what the earlier healthchecks of the engine say of its CPU.
+#[must_use]
+pub fn read(healthcheck: Value, cpu_unit: &mut CpuUnit) -> Option<(Load, Vec<&'static str>)> {
+    if !healthcheck.is_object() {
+        return None;
     }
+    let body: Body = serde_json::from_value(healthcheck).ok()?;
     let mut malformed = Vec::new();
     let memory = body.mem.validate("mem", &mut malformed, |raw| {
         let is_plausible = raw.committed >= 0.0 && raw.free >= 0.0;
@@ -115,13 +102,19 @@ pub fn parse(body: &[u8]) -> Result<(Load, Vec<&'static str>), HealthcheckError>
     });
     let cpu = body.cpu.validate("cpu", &mut malformed, |cpu| {
         let is_plausible = cpu.total.is_finite();
-        is_plausible.then(|| cpu.total.clamp(0.0, 1.0))
+        is_plausible.then(|| cpu_unit.share(cpu.total, &body.started))
     });
     let session = body.session;
     let sessions = session.validate("session", &mut malformed, |s| Some(s.active));
     let apps = body.apps;
     let documents = apps.validate("apps", &mut malformed, |a| Some(a.in_memory_docs));
-    let mut documents = documents.unwrap_or_default();
+    let documents = documents.unwrap_or_default().into_iter();
+    let mut documents: Vec<String> = documents
+        .filter_map(|name| match name {
+            Value::String(name) => Some(name),
+            _ => None,
+        })
+        .collect();
     documents.truncate(Load::MAX_DOCUMENTS);
     documents.sort_unstable();
     documents.dedup();
@@ -133,12 +126,17 @@ pub fn parse(body: &[u8]) -> Result<(Load, Vec<&'static str>), HealthcheckError>
         saturated: saturated.unwrap_or(false),
         documents,
     };
-    Ok((load, malformed))
+    Some((load, malformed))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engines::health::tolerant_json;
+
+    fn parse(body: &[u8]) -> Option<(Load, Vec<&'static str>)> {
+        read(tolerant_json::parse(body).ok()?, &mut CpuUnit::default())
+    }
 
     #[test]
     fn reads_the_healthcheck_of_an_engine() {
@@ -159,26 +157,28 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_another_type_is_ignored() {
+    fn a_field_that_cannot_be_read_costs_itself() {
         let text = br#"{"mem":"lots","cpu":[],"session":{"active":3},"apps":7,"saturated":null}"#;
         let (load, malformed) = parse(text).unwrap();
         assert_eq!(malformed, ["mem", "cpu", "apps"]);
         assert_eq!(load.sessions, Some(3));
         assert_eq!((load.memory, load.cpu), (None, None));
+        let text = b"{\"mem\":{\"committed\":1,\"free\":2},\"cpu\":{\"total\": nan},\"session\":{\"active\":3,\"total\":nan},
+            \"apps\":{\"in_memory_docs\":[\"caf\xe9.qvf\",7,\"sales.qvf\"]}}";
+        let (load, malformed) = parse(text).unwrap();
+        assert_eq!(malformed, ["cpu"]);
+        assert_eq!(load.sessions, Some(3));
+        assert!(load.memory.is_some());
+        assert_eq!(load.documents, ["caf\u{fffd}.qvf", "sales.qvf"]);
     }
 
     #[test]
-    fn foreign_responses_are_rejected() {
-        for text in [
-            "",
-            "OK",
-            "[]",
-            "null",
-            "{}",
-            r#"{"status":"ok"}"#,
-            r#"{"mem":1"#,
-        ] {
-            assert!(parse(text.as_bytes()).is_err(), "{text}");
+    fn foreign_responses_have_no_numbers() {
+        for text in ["", "OK", "[]", "null", r#"{"mem":1"#] {
+            assert!(parse(text.as_bytes()).is_none(), "{text}");
+        }
+        for text in ["{}", r#"{"status":"ok"}"#] {
+            assert_eq!(parse(text.as_bytes()).unwrap().0, Load::default(), "{text}");
         }
     }
 

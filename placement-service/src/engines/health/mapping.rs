@@ -43,6 +43,7 @@ pub fn read_load(mapping: &MetricsMapping, text: &[u8]) -> Reading {
     Reading {
         metrics_fault: (!missing.is_empty()).then_some(ProbeFault::Malformed(fault)),
         load: (load != Load::default()).then_some(load),
+        report: None,
     }
 }
 

@@ -13,12 +13,13 @@ pub fn sum_gauge(text: &[u8], family: &str) -> Option<f64> {
     sum.filter(|v: &f64| v.is_finite())
 }
 
-/// Parses `name value [timestamp]` or `name{labels} value [timestamp]`.
+/// Parses `name value [timestamp]` or `name{labels} value [timestamp]`. A blank may precede the brace.
 fn parse_sample(line: &[u8], family: &str) -> Option<f64> {
     let after_name = line.trim_ascii().strip_prefix(family.as_bytes())?;
-    let after_labels = match after_name.first()? {
-        b'{' => skip_labels(after_name)?,
-        b' ' | b'\t' => after_name,
+    let after_blanks = after_name.trim_ascii_start();
+    let after_labels = match (after_name.first()?, after_blanks.first()?) {
+        (_, b'{') => skip_labels(after_blanks)?,
+        (b' ' | b'\t', _) => after_blanks,
         _ => return None, // The name of another metric that begins with this name.
     };
     let value = after_labels
@@ -72,6 +73,8 @@ mod tests {
             Some(3.0)
         );
         assert_eq!(read("  qix_active_sessions\t4.0"), Some(4.0));
+        assert_eq!(read("qix_active_sessions {a=\"b\"} 5"), Some(5.0));
+        assert_eq!(read("qix_active_sessions\t{ a = \"b\" }\t6"), Some(6.0));
     }
 
     #[test]

@@ -43,6 +43,7 @@ fn closed(sequence: u64, streams: &[&str]) -> GatewayReport {
         duration_ms: 1,
         bytes_received: 0,
         bytes_sent: 0,
+        close_code: None,
     });
     GatewayReport {
         sequence,

@@ -1,7 +1,7 @@
-//! `compat.mira`: lists the engines in the format of Mira, each with its state and load. Reads the fleet and changes
-//! nothing.
+//! `compat.mira`: lists the engines in the format of Mira, each with its state, and with the healthcheck and the metrics
+//! that it returned. Reads the fleet and changes nothing.
 
-use crate::engines::fleet::PoolFleet;
+use crate::engines::fleet::{Fleet, PoolFleet};
 use crate::http::health;
 use crate::http::openapi::{self, OTHERS, ProblemResponse};
 use crate::http::problem::HttpProblem;
@@ -67,9 +67,10 @@ async fn engines(
 ) -> Result<Json<Vec<MiraEngine>>, HttpProblem> {
     let wants_condensed = is_condensed(uri.query().unwrap_or_default())?;
     let fleet = app.placement.fleet().snapshot();
+    let fleet = &fleet;
     let engines = fleet.pools().iter().flat_map(|pool| {
         let engines = pool.engines.iter();
-        engines.map(move |engine| describe_engine(pool, engine, wants_condensed))
+        engines.map(move |engine| describe_engine(fleet, pool, engine, wants_condensed))
     });
     Ok(Json(engines.collect()))
 }
@@ -92,16 +93,27 @@ fn is_condensed(query: &str) -> Result<bool, HttpProblem> {
     Ok(condensed)
 }
 
-fn describe_engine(pool: &PoolFleet, engine: &Engine, condensed: bool) -> MiraEngine {
+fn describe_engine(
+    fleet: &Fleet,
+    pool: &PoolFleet,
+    engine: &Engine,
+    condensed: bool,
+) -> MiraEngine {
     let (api, load) = (engine.endpoint.api, engine.load.as_deref());
+    // What the engine said is as old as its load.
+    let report = load.and_then(|_| fleet.report(&pool.name, &engine.name));
+    let said_health = report.and_then(|report| report.health.clone());
+    let said_metrics = report.and_then(|report| report.metrics.as_ref());
     MiraEngine {
         engine: MiraEngineDetails {
             networks: [json!({ "name": &*pool.name, "ip": api.ip() })],
             port: api.port(),
             metrics_port: engine.endpoint.metrics.map(|address| address.port()),
             status: status(engine),
-            health: load.map(healthcheck),
-            metrics: load.map(metrics),
+            health: said_health.or_else(|| load.map(healthcheck)),
+            metrics: said_metrics
+                .map(|families| families.iter().map(|family| json!(family)).collect())
+                .or_else(|| load.map(metrics)),
             labels: json!({}),
         },
         local: (!condensed).then(|| json!({ "name": engine.name.as_str(), "pool": &*pool.name })),

@@ -19,6 +19,7 @@ use berth_store::redis_jwt::{JwtKey, JwtRules};
 use serde::Serialize;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -114,7 +115,7 @@ async fn place_session(
     doc_id: Option<String>,
 ) -> Result<Json<SessionLocation>, HttpProblem> {
     let token = read_jwt(headers)?;
-    let session = resolve_session(app, token).await?;
+    let session = Arc::new(resolve_session(app, token).await?);
     let request = PlaceRequest {
         session: &session,
         token,
@@ -126,6 +127,7 @@ async fn place_session(
     // As for gateways, the session may have ended during the placement.
     if !app.sessions.is_still_active(&session) {
         app.placement.release_placement(&placed);
+        app.placement.end_login(&session.session_ref);
         return Err(RejectReason::UnknownSession.into());
     }
     let placed =

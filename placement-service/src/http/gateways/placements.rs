@@ -88,6 +88,7 @@ pub(in crate::http) async fn place_websocket(
     // The session may have ended during the placement; then the end did not close this stream, which is not open yet.
     if !app.sessions.is_still_active(&session) {
         app.placement.release_placement(&placed);
+        app.placement.end_login(&session.session_ref);
         return Err(RejectReason::UnknownSession.into());
     }
     let placement = PlacementAnswer {

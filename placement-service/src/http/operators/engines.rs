@@ -16,6 +16,7 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 use berth_scheduler::engine::Engine;
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -156,10 +157,10 @@ pub(in crate::http) async fn explain_placement(
 ) -> Result<Json<PlacementExplanation>, HttpProblem> {
     let [path, host, session, tab] = parse_query(&uri, ["path", "host", "session", "tab"])?;
     let path = path.ok_or_else(|| HttpProblem::invalid_request("path is missing"))?;
-    let session = LiveSession {
+    let session = Arc::new(LiveSession {
         session_ref: session.unwrap_or_default(),
         ..LiveSession::default()
-    };
+    });
     let request = PlaceRequest {
         session: &session,
         token: "",

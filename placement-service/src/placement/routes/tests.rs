@@ -19,6 +19,7 @@ fn routes() -> Routes {
         slow_start: std::time::Duration::ZERO,
         sharing: config::Sharing::default(),
         engine_session_ttl: std::time::Duration::from_secs(60),
+        end_on_close: true,
         drain_duration: std::time::Duration::from_secs(20),
         tls: None,
         discovery: Sources(vec![Discovery::Static(vec![])]),

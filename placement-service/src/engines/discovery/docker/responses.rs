@@ -173,7 +173,11 @@ pub fn parse_containers(
         if container.state != "running" || !filter.matches_label(&container.labels) {
             continue;
         }
-        let name = container.names.first().unwrap_or(&container.id);
+        // A link to the container from another one is a name of two segments, such as `/other/alias`.
+        let own_name = |name: &&String| name.matches('/').count() == 1;
+        let names = &container.names;
+        let name = names.iter().find(own_name).or_else(|| names.first());
+        let name = name.unwrap_or(&container.id);
         let networks = container.network_settings.networks.iter();
         let mut fitting = networks.filter(|(network, _)| filter.matches_network(network));
         let ip = fitting.find_map(|(_, endpoint)| {

@@ -1,0 +1,32 @@
+//! The code of a client's close frame in the report of its stream.
+
+use super::*;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+#[test]
+fn the_close_code_of_the_client_is_reported() {
+    let close = |code| frames::close_frame(code, "", [7; 4]);
+    for (frames, expected) in [
+        (vec![FRAME.to_vec()], None),
+        (vec![FRAME.to_vec(), close(1000)], Some(1000)),
+        (vec![close(1001)], Some(1001)),
+    ] {
+        let mut streams = streams();
+        let mut interceptor = streams.open(1, placed("a", "e"), 0, 0.5);
+        for bytes in frames {
+            assert_eq!(send(&mut interceptor, &bytes, 0), ChunkAction::Forward);
+        }
+        let closed = streams.close(1, 0, StreamSummary::default()).unwrap();
+        assert_eq!(closed.close_code, expected);
+        assert_eq!(closed.client_left(), expected == Some(1000));
+    }
+    // The gateway has closed it: the client did not leave.
+    let mut streams = streams();
+    let mut interceptor = streams.open(1, placed("a", "e"), 0, 0.5);
+    streams.drain(QIX_E, 0, 0, 0.5);
+    streams.due(0);
+    send(&mut interceptor, &close(1000), 0);
+    let closed = streams.close(1, 0, StreamSummary::default()).unwrap();
+    assert!(!closed.client_left(), "{closed:?}");
+}
