@@ -192,3 +192,84 @@ fn the_listed_capabilities_are_those_of_the_model() {
     let list = file.pointer(list).unwrap().as_object().unwrap();
     assert_eq!(list.len(), capabilities::CAPABILITIES.len());
 }
+
+#[test]
+fn upstream_tls_verifies_the_configured_name() {
+    let text = r#"
+tls: { certificate: /s.pem, key: /s.key, clients: { ca: /g.pem, gateways: [edge] } }
+pools:
+  - { name: a, driver: qix, cluster: secure, discovery: { static: [] }, tls: { ca: /e.pem, name: engines.internal } }
+  - { name: b, driver: qix, cluster: clear, discovery: { static: [] } }
+  - { name: c, driver: qix, cluster: "one-{engine}", discovery: { static: [ { name: x, ip: 10.0.0.1, port: 1 } ] }, tls: { ca: /f.pem, name: f } }
+edge: { service_tls: { ca: /s-ca.pem, name: service.internal, certificate: /c.pem, key: /c.key } }
+"#;
+    let files = render_text(text, Target::Envoy).unwrap();
+    let file = parse(&files, "config.yaml");
+    let clusters = file["static_resources"]["clusters"].as_array().unwrap();
+    let tls = |name: &str| {
+        let mut named = clusters.iter().filter(|cluster| cluster["name"] == name);
+        let config = &named.next().unwrap()["transport_socket"]["typed_config"];
+        let context = &config["common_tls_context"];
+        let validation = &context["validation_context"];
+        json!([
+            config["sni"],
+            validation["trusted_ca"]["filename"],
+            validation["match_typed_subject_alt_names"][0]["matcher"]["exact"],
+            context["alpn_protocols"][0],
+            context["tls_certificates"][0]["certificate_chain"]["filename"],
+        ])
+    };
+    let engines = json!([
+        "engines.internal",
+        "/e.pem",
+        "engines.internal",
+        "http/1.1",
+        null
+    ]);
+    assert_eq!(tls("secure"), engines);
+    assert_eq!(tls("clear"), json!([null, null, null, null, null]));
+    assert_eq!(tls("one-x"), json!(["f", "/f.pem", "f", "http/1.1", null]));
+    let service = json!([
+        "service.internal",
+        "/s-ca.pem",
+        "service.internal",
+        "h2",
+        "/c.pem"
+    ]);
+    assert_eq!(tls("placement"), service);
+    assert_eq!(tls("pages"), service);
+}
+
+#[test]
+fn tls_that_the_edge_cannot_use_is_a_fault() {
+    let pools = "pools:
+  - { name: a, driver: qix, cluster: e, discovery: { static: [] }, tls: { ca: /e.pem, name: n } }
+  - { name: b, driver: qix, cluster: e, discovery: { static: [] } }\n";
+    let text = format!("tls: {{ certificate: /s.pem, key: /s.key }}\n{pools}");
+    let faults = render_text(&text, Target::Envoy).err().unwrap().to_string();
+    assert_eq!(
+        faults,
+        "edge.service_tls: is needed: `tls` is set\n\
+         pools[1].tls: must be that of the other pools of the cluster \"e\""
+    );
+}
+
+#[test]
+fn roles_of_applications_reach_the_filter() {
+    let text = "edge: { applications: [ { name: app, addresses: ['127.0.0.1:1'], routes: [ \
+        { prefix: /admin/, action: authenticate, roles: [admin, 'a-b'] }, { prefix: /x/, action: authenticate } ] } ] }\n\
+        pools: [ { name: p, driver: websocket, cluster: c, discovery: { static: [] } } ]\n\
+        routes: [ { path: /ws, pool: p, roles: [admin] } ]";
+    let files = render_text(text, Target::Envoy).unwrap();
+    let settings = settings(&files);
+    let routes = settings["routes"].as_array().unwrap();
+    let roles = |path: &str| {
+        let mut found = routes
+            .iter()
+            .filter(|r| r["prefix"] == path || r["path"] == path);
+        found.next().unwrap()["roles"].clone()
+    };
+    assert_eq!(roles("/admin/"), json!(["admin", "a-b"]));
+    assert_eq!(roles("/x/"), json!(null));
+    assert_eq!(roles("/ws"), json!(null), "the service checks them");
+}

@@ -32,6 +32,8 @@ pub(crate) async fn start_site() -> (Site, Engine) {
         - {{ name: engine-0, ip: 127.0.0.1, port: {}, metrics_port: {} }}
 routes:
   - {{ path: \"/app/{{document}}\", pool: qix, open: {{ document: \"{{document}}\" }} }}
+  - {{ path: \"/admin/{{document}}\", pool: qix, open: {{ document: \"{{document}}\" }}, roles: [admin, auditor] }}
+  - {{ path: \"/user/{{document}}\", pool: qix, open: {{ document: \"{{document}}\" }}, roles: [admin, user] }}
 ",
         engine.api_addr().port(),
         engine.metrics_addr().port()
@@ -91,6 +93,31 @@ async fn a_cookie_gets_an_engine_session_with_the_users_token() {
         (&latest["engine"], &latest["tab"], &latest["document"]),
         (&json!("engine-0"), &json!("t1"), &json!("sales.qvf"))
     );
+}
+
+#[tokio::test]
+async fn a_route_with_roles_places_only_accounts_with_one_of_them() {
+    let (site, engine) = start_site().await;
+    let id = site.login().await;
+    let token = site.token(&id).await.json()["token"].clone();
+    let by_cookie = |path: &str| session_placement_body(&id, path);
+    let by_token = |path: &str| {
+        json!({"token": token, "method": "GET", "path": path, "host": "h", "tab": "t1"}).to_string()
+    };
+    for body in [by_cookie("/admin/sales.qvf"), by_token("/admin/sales.qvf")] {
+        let refused = site.post_json("/v1/placements", body).await;
+        assert_eq!(
+            (refused.status, refused.reason().as_str()),
+            (403, "forbidden")
+        );
+        let detail = "the account has none of the roles of this path";
+        assert_eq!(refused.json()["detail"], detail);
+    }
+    assert!(engine.sessions().is_empty());
+    for body in [by_cookie("/user/sales.qvf"), by_token("/user/sales.qvf")] {
+        let placed = site.post_json("/v1/placements", body).await;
+        assert_eq!(placed.status, 200, "{placed:?}");
+    }
 }
 
 #[tokio::test]

@@ -154,6 +154,21 @@ fn invalid_values_are_named() {
         ("/routes", json!([]), "routes: "),
         (
             "/routes",
+            json!([{"path": "/app", "action": "place", "roles": ["admin"]}]),
+            "routes[0].roles: is for authenticate routes",
+        ),
+        (
+            "/routes",
+            json!([{"path": "/", "action": "authenticate", "anonymous": "allow", "roles": ["admin"]}]),
+            "routes[0].roles: a request without a session has no roles",
+        ),
+        (
+            "/routes",
+            json!([{"path": "/", "action": "authenticate", "roles": [""]}]),
+            "routes[0].roles: must not have empty names",
+        ),
+        (
+            "/routes",
             json!([{"action": "place"}]),
             "routes[0]: needs either prefix or path",
         ),
