@@ -1,7 +1,7 @@
 //! Settings of the affinity of a route: which requests have the same key and therefore the same engine, how long a key
 //! stays there, and how many an account may have.
 
-use super::{Permission, Route};
+use super::{Activity, Permission, Route};
 use crate::config::fault_collector::{DAY, FaultCollector, SECOND, format_duration};
 use crate::config::{Config, Store};
 use crate::core::affinity_key::KeyTemplate;
@@ -207,6 +207,24 @@ pub(in crate::config) fn check_cache(config: &Config, faults: &mut FaultCollecto
             let min = format_duration(min);
             let message = format!("must be longer than {min}: edge.cache.ttl and a report");
             faults.add(format!("routes[{index}].affinity.idle"), message);
+        }
+    }
+}
+
+/// The placement of keys is not complete: its settings are checked, and have no effect yet.
+pub(in crate::config) fn warn_of_missing_effects(config: &Config, warnings: &mut Vec<String>) {
+    for (index, route) in config.routes.iter().enumerate() {
+        let without_effect = [
+            ("affinity", route.affinity.keeps_keys()),
+            ("http", route.http == Permission::Allow),
+            ("activity", route.activity != Activity::All),
+            ("rewrite", route.rewrite.is_some()),
+            ("headers", !route.headers.is_empty()),
+        ];
+        let set = without_effect.iter().filter(|(_, is_set)| *is_set);
+        for (field, _) in set {
+            let path = format!("routes[{index}].{field}");
+            warnings.push(format!("{path} has no effect in this version"));
         }
     }
 }
