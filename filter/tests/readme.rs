@@ -134,6 +134,10 @@ fn route_options_are_off_by_default() {
                 let route = json!({"path": "/a", "action": "authenticate"});
                 (route, json!("refuse"))
             }
+            "roles" => {
+                let route = json!({"path": "/a", "action": "authenticate"});
+                (route, json!(["admin"]))
+            }
             _ => {
                 let route = json!({"path": "/a", "action": "authenticate"});
                 (route, json!("allow"))

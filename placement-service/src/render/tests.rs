@@ -243,7 +243,7 @@ edge: { service_tls: { ca: /s-ca.pem, name: service.internal, certificate: /c.pe
 #[test]
 fn tls_that_the_edge_cannot_use_is_a_fault() {
     let pools = "pools:
-  - { name: a, driver: qix, cluster: e, discovery: { static: [] }, tls: { ca: /e.pem, name: n } }
+  - { name: a, driver: qix, cluster: e, discovery: { static: [] }, tls: { ca: /e.pem, name: engines } }
   - { name: b, driver: qix, cluster: e, discovery: { static: [] } }\n";
     let text = format!("tls: {{ certificate: /s.pem, key: /s.key }}\n{pools}");
     let faults = render_text(&text, Target::Envoy).err().unwrap().to_string();

@@ -148,7 +148,7 @@ store.mode: unknown field; known here: path, timeout
 tokens.algorithm: unknown variant `HS1`, expected one of `HS256`, `RS256`, `ES256`, `EdDSA`";
     let told = faults(text);
     let (first, rest) = told.split_once('\n').unwrap();
-    let known = "colour: unknown field; known here: listen, log, store, session, ";
+    let known = "colour: unknown field; known here: listen, tls, log, store, session, ";
     assert!(first.starts_with(known), "{first}");
     assert_eq!(rest, expected);
 }

@@ -211,7 +211,7 @@ fn routes_of_the_filter_are_compared() {
             PRODUCTION,
             "authenticate, anonymous: allow",
             "authenticate, anonymous: allow, on_login_timeout: refuse",
-            "routes[9].on_login_timeout",
+            "routes[11].on_login_timeout",
             "is refuse, but the prefix /api/ has anonymous",
         ),
     ] {
