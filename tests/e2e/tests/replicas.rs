@@ -26,14 +26,20 @@ async fn replicas_with_streams(redis: &mut redis::aio::MultiplexedConnection) ->
     keys.ok().map(|keys: Vec<String>| keys.len())
 }
 
-/// A stack with three replicas that share a ledger.
-async fn start_replicas(url: &str, engines: usize, per_engine: u32, lease: &str) -> Result<Stack> {
+/// A stack with three replicas that share a ledger. `ttl`: how long engine sessions outlive their sockets.
+async fn start_replicas(
+    url: &str,
+    engines: usize,
+    per_engine: u32,
+    lease: &str,
+    ttl: &str,
+) -> Result<Stack> {
     let ledger = json!({"kind": "redis", "url": {"inline": url}, "lease": lease, "sync": "100ms"});
     let stack = Stack::builder()
         .engines(engines)
         .services(3)
         .envoy_concurrency(2)
-        .pool(&json!({"capacity": {"per_engine": per_engine}}))
+        .pool(&json!({"capacity": {"per_engine": per_engine}, "engine_session_ttl": ttl}))
         .service_config(&json!({
             "store": {"kind": "redis", "url": {"inline": url}, "timeout": "10s"},
             // One session opens all sockets faster than the gateways report their ends.
@@ -71,7 +77,7 @@ async fn a_killed_replica_fails_fewer_than_one_percent_of_placements() -> Result
     // A limit, so that the ledger is used. It is high, because this test is not about capacity: an engine session
     // outlives its client, and sessions that are closing, transferred or probed are counted twice rather than not at
     // all.
-    let mut stack = start_replicas(&url, 2, 4000, "2s").await?;
+    let mut stack = start_replicas(&url, 2, 4000, "2s", "2s").await?;
     let cookie = stack.login_demo().await?;
     let http = stack.address();
     let (done, failed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
@@ -109,7 +115,7 @@ async fn a_killed_replica_fails_fewer_than_one_percent_of_placements() -> Result
     println!("{failed} of {all} failed");
     assert!(failed * 100 < all, "{failed} of {all} failed");
     assert!(was_counted > 0, "the ledger was not used");
-    // All sockets are closed. The streams of the dead replica have expired, or were transferred and closed on another
+    // All sockets are closed, and their engine sessions end soon. The streams of the dead replica have expired, or were transferred and closed on another
     // replica.
     loop {
         let left = || async {
@@ -131,7 +137,7 @@ async fn a_replica_killed_while_an_engine_fills_never_exceeds_its_capacity() -> 
     const ROOM: usize = 90;
     let redis = Redis::shared().await?;
     // An unused prepared session ends after 10 s on the engine, which is before its capacity is released.
-    let mut stack = start_replicas(&redis.database(), 1, ROOM as u32, "12s").await?;
+    let mut stack = start_replicas(&redis.database(), 1, ROOM as u32, "12s", "60s").await?;
     let cookie = stack.login_demo().await?;
     let to = stack.address();
     let engine = stack.engines.remove(0);

@@ -65,7 +65,6 @@ impl EngineTransport {
     }
 
     /// Gives an HTTP client this transport for `https`.
-    #[must_use]
     pub fn apply_to(&self, builder: ClientBuilder) -> ClientBuilder {
         match &self.0 {
             Some(tls) => builder.tls_backend_preconfigured((*tls.config).clone()),

@@ -49,7 +49,7 @@ enum Report {
         /// Detects the probe of an engine that has been replaced by one with the same name.
         endpoint: Endpoint,
         began: Instant,
-        result: Result<Reading, ProbeFault>,
+        result: Box<Result<Reading, ProbeFault>>,
     },
 }
 
@@ -163,7 +163,7 @@ impl FleetController {
                         endpoint,
                         began: started_at,
                         result,
-                    } => self.on_probe(pool, &name, endpoint, started_at, result),
+                    } => self.on_probe(pool, &name, endpoint, started_at, *result),
                 }
             }
             self.publish();
@@ -259,7 +259,7 @@ impl FleetController {
                         name,
                         endpoint,
                         began: started_at,
-                        result,
+                        result: Box::new(result),
                     };
                     reporter.send(report).await.is_ok()
                 }

@@ -48,8 +48,8 @@ pub(super) fn claims(
         "event_timestamp": at_s,
         "reason_admin": { "en": cause.as_str() },
     });
-    if let Some(initiator) = initiator(cause) {
-        event_claims["initiating_entity"] = initiator.into();
+    if let (Some(initiator), Some(claims)) = (initiator(cause), event_claims.as_object_mut()) {
+        claims.insert("initiating_entity".to_owned(), initiator.into());
     }
     Some(json!({
         "iss": issuer,

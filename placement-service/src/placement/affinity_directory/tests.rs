@@ -207,7 +207,7 @@ async fn a_released_key_gets_another_engine_and_others_see_it_when_their_cache_e
     let replicas = start(LONG, Duration::ZERO).await;
     let engines = Engines::default();
     let [first, second, _] = &replicas.all[..] else {
-        unreachable!("three replicas");
+        panic!("not three replicas");
     };
     let held = resolve(first, &engines, 1).await.unwrap().held;
     assert_eq!(engine(second, &engines).await, "engine-0");

@@ -114,7 +114,7 @@ pub async fn affinity_states(store: &impl AffinityStore) {
     let idle = u64::try_from(LONG.as_millis()).unwrap();
     assert_eq!(held.expires_at_ms - held.last_active_at_ms, idle);
     let found = store.claim_affinity(&other).await.unwrap();
-    assert_eq!(found, ClaimResult::Held(held));
+    assert_eq!(found, ClaimResult::Held(Box::new(held)));
 
     let replace = async |epoch, ttl| store.replace_affinity(&id, epoch, "r2", ttl).await.unwrap();
     assert_eq!(replace(epoch + 1, LONG).await, None, "another epoch");

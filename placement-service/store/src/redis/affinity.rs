@@ -127,7 +127,7 @@ impl AffinityStore for RedisStore {
             self.script(&CLAIM, &arguments).await?;
         Ok(match result.as_str() {
             "claimed" => ClaimResult::Claimed { epoch: number },
-            "held" => ClaimResult::Held(affinity_from(&id, &fields)?),
+            "held" => ClaimResult::Held(Box::new(affinity_from(&id, &fields)?)),
             "preparing" => ClaimResult::Preparing {
                 remaining: Duration::from_millis(number),
             },

@@ -149,7 +149,7 @@ fn claimed_before<D: Dialect>(rows: &[D::Row]) -> Result<Option<ClaimResult>, St
     };
     let record = affinity_from::<D>(row)?;
     Ok(match record.state {
-        AffinityState::Held(_) => Some(ClaimResult::Held(record)),
+        AffinityState::Held(_) => Some(ClaimResult::Held(Box::new(record))),
         AffinityState::Preparing { .. } => {
             let now_ms: i64 = D::read(row, "now")?;
             let remaining_ms = record.expires_at_ms.saturating_sub(to_u64(now_ms)?);

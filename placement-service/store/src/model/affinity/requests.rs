@@ -23,7 +23,7 @@ pub enum ClaimResult {
     /// The caller must prepare an engine, then hold or release the record at this epoch.
     Claimed { epoch: u64 },
     /// The key has an engine.
-    Held(AffinityRecord),
+    Held(Box<AffinityRecord>),
     /// Another caller is preparing an engine, for at most this long.
     Preparing { remaining: Duration },
     /// The owner has as many live records as the limit allows; nothing was stored.
