@@ -141,7 +141,7 @@ impl Gateways {
                 ..GatewayAnswer::default()
             }),
             Some(cursor) => {
-                let wait = Duration::from_millis(report.hold_ms.into());
+                let wait = Duration::from_millis(report.poll_timeout_ms.into());
                 // Freed before the wait, since as many polls may wait as there are requests.
                 drop(report);
                 shared.poll(gateway, cursor, wait).await

@@ -3,9 +3,9 @@
 
 use super::Place;
 use berth_api::{
-    ClosedStream, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_NODE_ID,
-    MAX_REPORT_ENTRIES, OpenStream, is_gateway_name, is_key_name, is_node_id, is_stream_name,
-    is_version,
+    ClosedStream, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_NODE_ID,
+    MAX_POLL_TIMEOUT_MS, MAX_REPORT_ENTRIES, OpenStream, is_gateway_name, is_key_name, is_node_id,
+    is_stream_name, is_version,
 };
 
 /// Validates a report, and parses its cursor.
@@ -21,8 +21,8 @@ pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, S
     if report.sequence == 0 {
         return Err("sequence is 0, and begins with 1".to_owned());
     }
-    if report.hold_ms > MAX_HOLD_MS {
-        return Err(format!("hold_ms is over {MAX_HOLD_MS}"));
+    if report.poll_timeout_ms > MAX_POLL_TIMEOUT_MS {
+        return Err(format!("poll_timeout_ms is over {MAX_POLL_TIMEOUT_MS}"));
     }
     for (field, count) in [
         ("opened", report.opened.len()),
@@ -151,7 +151,12 @@ mod tests {
                 json!(0),
                 "sequence is 0, and begins with 1",
             ),
-            ("g", "/hold_ms", json!(25_001), "hold_ms is over 25000"),
+            (
+                "g",
+                "/poll_timeout_ms",
+                json!(25_001),
+                "poll_timeout_ms is over 25000",
+            ),
             ("g", "/cursor", json!("7"), "cursor is not a cursor"),
             (
                 "g",

@@ -10,7 +10,8 @@ log: { format: json }";
 
 fn poll(served: &RunningService, gateway: &str, sequence: u64, version: &str) {
     let identity = json!({"node": "edge-0", "version": version, "uptime_ms": 60_000});
-    let report = json!({"sequence": sequence, "cursor": "now", "hold_ms": 0, "identity": identity});
+    let report =
+        json!({"sequence": sequence, "cursor": "now", "poll_timeout_ms": 0, "identity": identity});
     let answer = served.post(&format!("/v1/gateways/{gateway}/events"), report);
     assert!(answer.contains("200 OK"), "{answer}");
 }

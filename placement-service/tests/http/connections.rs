@@ -94,7 +94,7 @@ async fn a_connection_may_be_idle_after_a_complete_request_but_must_complete_the
     assert!(serves_request(&mut idle).await);
     let mut calls = Gateway::connect(site.address, &[], DEFAULT_WINDOW).await;
     let report = |sequence, cursor: &str| {
-        let body = json!({"sequence": sequence, "cursor": cursor, "hold_ms": 1_500});
+        let body = json!({"sequence": sequence, "cursor": cursor, "poll_timeout_ms": 1_500});
         let poll = site.request(Method::POST, "/v1/gateways/g/events");
         send_request(
             poll.header("content-type", "application/json")

@@ -138,7 +138,7 @@ async fn an_unknown_cursor_causes_a_resync_and_a_new_cursor() {
     for cursor in ["00000000000000ff-0", &format!("{}-9999", &good[..16])] {
         let began = Instant::now();
         let answer = gateway
-            .send_report(json!({"cursor": cursor, "hold_ms": 20_000}))
+            .send_report(json!({"cursor": cursor, "poll_timeout_ms": 20_000}))
             .await;
         assert_eq!(
             (&answer["resync"], &answer["cursor"]),
@@ -154,7 +154,7 @@ async fn open_polls_are_answered_on_shutdown() {
     let address = site.address;
     let mut gateway = ReportingGateway::new(&site, "g");
     gateway.poll(0).await;
-    let report = json!({"sequence": 1, "cursor": gateway.cursor, "hold_ms": 25_000});
+    let report = json!({"sequence": 1, "cursor": gateway.cursor, "poll_timeout_ms": 25_000});
     let url = format!("http://{address}/v1/gateways/h/events");
     let client = berth_placement::core::http_client::client_builder()
         .build()
@@ -178,7 +178,7 @@ async fn polls_fail_while_the_event_log_is_unavailable() {
         .execute(&site.database().await)
         .await
         .unwrap();
-    let poll = json!({"sequence": 2, "cursor": gateway.cursor, "hold_ms": 20_000});
+    let poll = json!({"sequence": 2, "cursor": gateway.cursor, "poll_timeout_ms": 20_000});
     let refused = post_report(&site, "g", &poll).await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),

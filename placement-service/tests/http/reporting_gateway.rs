@@ -46,14 +46,14 @@ impl<'a> ReportingGateway<'a> {
     }
 
     /// Polls from the last cursor. Returns the answer.
-    pub(crate) async fn poll(&mut self, hold_ms: u32) -> Value {
+    pub(crate) async fn poll(&mut self, poll_timeout_ms: u32) -> Value {
         let cursor = if self.cursor.is_empty() {
             "now"
         } else {
             &self.cursor
         };
         let answer = self
-            .send_report(json!({"cursor": cursor, "hold_ms": hold_ms, "identity": self.identity}))
+            .send_report(json!({"cursor": cursor, "poll_timeout_ms": poll_timeout_ms, "identity": self.identity}))
             .await;
         answer["cursor"]
             .as_str()

@@ -92,7 +92,8 @@ async fn a_cached_token_costs_no_callout_until_its_session_ends() -> Result<()> 
 
 #[tokio::test]
 async fn without_events_every_request_makes_a_callout() -> Result<()> {
-    let stack = start_stack(&json!({"feed": {"hold": "200ms", "lost_after": "2200ms"}})).await?;
+    let stack =
+        start_stack(&json!({"events": {"poll_timeout": "200ms", "stale_after": "2200ms"}})).await?;
     let service = stack.fake_service()?;
     service.set_response(token_response("ref-a")?);
     warm_up_cache(&stack, &cookie(1)).await?;
