@@ -38,7 +38,7 @@ pub type SendEvent = Box<dyn Fn(GatewayEvent) + Send + Sync>;
 
 struct Shared {
     fleet: FleetReader,
-    tallies: AccountingRegistry,
+    accounting_registry: AccountingRegistry,
     store: Arc<dyn Coordination>,
     clock: Arc<dyn Clock>,
     send_event: SendEvent,
@@ -79,7 +79,7 @@ impl Drains {
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             fleet,
-            tallies: accounting_registry,
+            accounting_registry,
             store,
             clock,
             send_event,
@@ -274,7 +274,8 @@ impl Shared {
     /// The accounting of an engine. It exists before the engine is discovered.
     fn accounting(&self, (pool, engine): &EngineKey) -> Arc<EngineAccounting> {
         let engine = EngineName::from(engine.as_str());
-        self.tallies.get_or_create(&pool.as_str().into(), &engine)
+        self.accounting_registry
+            .get_or_create(&pool.as_str().into(), &engine)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Validates reports of gateways: lengths, counts and characters, so that no unusual text enters memory, a log or a
 //! metric. An error names the field, never its value.
 
-use super::Place;
+use super::GatewayCursor;
 use berth_api::{
     ClosedStream, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_NODE_ID,
     MAX_POLL_TIMEOUT_MS, MAX_REPORT_ENTRIES, OpenStream, is_gateway_name, is_key_name, is_node_id,
@@ -12,7 +12,7 @@ use berth_api::{
 ///
 /// # Errors
 /// The fault, with the name of its field.
-pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, String> {
+pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<GatewayCursor>, String> {
     if !is_gateway_name(gateway) {
         return Err(format!(
             "gateway is not 1 to {MAX_GATEWAY_NAME} of A-Z a-z 0-9 - . _"

@@ -60,7 +60,7 @@ pub(super) struct FleetController {
     timeout: Duration,
     stale_after: Duration,
     thresholds: Thresholds,
-    tallies: AccountingRegistry,
+    accounting_registry: AccountingRegistry,
     metrics: ProbeMetrics,
     tasks: JoinSet<()>,
     reports: mpsc::Receiver<Report>,
@@ -122,7 +122,7 @@ impl FleetController {
                 failures: probe.failures,
                 successes: probe.successes,
             },
-            tallies: accounting_registry,
+            accounting_registry,
             metrics,
             tasks,
             reports,
@@ -264,7 +264,9 @@ impl FleetController {
                     reporter.send(report).await.is_ok()
                 }
             }));
-            let accounting = self.tallies.register(&pool.name, &name, endpoint);
+            let accounting = self
+                .accounting_registry
+                .register(&pool.name, &name, endpoint);
             let engine = Engine {
                 terminating: desired_state == DesiredState::Draining,
                 ..Engine::new(name.clone(), endpoint, accounting)
