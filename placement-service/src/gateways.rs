@@ -285,7 +285,7 @@ impl Shared {
         let now_ms = self.clock.now_ms();
         let outbox_events = self
             .outbox
-            .after(outbox_sequence, gateway, MAX_EVENTS, now_ms);
+            .read_after(outbox_sequence, gateway, MAX_EVENTS, now_ms);
         events.extend(outbox_events.events);
         let cursor = GatewayCursor::After {
             log: Cursor {

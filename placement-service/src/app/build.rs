@@ -78,7 +78,7 @@ pub async fn build(
     let event_log =
         EventLogFollower::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
     let events = EventLogReader::open(&stores, sessions.clone(), event_log.newest()).await?;
-    let sweep = CleanupTasks::start(&sessions, &config);
+    let cleanup = CleanupTasks::start(&sessions, &config);
     let webhook_dependencies = webhooks::Dependencies {
         stores: stores.clone(),
         clock: clock.clone(),
@@ -177,7 +177,7 @@ pub async fn build(
         config,
         follower: event_log,
         events,
-        cleanup: sweep,
+        cleanup,
         heartbeat,
         webhooks,
         security_events,

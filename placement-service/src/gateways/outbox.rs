@@ -85,7 +85,7 @@ impl Outbox {
 
     /// The events for a gateway after its cursor, at most `limit`. A gateway without a cursor of this process's outbox
     /// receives all that are kept.
-    pub(super) fn after(
+    pub(super) fn read_after(
         &self,
         cursor: Option<Cursor>,
         gateway: &str,
@@ -158,34 +158,41 @@ mod tests {
         outbox.push(None, drained("a"), 0);
         outbox.push(Some("g".into()), drained("b"), 1);
         outbox.push(None, drained("c"), 2);
-        let all = outbox.after(None, "g", 9, 3);
+        let all = outbox.read_after(None, "g", 9, 3);
         assert_eq!(all.events, [drained("a"), drained("b"), drained("c")]);
-        assert_eq!(outbox.after(None, "h", 9, 3).events.len(), 2);
+        assert_eq!(outbox.read_after(None, "h", 9, 3).events.len(), 2);
         // In pages, without duplicates.
-        let first = outbox.after(None, "g", 2, 3);
+        let first = outbox.read_after(None, "g", 2, 3);
         assert_eq!(first.events, [drained("a"), drained("b")]);
-        let remaining = outbox.after(Some(first.next), "g", 2, 3);
+        let remaining = outbox.read_after(Some(first.next), "g", 2, 3);
         assert_eq!(remaining.events, [drained("c")]);
-        assert_eq!(outbox.after(Some(remaining.next), "g", 2, 3).events, []);
+        assert_eq!(
+            outbox.read_after(Some(remaining.next), "g", 2, 3).events,
+            []
+        );
         // The cursor of the previous process.
         let other = Cursor {
             log: LogId(8),
             sequence: 99,
         };
-        assert_eq!(outbox.after(Some(other), "h", 9, 3).events.len(), 2);
+        assert_eq!(outbox.read_after(Some(other), "h", 9, 3).events.len(), 2);
     }
 
     #[test]
     fn events_are_forgotten_after_a_minute_and_dropped_ones_are_reported_as_lost() {
         let outbox = Outbox::new(LogId(7));
         outbox.push(None, drained("a"), 0);
-        let events = outbox.after(None, "g", 9, RETENTION_MS - 1);
+        let events = outbox.read_after(None, "g", 9, RETENTION_MS - 1);
         assert_eq!(events.events.len(), 1);
-        let after_expiry = outbox.after(None, "g", 9, RETENTION_MS);
+        let after_expiry = outbox.read_after(None, "g", 9, RETENTION_MS);
         assert_eq!((after_expiry.events.len(), after_expiry.lost), (0, false));
         for _ in 0..=MAX_EVENTS {
             outbox.push(None, drained("a"), RETENTION_MS);
         }
-        assert!(outbox.after(Some(events.next), "g", 9, RETENTION_MS).lost);
+        assert!(
+            outbox
+                .read_after(Some(events.next), "g", 9, RETENTION_MS)
+                .lost
+        );
     }
 }

@@ -51,12 +51,12 @@ pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<GatewayCu
         closed(stream).map_err(|fault| format!("closed[{index}].{fault}"))?;
     }
     let identity = report.identity.as_ref();
-    if identity.is_some_and(|said| !said.node.as_deref().is_none_or(is_node_id)) {
+    if identity.is_some_and(|identity| !identity.node.as_deref().is_none_or(is_node_id)) {
         return Err(format!(
             "identity.node is not 1 to {MAX_NODE_ID} printable ASCII characters"
         ));
     }
-    if identity.is_some_and(|said| !said.version.as_deref().is_none_or(is_version)) {
+    if identity.is_some_and(|identity| !identity.version.as_deref().is_none_or(is_version)) {
         return Err("identity.version is not a version".to_owned());
     }
     let cursor = report.cursor.as_deref().map(str::parse);

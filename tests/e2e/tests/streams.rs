@@ -49,16 +49,16 @@ async fn reports_describe_a_socket_completely() -> Result<()> {
     let stack = start_stack(&json!({})).await?;
     let mut socket = open_socket(&stack, "ref-a", "stream-a").await?;
     let opened = await_reported(&stack, "opened", 1).await?;
-    let told = &opened[0];
+    let stream = &opened[0];
     assert_eq!(
-        (&told["stream"], &told["session_ref"]),
+        (&stream["stream"], &stream["session_ref"]),
         (&json!("stream-a"), &json!("ref-a"))
     );
     assert_eq!(
-        (&told["pool"], &told["engine"]),
+        (&stream["pool"], &stream["engine"]),
         (&json!("stand-in"), &json!("engine-0"))
     );
-    assert!(told["opened_at"].as_u64() > Some(1_700_000_000));
+    assert!(stream["opened_at"].as_u64() > Some(1_700_000_000));
 
     socket.send(Message::text("x".repeat(1_000))).await?;
     socket.next_message().await?;
@@ -73,14 +73,14 @@ async fn reports_describe_a_socket_completely() -> Result<()> {
     drop(socket);
 
     let closed = await_reported(&stack, "closed", 1).await?;
-    let told = &closed[0];
+    let stream = &closed[0];
     assert_eq!(
-        (&told["stream"], &told["reason"]),
+        (&stream["stream"], &stream["reason"]),
         (&json!("stream-a"), &json!("ended"))
     );
     // The frame header and the mask are 8 bytes.
-    assert_eq!(told["bytes_received"], 1_008);
-    assert!(told["bytes_sent"].as_u64() > Some(100), "{told}");
+    assert_eq!(stream["bytes_received"], 1_008);
+    assert!(stream["bytes_sent"].as_u64() > Some(100), "{stream}");
     assert_eq!(
         stack
             .envoy
@@ -133,14 +133,14 @@ async fn the_end_of_a_session_closes_only_its_sockets() -> Result<()> {
         // The idle socket sends once. The limit for silence is longer than this test.
         idle.send(Message::text("{}")).await?;
         let event_log = stack.fake_service()?.event_log();
-        let began = Instant::now();
+        let started_at = Instant::now();
         let talk = async {
             let code = chatty.send_until_closed(LIMIT).await?;
-            Ok::<_, berth_harness::Error>((code, began.elapsed()))
+            Ok::<_, berth_harness::Error>((code, started_at.elapsed()))
         };
         let listen = async {
             idle.receive_until_closed().await?;
-            Ok::<_, berth_harness::Error>(began.elapsed())
+            Ok::<_, berth_harness::Error>(started_at.elapsed())
         };
         let tell = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -161,7 +161,7 @@ async fn the_end_of_a_session_closes_only_its_sockets() -> Result<()> {
         let closed = event_log.reported_items("closed");
         closed
             .iter()
-            .filter(|told| told["reason"] == reason)
+            .filter(|stream| stream["reason"] == reason)
             .count()
     };
     let all = || async { ((with("revoked"), with("expired")) == (2, 2)).then_some(()) };
@@ -301,15 +301,15 @@ async fn many_sockets_on_two_workers_close_within_seconds() -> Result<()> {
         .fake_service()?
         .event_log()
         .push(end_event("ref-a", "revoked"));
-    let began = Instant::now();
+    let started_at = Instant::now();
     let closings = sockets.into_iter().enumerate().map(|(index, mut socket)| {
         tokio::spawn(async move {
             if index % 2 == 0 {
                 socket.receive_until_closed().await?;
-                return Ok((None, began.elapsed()));
+                return Ok((None, started_at.elapsed()));
             }
             let code = socket.send_until_closed(LIMIT).await?;
-            Ok::<_, berth_harness::Error>((Some(code), began.elapsed()))
+            Ok::<_, berth_harness::Error>((Some(code), started_at.elapsed()))
         })
     });
     let mut times = vec![];

@@ -55,9 +55,9 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
         sockets.push(open_socket(&mut client, &cookie).await?);
     }
     for (number, socket) in sockets.iter_mut().enumerate() {
-        let said = vec![u8::try_from(number)?; 100_000];
-        socket.send(Message::binary(said.clone())).await?;
-        assert_eq!(socket.next_message().await?, Message::binary(said));
+        let payload = vec![u8::try_from(number)?; 100_000];
+        socket.send(Message::binary(payload.clone())).await?;
+        assert_eq!(socket.next_message().await?, Message::binary(payload));
     }
     assert_eq!(stack.engines[0].stats().await?.sockets, 20);
     // The engine receives a complete RFC 6455 handshake for each, with its own key.

@@ -48,7 +48,7 @@ enum Report {
         name: EngineName,
         /// Detects the probe of an engine that has been replaced by one with the same name.
         endpoint: Endpoint,
-        began: Instant,
+        started_at: Instant,
         result: Box<Result<Reading, ProbeFault>>,
     },
 }
@@ -161,7 +161,7 @@ impl FleetController {
                         pool,
                         name,
                         endpoint,
-                        began: started_at,
+                        started_at,
                         result,
                     } => self.on_probe(pool, &name, endpoint, started_at, *result),
                 }
@@ -258,7 +258,7 @@ impl FleetController {
                         pool: index,
                         name,
                         endpoint,
-                        began: started_at,
+                        started_at,
                         result: Box::new(result),
                     };
                     reporter.send(report).await.is_ok()
