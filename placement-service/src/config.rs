@@ -56,7 +56,7 @@ pub use route::{
 };
 pub(crate) use route::{compare_precedence, identity_headers};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
-pub use session::{ANONYMOUS_NAME, Cookie, OnLimit, SameSite, Session, Sweep};
+pub use session::{ANONYMOUS_NAME, Cleanup, Cookie, OnLimit, SameSite, Session};
 pub use store::{JwtKey, RedisJwt, Store};
 pub use subject_template::SubjectTemplate;
 pub use tls::{ClientCertificates, ServiceTls, UpstreamTls};

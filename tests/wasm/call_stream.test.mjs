@@ -77,7 +77,7 @@ test('a stream opens only after an answered HTTP call', () => {
   const { cluster, authority, path, context, metadata } = host.callStreams[0];
   assert.deepEqual([cluster, path, context, metadata], ['placement', '/berth.v1.Gateway/Calls', host.root, {}]);
   host.wait(host.tick);
-  assert.equal(authority, host.feed[0].headers[':authority'], 'the same as for reports: a cluster may balance by hash');
+  assert.equal(authority, host.gatewayCalls[0].headers[':authority'], 'the same as for reports: a cluster may balance by hash');
   upgrade(host);
   assert.equal(host.calls.length, 2, 'a call before the greeting does not wait either');
   assert.equal(host.callStreams[0].sent.length, 0);
@@ -217,9 +217,9 @@ test('an unused placement is released', () => {
   const closed = [];
   for (let i = 0; i < 100; i += 1) {
     host.wait(host.tick);
-    for (const call of host.feed.splice(0)) {
+    for (const call of host.gatewayCalls.splice(0)) {
       const report = JSON.parse(call.body);
-      if (report.hold_ms !== 5_000) host.answer(call, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
+      if (report.poll_timeout_ms !== 5_000) host.answer(call, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
       closed.push(...(report.closed ?? []));
     }
   }

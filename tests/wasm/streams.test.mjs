@@ -34,8 +34,8 @@ function open(host, { session = 'ref-1', ...answer } = {}) {
 
 /** Ticks until the gateway calls; returns the call with its parsed body. */
 function nextCall(host, limit = 100) {
-  for (let i = 0; i < limit && host.feed.length === 0; i += 1) host.wait(host.tick);
-  const call = host.feed.shift();
+  for (let i = 0; i < limit && host.gatewayCalls.length === 0; i += 1) host.wait(host.tick);
+  const call = host.gatewayCalls.shift();
   assert.ok(call, 'the gateway calls');
   return { ...call, report: JSON.parse(call.body) };
 }
@@ -47,10 +47,10 @@ const answerPoll = (host, call, events = [], extra = {}) =>
 /** Answers the first poll; the second one stays in flight. */
 function startPolling(host) {
   const first = nextCall(host);
-  assert.deepEqual([first.report.cursor, first.report.hold_ms], ['now', 0]);
+  assert.deepEqual([first.report.cursor, first.report.poll_timeout_ms], ['now', 0]);
   answerPoll(host, first);
   const heldPoll = nextCall(host);
-  assert.deepEqual([heldPoll.report.cursor, heldPoll.report.hold_ms, heldPoll.timeout], [`log-${cursors}`, 5_000, 7_000]);
+  assert.deepEqual([heldPoll.report.cursor, heldPoll.report.poll_timeout_ms, heldPoll.timeout], [`log-${cursors}`, 5_000, 7_000]);
   return heldPoll;
 }
 
@@ -59,7 +59,7 @@ const sessionEnded = (session_ref, reason) => ({ type: 'session-ended', session_
 test('an idle gateway makes no calls', () => {
   const host = createHost();
   for (let i = 0; i < 100; i += 1) host.wait(host.tick);
-  assert.equal(host.feed.length, 0);
+  assert.equal(host.gatewayCalls.length, 0);
   assert.equal(host.tick, 1_000);
 });
 
@@ -199,7 +199,7 @@ test('a lost report is followed by the list of all streams', () => {
   host.answer(repeated, 503);
   const last = nextCall(host);
   assert.deepEqual([last.report.opened.length, last.report.closed.length], [1, 1]);
-  assert.equal(host.metrics.get('berth_feed_failures'), 4);
+  assert.equal(host.metrics.get('berth_event_poll_failures'), 4);
   assert.equal(host.logs.filter(({ level }) => level === 3).length, 1, 'one warning per outage');
 });
 
@@ -232,7 +232,7 @@ test('an outage of the service keeps the sockets, and polls back off', () => {
     if (poll) host.answer(poll, 503, 'upstream connect error');
     attempts += poll ? 1 : 0;
     host.wait(50);
-    poll = host.feed.pop();
+    poll = host.gatewayCalls.pop();
   }
   // One or two seconds between two attempts.
   assert.ok(attempts > 25 && attempts < 60, `${attempts} tries in a minute`);
@@ -258,7 +258,7 @@ test('data frames are activity, pings are not', () => {
   host.answer(call, 200, '{}');
   host.chunk(second, PING);
   host.wait(2_000);
-  assert.equal(host.feed.length, 0);
+  assert.equal(host.gatewayCalls.length, 0);
 });
 
 test('a socket closes at its maximum age, and when its session ends by event or by time', () => {
@@ -313,7 +313,7 @@ test('streams of an ended session are reset before those of a drained engine', (
   answerPoll(host, poll, [{ type: 'engine-drained', pool: 'qix', engine: 'engine-0', over_ms: 0 }]);
   // Some of them are reset, and reported, before the next poll.
   let heldPoll = nextCall(host);
-  for (; heldPoll.report.hold_ms !== 5_000; heldPoll = nextCall(host)) host.answer(heldPoll, 200, '{}');
+  for (; heldPoll.report.poll_timeout_ms !== 5_000; heldPoll = nextCall(host)) host.answer(heldPoll, 200, '{}');
   answerPoll(host, heldPoll, [sessionEnded('ref-2', 'revoked')]);
   host.wait(host.tick);
   assert.equal(socket.reset, 1);
@@ -335,14 +335,14 @@ test('a clock that moves back blocks neither reports nor activity', () => {
   startPolling(host);
   host.answer(nextCall(host), 200, '{}');
   host.wait(1_000);
-  host.feed.length = 0;
+  host.gatewayCalls.length = 0;
   host.now -= 3_600_000;
   host.wait(50);
   host.chunk(socket, FRAME);
-  const active = () => host.feed.some(({ body }) => JSON.parse(body).active?.includes('ref-1'));
+  const active = () => host.gatewayCalls.some(({ body }) => JSON.parse(body).active?.includes('ref-1'));
   for (let i = 0; i < 100 && !active(); i += 1) host.wait(50);
   assert.ok(active());
-  assert.ok(host.feed.some(({ body }) => JSON.parse(body).cursor), 'it polls');
+  assert.ok(host.gatewayCalls.some(({ body }) => JSON.parse(body).cursor), 'it polls');
 });
 
 test('20,000 streams leave no state', () => {
@@ -353,7 +353,7 @@ test('20,000 streams leave no state', () => {
       host.chunk(socket, FRAME);
       host.done(socket);
       if (i % 20 === 0) host.wait(1_000);
-      host.feed.splice(0).forEach((call) => answerPoll(host, call));
+      host.gatewayCalls.splice(0).forEach((call) => answerPoll(host, call));
     }
   };
   runRounds(4_000);

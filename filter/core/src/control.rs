@@ -7,9 +7,9 @@ pub mod events;
 pub mod identity;
 pub mod reporter;
 
-use crate::control::events::{Feed, Settings};
+use crate::control::events::{EventSubscription, Settings};
 use crate::control::identity::Identity;
-use crate::control::reporter::Reports;
+use crate::control::reporter::StreamReporter;
 use crate::streams::{
     DrainTarget, DueActions, EndedSessions, FrameInterceptor, PlacedStream, StreamSummary, Streams,
 };
@@ -35,17 +35,17 @@ pub struct TickActions {
     pub report: Option<Vec<u8>>,
 }
 
-/// What happens to cached tokens and cached engines after a response.
+/// The cached tokens and cached engines that a response makes invalid.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Invalidation {
     /// Sessions that have ended.
-    pub ended: Vec<String>,
+    pub sessions: Vec<String>,
     /// Keys that have moved, each with its new epoch.
     pub moved_keys: Vec<(String, u64)>,
     /// Engines, each after its pool, that take no more requests.
     pub closed_engines: Vec<(String, String)>,
     /// Events may be missing: every cached token is dropped.
-    pub lost: bool,
+    pub all: bool,
 }
 
 /// The gateway of a worker.
@@ -55,8 +55,8 @@ pub struct Gateway {
     /// New WebSockets are refused, because the service drains this Envoy.
     refusing: bool,
     streams: Streams,
-    reports: Reports,
-    feed: Feed,
+    reporter: StreamReporter,
+    events: EventSubscription,
     ended: EndedSessions,
     /// The last tick sent a poll: if both are due, the next tick sends a report.
     polled: bool,
@@ -75,8 +75,8 @@ impl Gateway {
             identity,
             refusing: false,
             streams: Streams::new(close_timeout_ms),
-            reports: Reports::default(),
-            feed: Feed::new(settings, seed(name)),
+            reporter: StreamReporter::default(),
+            events: EventSubscription::new(settings, seed(name)),
             ended: EndedSessions::default(),
             polled: false,
             last_tick: 0,
@@ -93,7 +93,7 @@ impl Gateway {
     /// Whether the service has responded recently: only then may cached tokens be used.
     #[must_use]
     pub fn is_fresh(&self, now: u64) -> bool {
-        self.feed.is_fresh(now)
+        self.events.is_fresh(now)
     }
 
     /// Whether new WebSockets are refused, because this Envoy is drained.
@@ -104,7 +104,7 @@ impl Gateway {
 
     /// Keeps the gateway polling for events for a while.
     pub fn want_events(&mut self, now: u64) {
-        self.feed.want(now);
+        self.events.keep_alive(now);
     }
 
     /// Whether this session has ended recently.
@@ -115,8 +115,8 @@ impl Gateway {
 
     /// The client of a session was active.
     pub fn active(&mut self, session_ref: &str, now: u64) {
-        self.feed.want(now);
-        self.reports.active(session_ref, now);
+        self.events.keep_alive(now);
+        self.reporter.active(session_ref, now);
     }
 
     /// Adds a stream that was sent to its engine. `random` is in `0.0..1.0`.
@@ -127,10 +127,10 @@ impl Gateway {
         now: u64,
         random: f64,
     ) -> FrameInterceptor {
-        self.feed.want(now);
+        self.events.keep_alive(now);
         let interceptor = self.streams.open(id, placed, now, random);
         if let Some(stream) = self.streams.describe(id) {
-            self.reports.opened(id, stream);
+            self.reporter.opened(id, stream);
         }
         interceptor
     }
@@ -144,13 +144,13 @@ impl Gateway {
     pub fn close(&mut self, id: u32, now: u64, summary: StreamSummary) -> Option<CloseReason> {
         let closed = self.streams.close(id, now, summary)?;
         let reason = closed.reason;
-        self.reports.closed(closed);
+        self.reporter.closed(closed);
         Some(reason)
     }
 
     /// Releases the placement of a stream that will not open.
     pub fn release_placement(&mut self, stream: String) {
-        self.reports.closed(ClosedStream {
+        self.reporter.closed(ClosedStream {
             stream,
             reason: CloseReason::Refused,
             duration_ms: 0,
@@ -165,8 +165,8 @@ impl Gateway {
         if now < self.last_tick {
             let moved_back_ms = self.last_tick.saturating_sub(now);
             self.streams.clock_moved_back(moved_back_ms);
-            self.reports.clock_moved_back(now);
-            self.feed.clock_moved_back(now);
+            self.reporter.clock_moved_back(now);
+            self.events.clock_moved_back(now);
             self.clock_was_set_back = true;
         }
         self.last_tick = now;
@@ -176,31 +176,31 @@ impl Gateway {
     /// What to send now. A poll and a report are not sent in the same tick, so that the service receives their
     /// sequence numbers in order.
     pub fn tick_actions(&mut self, now: u64) -> TickActions {
-        if !self.streams.is_empty() || self.reports.is_pending() {
-            self.feed.want(now);
+        if !self.streams.is_empty() || self.reporter.is_pending() {
+            self.events.keep_alive(now);
         }
         self.ended.remove_expired(now);
-        if self.feed.is_timed_out(now) {
-            self.feed.failed(now);
+        if self.events.is_timed_out(now) {
+            self.events.failed(now);
         }
         let mut actions = TickActions::default();
-        let may_report = std::mem::take(&mut self.polled) || !self.feed.is_due(now);
-        if may_report && self.feed.has_begun() {
-            let report = self.reports.next(&self.streams, now);
+        let may_report = std::mem::take(&mut self.polled) || !self.events.is_due(now);
+        if may_report && self.events.is_subscribed() {
+            let report = self.reporter.next(&self.streams, now);
             actions.report = report.as_ref().and_then(json);
         }
-        if actions.report.is_none() && self.feed.is_due(now) {
-            let (cursor, hold_ms) = self.feed.started(now);
+        if actions.report.is_none() && self.events.is_due(now) {
+            let (cursor, poll_timeout_ms) = self.events.started(now);
             // The first poll asks for the end of the log and returns at once; only later ones wait for events.
-            self.polled = hold_ms > 0;
+            self.polled = poll_timeout_ms > 0;
             let poll = json(&GatewayReport {
-                sequence: self.reports.number(),
+                sequence: self.reporter.number(),
                 identity: Some(self.identity.describe(now, self.refusing)),
                 cursor: Some(cursor),
-                hold_ms,
+                poll_timeout_ms,
                 ..GatewayReport::default()
             });
-            actions.poll = poll.map(|body| (body, hold_ms));
+            actions.poll = poll.map(|body| (body, poll_timeout_ms));
         }
         actions
     }
@@ -209,8 +209,8 @@ impl Gateway {
     #[must_use]
     pub fn period_ms(&self, now: u64) -> u32 {
         let active =
-            self.streams.is_closing() || self.reports.is_pending() || self.feed.is_due(now);
-        if active || (self.feed.failures() > 0 && self.feed.is_wanted(now)) {
+            self.streams.is_closing() || self.reporter.is_pending() || self.events.is_due(now);
+        if active || (self.events.failures() > 0 && self.events.is_active(now)) {
             ACTIVE_TICK_MS
         } else {
             IDLE_TICK_MS
@@ -219,23 +219,28 @@ impl Gateway {
 
     /// A poll has ended, with this body or without a response. `random` is in `0.0..1.0`. `None` when the response is
     /// missing or invalid.
-    pub fn on_poll(&mut self, answer: Option<&[u8]>, now: u64, random: f64) -> Option<Told> {
+    pub fn on_poll(
+        &mut self,
+        answer: Option<&[u8]>,
+        now: u64,
+        random: f64,
+    ) -> Option<Invalidation> {
         let Some(answer) = answer.and_then(parse) else {
-            self.feed.failed(now);
+            self.events.failed(now);
             return None;
         };
-        let is_first = !self.feed.has_begun();
-        if !self.feed.answered(now, answer.cursor) {
+        let is_first = !self.events.is_subscribed();
+        if !self.events.answered(now, answer.cursor) {
             return None;
         }
         // Before the first poll sessions may have ended without an event. A token that was cached by a later clock
         // would be used for too long.
-        let mut invalidation = Told {
-            lost: answer.resync || is_first || std::mem::take(&mut self.clock_was_set_back),
-            ..Told::default()
+        let mut invalidation = Invalidation {
+            all: answer.resync || is_first || std::mem::take(&mut self.clock_was_set_back),
+            ..Invalidation::default()
         };
         if answer.resync {
-            self.reports.list();
+            self.reporter.request_full_sync();
         }
         for event in answer.events {
             self.apply(event, now, random, &mut invalidation);
@@ -244,7 +249,13 @@ impl Gateway {
     }
 
     /// Applies an event; adds what caches must drop.
-    fn apply(&mut self, event: GatewayEvent, now: u64, random: f64, invalidation: &mut Told) {
+    fn apply(
+        &mut self,
+        event: GatewayEvent,
+        now: u64,
+        random: f64,
+        invalidation: &mut Invalidation,
+    ) {
         match event {
             GatewayEvent::SessionEnded {
                 session_ref,
@@ -256,7 +267,7 @@ impl Gateway {
                     _ => CloseReason::Revoked,
                 };
                 self.streams.end_session(&session_ref, reason, now);
-                invalidation.ended.push(session_ref);
+                invalidation.sessions.push(session_ref);
             }
             GatewayEvent::KeyMoved { key, epoch } => invalidation.moved_keys.push((key, epoch)),
             GatewayEvent::EngineClosed { pool, engine } => {
@@ -282,19 +293,18 @@ impl Gateway {
     }
 
     /// A report has ended, with this body or without a response. `None` when the response is missing or invalid.
-    pub fn on_report(&mut self, answer: Option<&[u8]>, now: u64) -> Option<Told> {
+    pub fn on_report(&mut self, answer: Option<&[u8]>, now: u64) -> Option<Invalidation> {
         let Some(answer) = answer.and_then(parse) else {
-            self.reports.failed(now);
+            self.reporter.failed(now);
             return None;
         };
-        self.reports.succeeded(now);
+        self.reporter.succeeded(now);
         if answer.resync {
-            self.reports.list();
+            self.reporter.request_full_sync();
         }
-        let lost_all = answer.resync;
-        Some(Told {
-            lost: lost_all,
-            ..Told::default()
+        Some(Invalidation {
+            all: answer.resync,
+            ..Invalidation::default()
         })
     }
 }

@@ -75,16 +75,16 @@ pub async fn build(
     let tokens = Tokens::new(clock.clone(), secrets.signing_key, &config.tokens);
     let tokens = Arc::new(tokens.with_other_keys(secrets.published_keys));
     let log = stores.events.clone();
-    let feed =
+    let event_log =
         EventLogFollower::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
-    let events = EventLogReader::open(&stores, sessions.clone(), feed.newest()).await?;
-    let sweep = CleanupTasks::start(&sessions, &config);
+    let events = EventLogReader::open(&stores, sessions.clone(), event_log.newest()).await?;
+    let cleanup = CleanupTasks::start(&sessions, &config);
     let webhook_dependencies = webhooks::Dependencies {
         stores: stores.clone(),
         clock: clock.clone(),
         tokens: tokens.clone(),
         log: events.id(),
-        newest: feed.newest(),
+        newest: event_log.newest(),
         lease: config.events.lease,
     };
     let webhooks = Webhooks::start(
@@ -137,7 +137,7 @@ pub async fn build(
         sessions: sessions.clone(),
         placement: placer.clone(),
         clock: clock.clone(),
-        feed: &feed,
+        event_log: &event_log,
         log: events.id(),
     };
     let gateways = Arc::new(Gateways::start(gateway_dependencies, &mut registry));
@@ -148,10 +148,10 @@ pub async fn build(
         .iter()
         .map(|pool| (pool.name.clone(), pool.drain_duration));
     let drain_durations = drain_durations.collect();
-    let (fleet, tallies) = (placer.fleet().clone(), placer.accounting().clone());
+    let (fleet, accounting_registry) = (placer.fleet().clone(), placer.accounting().clone());
     let drains = Drains::start(
         fleet,
-        tallies,
+        accounting_registry,
         stores.coordination.clone(),
         clock.clone(),
         drain_durations,
@@ -175,9 +175,9 @@ pub async fn build(
         gateway_secret: secrets.gateway,
         clients: Clients::new(&secrets.clients),
         config,
-        follower: feed,
+        follower: event_log,
         events,
-        cleanup: sweep,
+        cleanup,
         heartbeat,
         webhooks,
         security_events,

@@ -165,14 +165,14 @@ async fn wait_until_closed(
     node: &str,
     over: Duration,
 ) -> Result<(), Failure> {
-    let began = Instant::now();
+    let started_at = Instant::now();
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
-        let late = began.elapsed() > over + GRACE_TIME;
+        let late = started_at.elapsed() > over + GRACE_TIME;
         match list_gateways(service).await {
             Ok(listed) => {
                 let open = open_streams(&listed.gateways, node);
-                if open == 0 && listed.complete && began.elapsed() >= SETTLE_TIME {
+                if open == 0 && listed.complete && started_at.elapsed() >= SETTLE_TIME {
                     return print(&format!("{node} has no open WebSockets"));
                 }
                 if late {

@@ -38,7 +38,7 @@ pub type SendEvent = Box<dyn Fn(GatewayEvent) + Send + Sync>;
 
 struct Shared {
     fleet: FleetReader,
-    tallies: AccountingRegistry,
+    accounting_registry: AccountingRegistry,
     store: Arc<dyn Coordination>,
     clock: Arc<dyn Clock>,
     send_event: SendEvent,
@@ -79,7 +79,7 @@ impl Drains {
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             fleet,
-            tallies: accounting_registry,
+            accounting_registry,
             store,
             clock,
             send_event,
@@ -131,7 +131,7 @@ impl Drains {
     /// The drain of an engine, if it is draining.
     #[must_use]
     pub fn get(&self, pool: &str, engine: &str) -> Option<Drain> {
-        let sent = self.shared.sent();
+        let sent = self.shared.lock_sent();
         let sent = sent.get(&(pool.to_owned(), engine.to_owned()));
         sent.map(|entry| entry.drain())
     }
@@ -164,7 +164,7 @@ async fn watch(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    fn sent(&self) -> MutexGuard<'_, BTreeMap<EngineKey, SentDrain>> {
+    fn lock_sent(&self) -> MutexGuard<'_, BTreeMap<EngineKey, SentDrain>> {
         self.sent.lock()
     }
 
@@ -234,7 +234,7 @@ impl Shared {
         let mut events = Vec::new();
         // Mark first and send after that: a client whose socket closes must not be placed on the same engine again.
         {
-            let mut sent_drains = self.sent();
+            let mut sent_drains = self.lock_sent();
             for (name, over_ms) in self.terminating_engines() {
                 let previous = sent_drains.get(&name).map(|sent| sent.drain());
                 // The period that an operator has set takes precedence.
@@ -274,7 +274,8 @@ impl Shared {
     /// The accounting of an engine. It exists before the engine is discovered.
     fn accounting(&self, (pool, engine): &EngineKey) -> Arc<EngineAccounting> {
         let engine = EngineName::from(engine.as_str());
-        self.tallies.get_or_create(&pool.as_str().into(), &engine)
+        self.accounting_registry
+            .get_or_create(&pool.as_str().into(), &engine)
     }
 }
 

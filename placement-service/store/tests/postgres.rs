@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-async fn fresh() -> (Arc<Postgres>, PostgresStore) {
+async fn new_store() -> (Arc<Postgres>, PostgresStore) {
     let server = Postgres::shared().await.unwrap();
     let url = server.database().await.unwrap();
     let store = PostgresStore::open(&url, LIMIT).await.unwrap();
@@ -21,7 +21,7 @@ macro_rules! contract {
     ($($part:ident)+) => {
         $(#[tokio::test]
         async fn $part() {
-            let (_server, store) = fresh().await;
+            let (_server, store) = new_store().await;
             conformance::$part(&store).await;
         })+
     };

@@ -30,9 +30,9 @@ fn sessions_of_a_running_service_are_listed_and_ended() {
     let sessions =
         |args: &[&str]| run_berth(&[&["sessions"], args, &["--config", file]].concat(), "");
     let refused_within_a_second = |id: &str| {
-        let began = Instant::now();
+        let started_at = Instant::now();
         while !token(id).contains("unknown-session") {
-            assert!(began.elapsed() < Duration::from_secs(1));
+            assert!(started_at.elapsed() < Duration::from_secs(1));
             std::thread::sleep(Duration::from_millis(10));
         }
     };
@@ -82,56 +82,56 @@ routes: [ { path: /x, pool: p } ]";
     let file = write_config(dir.path(), more);
     let served = RunningService::start(&file);
     let at = format!("http://{}", served.address);
-    let ask = |args: &[&str]| {
+    let run_command = |args: &[&str]| {
         let more = ["--service", &at, "--config", file.to_str().unwrap()];
         run_berth(&[args, &more].concat(), "")
     };
-    let (code, out, err) = ask(&["engines", "ls"]);
+    let (code, out, err) = run_command(&["engines", "ls"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split('\t').collect()).collect();
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[2][..3], ["q", "f", "127.0.0.1:2"]);
     assert_eq!((lines[2][4], lines[2][5]), ("-", "0"));
     assert_eq!(
-        ask(&["engines", "drain", "e"]).2,
+        run_command(&["engines", "drain", "e"]).2,
         "several pools have an engine \"e\": name it as p/e\n"
     );
     assert_eq!(
-        ask(&["engines", "drain", "g"]).2,
+        run_command(&["engines", "drain", "g"]).2,
         "there is no engine \"g\"\n"
     );
     assert!(
-        ask(&["engines", "drain", "f", "--over", "x"])
+        run_command(&["engines", "drain", "f", "--over", "x"])
             .2
             .contains("over: a time")
     );
     assert_eq!(
-        ask(&["engines", "drain", "p/e", "--over", "5s"]).1,
+        run_command(&["engines", "drain", "p/e", "--over", "5s"]).1,
         "p/e is drained\n"
     );
-    let listed = ask(&["engines", "ls", "--json"]).1;
+    let listed = run_command(&["engines", "ls", "--json"]).1;
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(
         (&listed[0]["draining"], &listed[1]["draining"]),
         (&json!(true), &json!(false))
     );
-    let (code, out, err) = ask(&["explain", "/x"]);
+    let (code, out, err) = run_command(&["explain", "/x"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(
         out.starts_with("pool p: - (no-engine)\n") && out.contains("e\tdraining\t"),
         "{out}"
     );
     assert_eq!(
-        ask(&["engines", "undrain", "p/e"]).1,
+        run_command(&["engines", "undrain", "p/e"]).1,
         "p/e is no longer drained\n"
     );
     assert!(
-        ask(&["explain", "/y"])
+        run_command(&["explain", "/y"])
             .2
             .contains("No route takes this path")
     );
     served.terminate();
-    let (code, _, err) = ask(&["engines", "ls"]);
+    let (code, _, err) = run_command(&["engines", "ls"]);
     assert_eq!(code, Some(1));
     assert!(err.starts_with(&format!("the service at {at}: ")), "{err}");
 }

@@ -52,10 +52,10 @@ async fn log_in(site: &Site, password: &str) -> Answer {
 
 /// Checks that the service refuses the session within a second although it has the session in memory.
 async fn assert_refused_within_a_second(site: &Site, id: &str) {
-    let began = Instant::now();
+    let started_at = Instant::now();
     while site.token(id).await.status == 200 {
         assert!(
-            began.elapsed() < Duration::from_secs(1),
+            started_at.elapsed() < Duration::from_secs(1),
             "the session is still accepted"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -370,9 +370,9 @@ async fn a_session_token_is_returned_unchanged_while_its_session_is_active() {
     let (site, _engine) = start_site().await;
     let id = site.login().await;
     let minted = site.token(&id).await.json();
-    let ask = async |token: &str| site.post_json("/v1/tokens", json!({"token": token})).await;
+    let place = async |token: &str| site.post_json("/v1/tokens", json!({"token": token})).await;
     let token = minted["token"].as_str().unwrap();
-    let answer = ask(token).await;
+    let answer = place(token).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let again = answer.json();
     for field in [
@@ -385,7 +385,7 @@ async fn a_session_token_is_returned_unchanged_while_its_session_is_active() {
         assert_eq!(again[field], minted[field], "{field}");
     }
     let robot = program_token(&json!({"jti": "tokens"}));
-    let answer = ask(&robot).await.json();
+    let answer = place(&robot).await.json();
     assert_eq!(
         (&answer["token"], &answer["account"]),
         (&json!(robot), &json!("robot"))
@@ -397,7 +397,7 @@ async fn a_session_token_is_returned_unchanged_while_its_session_is_active() {
     let foreign = program_token(&json!({"sid": minted["session_ref"]}));
     let expired = program_token(&json!({"exp": 1_000_000_000}));
     for token in [token, &foreign, &expired, "abc"] {
-        let answer = ask(token).await;
+        let answer = place(token).await;
         let got = (answer.status, answer.reason());
         assert_eq!(got, (401, "bearer-invalid".to_owned()));
         assert!(!answer.text.contains("anonymous_cookie") && !answer.text.contains("eyJ"));

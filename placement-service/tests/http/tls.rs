@@ -36,7 +36,7 @@ fn url(site: &Site, path: &str) -> String {
     format!("https://{}{path}", site.address)
 }
 
-async fn ask_token(site: &Site, client: &reqwest::Client, secret: Option<&str>) -> Answer {
+async fn request_token(site: &Site, client: &reqwest::Client, secret: Option<&str>) -> Answer {
     let body = json!({"session": "x".repeat(43)}).to_string();
     let request = client.request(Method::POST, url(site, "/v1/tokens"));
     let request = match secret {
@@ -102,7 +102,7 @@ async fn a_gateway_authenticates_with_its_certificate_or_the_secret() {
         (None, None, "unknown-gateway"),
         (None, Some("not-the-secret-at-all"), "unknown-gateway"),
     ] {
-        let answer = ask_token(&site, &client(&service, own), secret).await;
+        let answer = request_token(&site, &client(&service, own), secret).await;
         assert_eq!(answer.reason(), reason, "{secret:?}");
     }
     // A certificate of another authority ends the handshake, whatever its name is.
@@ -118,9 +118,9 @@ async fn a_gateway_authenticates_with_its_certificate_or_the_secret() {
 async fn with_certificates_and_no_secret_other_callers_are_no_gateways() {
     let (site, _files, service, gateways) = start_with_certificates("").await;
     let gateway = gateways.issue("edge.internal");
-    let accepted = ask_token(&site, &client(&service, Some(&gateway)), None).await;
+    let accepted = request_token(&site, &client(&service, Some(&gateway)), None).await;
     assert_eq!(accepted.reason(), "unknown-session");
-    let refused = ask_token(&site, &client(&service, None), None).await;
+    let refused = request_token(&site, &client(&service, None), None).await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (403, "unknown-gateway")

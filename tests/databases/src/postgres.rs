@@ -112,8 +112,8 @@ impl PostgresPrograms {
         if output.status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(format!("initdb: {}\n{said}", output.status).into())
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(format!("initdb: {}\n{stderr}", output.status).into())
     }
 }
 

@@ -35,8 +35,8 @@ async fn start_child(service: SocketAddr, parent: &str) -> Result<(String, Strin
     let body = json!({"idle_timeout_s": 3600});
     let call = Call::post_json(&format!("/v1/sessions/{parent}/children"), &body);
     let child = send_as_operator(service, call).await?;
-    let told = child["id"].as_str().zip(child["session_ref"].as_str());
-    let (id, sid) = told.ok_or_else(|| format!("no child: {child}"))?;
+    let names = child["id"].as_str().zip(child["session_ref"].as_str());
+    let (id, sid) = names.ok_or_else(|| format!("no child: {child}"))?;
     Ok((format!("berth={id}"), sid.to_owned()))
 }
 

@@ -40,8 +40,8 @@ fn defaults_are_as_documented() {
     assert_eq!(config.login_path, "/login");
     assert_eq!(config.api_prefixes, ["/api"]);
     assert!(config.strip_headers.is_empty());
-    let feed = (config.feed.hold_ms, config.feed.lost_after_ms);
-    assert_eq!((feed, config.close_timeout_ms), ((5_000, 10_000), 500));
+    let events = (config.events.poll_timeout_ms, config.events.stale_after_ms);
+    assert_eq!((events, config.close_timeout_ms), ((5_000, 10_000), 500));
     let cache = (config.cache.entries, config.cache.bytes);
     assert_eq!((cache, config.cache.ttl_ms), ((10_000, 8 << 20), 30_000));
     assert!(config.origins.is_empty() && config.jwks.is_none() && !config.keys.is_empty());
@@ -113,9 +113,9 @@ fn unknown_fields_and_wrong_types_are_named() {
         ),
         ("/tokens/leeway", json!(1.5), "tokens.leeway: "),
         ("/cookie", json!(7), "cookie: "),
-        ("/feed", json!({"held": 1}), "unknown field `held`"),
+        ("/events", json!({"held": 1}), "unknown field `held`"),
         ("/cache", json!({"size": 1}), "unknown field `size`"),
-        ("/feed", Value::Null, "feed: "),
+        ("/events", Value::Null, "events: "),
         ("/routes/0/max_age", json!("1"), "routes[0].max_age: "),
     ] {
         let reported = errors(pointer, value);
@@ -212,12 +212,20 @@ fn invalid_values_are_named() {
             json!([{"path": "/a", "action": "place", "max_age": "1m", "max_age_jitter": 1.1}]),
             "routes[0].max_age_jitter: ",
         ),
-        ("/feed", json!({"hold": "99ms"}), "feed.hold: "),
-        ("/feed", json!({"hold": "25001ms"}), "feed.hold: "),
         (
-            "/feed",
-            json!({"lost_after": "6999ms"}),
-            "feed.lost_after: ",
+            "/events",
+            json!({"poll_timeout": "99ms"}),
+            "events.poll_timeout: ",
+        ),
+        (
+            "/events",
+            json!({"poll_timeout": "25001ms"}),
+            "events.poll_timeout: ",
+        ),
+        (
+            "/events",
+            json!({"stale_after": "6999ms"}),
+            "events.stale_after: ",
         ),
         ("/cache", json!({"entries": 1_000_001}), "cache.entries: "),
         ("/cache", json!({"bytes": 65_535}), "cache.bytes: "),
@@ -270,7 +278,10 @@ fn invalid_values_are_named() {
 fn limits_are_valid_values() {
     for (pointer, value) in [
         ("/service", json!({"timeout": "30s"})),
-        ("/feed", json!({"hold": "5s", "lost_after": "7s"})),
+        (
+            "/events",
+            json!({"poll_timeout": "5s", "stale_after": "7s"}),
+        ),
         (
             "/strip_headers",
             json!(["x-user", "x-qlik-session", "x-forwarded-protocol"]),

@@ -20,28 +20,31 @@ const MAX_BACK_OFF_MS: u64 = 2_000;
 /// Milliseconds after which a report without a response counts as failed.
 const TIMEOUT_MS: u64 = 10_000;
 
-/// The reports of one gateway.
+/// Reports the streams of one gateway.
 #[derive(Debug)]
-pub struct Reports {
+pub struct StreamReporter {
     sequence: u64,
     schedule: RetrySchedule,
     opened: VecDeque<OpenStream>,
     closed: VecDeque<ClosedStream>,
     active: HashSet<Rc<str>>,
     active_since: u64,
-    mentioned: HashMap<Rc<str>, u64>,
+    last_reported: HashMap<Rc<str>, u64>,
     cleared_at: u64,
-    listing: Listing,
+    full_sync: FullSync,
     /// The content of the report in flight.
     in_flight: Option<ReportContent>,
 }
 
-/// The state of the list of all streams.
+/// The state of the transfer of the full list of streams.
 #[derive(Debug)]
-enum Listing {
-    None,
-    Wanted,
-    InProgress { rest: VecDeque<u32>, first: bool },
+enum FullSync {
+    Idle,
+    Requested,
+    InProgress {
+        remaining: VecDeque<u32>,
+        first: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -50,7 +53,7 @@ struct ReportContent {
     active: Vec<Rc<str>>,
 }
 
-impl Default for Reports {
+impl Default for StreamReporter {
     fn default() -> Self {
         Self {
             sequence: 0,
@@ -59,25 +62,23 @@ impl Default for Reports {
             closed: VecDeque::new(),
             active: HashSet::new(),
             active_since: 0,
-            mentioned: HashMap::new(),
+            last_reported: HashMap::new(),
             cleared_at: 0,
-            listing: Listing::None,
+            full_sync: FullSync::Idle,
             in_flight: None,
         }
     }
 }
 
-impl Reports {
+impl StreamReporter {
     /// A stream has opened.
     pub fn opened(&mut self, id: u32, stream: OpenStream) {
-        match &mut self.listing {
-            Listing::None if self.opened.len() < MAX_QUEUED => self.opened.push_back(stream),
+        match &mut self.full_sync {
+            FullSync::Idle if self.opened.len() < MAX_QUEUED => self.opened.push_back(stream),
             // The list will contain it.
-            Listing::None => self.list(),
-            Listing::Wanted => {}
-            Listing::InProgress {
-                rest: remaining, ..
-            } => remaining.push_back(id),
+            FullSync::Idle => self.request_full_sync(),
+            FullSync::Requested => {}
+            FullSync::InProgress { remaining, .. } => remaining.push_back(id),
         }
     }
 
@@ -92,17 +93,17 @@ impl Reports {
     /// The client of a session was active.
     pub fn active(&mut self, session_ref: &str, now: u64) {
         let is_recent = |reported_at: &u64| now < reported_at.saturating_add(ACTIVITY_INTERVAL_MS);
-        if self.mentioned.get(session_ref).is_some_and(is_recent) {
+        if self.last_reported.get(session_ref).is_some_and(is_recent) {
             return;
         }
         if !is_recent(&self.cleared_at) {
             self.cleared_at = now;
-            self.mentioned
+            self.last_reported
                 .retain(|_, reported_at| is_recent(reported_at));
         }
         let session: Rc<str> = session_ref.into();
-        if self.mentioned.len() < MAX_QUEUED {
-            self.mentioned.insert(Rc::clone(&session), now);
+        if self.last_reported.len() < MAX_QUEUED {
+            self.last_reported.insert(Rc::clone(&session), now);
         }
         if self.active.is_empty() {
             self.active_since = now;
@@ -114,14 +115,14 @@ impl Reports {
 
     /// The clock has moved back: the age of the last reports is unknown.
     pub fn clock_moved_back(&mut self, now: u64) {
-        self.mentioned.clear();
+        self.last_reported.clear();
         self.cleared_at = self.cleared_at.min(now);
         self.active_since = self.active_since.min(now);
     }
 
-    /// The service asks for the list of all streams.
-    pub fn list(&mut self) {
-        self.listing = Listing::Wanted;
+    /// The next reports contain the list of all streams.
+    pub fn request_full_sync(&mut self) {
+        self.full_sync = FullSync::Requested;
         self.opened.clear();
     }
 
@@ -176,7 +177,7 @@ impl Reports {
     /// The service has not accepted the report, or the result is unknown.
     pub fn failed(&mut self, now: u64) {
         self.schedule.failed(now);
-        self.list();
+        self.request_full_sync();
         let Some(content) = self.in_flight.take() else {
             return;
         };
@@ -189,7 +190,9 @@ impl Reports {
     }
 
     fn has_changes(&self) -> bool {
-        !self.opened.is_empty() || !self.closed.is_empty() || !matches!(self.listing, Listing::None)
+        !self.opened.is_empty()
+            || !self.closed.is_empty()
+            || !matches!(self.full_sync, FullSync::Idle)
     }
 
     /// The next opened streams, or the next part of the list.
@@ -198,19 +201,16 @@ impl Reports {
         streams: &Streams,
         capacity: &mut usize,
     ) -> (Option<FullSyncPart>, Vec<OpenStream>) {
-        let (mut remaining, first) = match std::mem::replace(&mut self.listing, Listing::None) {
-            Listing::None => return (None, take(&mut self.opened, capacity)),
-            Listing::Wanted => (streams.ids().collect(), true),
-            Listing::InProgress {
-                rest: remaining,
-                first,
-            } => (remaining, first),
+        let (mut remaining, first) = match std::mem::replace(&mut self.full_sync, FullSync::Idle) {
+            FullSync::Idle => return (None, take(&mut self.opened, capacity)),
+            FullSync::Requested => (streams.ids().collect(), true),
+            FullSync::InProgress { remaining, first } => (remaining, first),
         };
         let mut opened = Vec::new();
         while *capacity > 0
             && let Some(id) = remaining.pop_front()
         {
-            // A stream that has closed since the list began is left out.
+            // A stream that has closed since the start of the list is left out.
             if let Some(stream) = streams.describe(id) {
                 opened.push(stream);
                 *capacity = capacity.saturating_sub(1);
@@ -223,8 +223,8 @@ impl Reports {
             (false, true) => FullSyncPart::Last,
         };
         if !remaining.is_empty() {
-            self.listing = Listing::InProgress {
-                rest: remaining,
+            self.full_sync = FullSync::InProgress {
+                remaining,
                 first: false,
             };
         }

@@ -83,7 +83,7 @@ fn faults_of_sources_have_paths() {
             "pools[0].discovery.static[0].ip: must be",
         ),
     ] {
-        let told = faults(&with_discovery(discovery));
-        assert!(told.contains(fault), "{discovery}: {told}");
+        let message = faults(&with_discovery(discovery));
+        assert!(message.contains(fault), "{discovery}: {message}");
     }
 }

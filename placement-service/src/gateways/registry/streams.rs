@@ -28,8 +28,8 @@ impl Registry {
                 if let Some((name, _)) = self.streams.get_key_value(open.stream.as_str()) {
                     let name = Arc::clone(name);
                     // Not in the accounting if another replica had the stream meanwhile.
-                    known.tally.opened(&name, &open.session_ref, since);
-                    self.list(gateway, name);
+                    known.accounting.opened(&name, &open.session_ref, since);
+                    self.add_to_full_list(gateway, name);
                 }
                 return;
             }
@@ -41,25 +41,27 @@ impl Registry {
             .sessions
             .opened(&open.session_ref, Arc::clone(&name), now_ms);
         *self.engines.entry(engine.clone()).or_default() += 1;
-        let tally = self.tallies.find_by_stream(&name, &engine.0, &engine.1);
-        tally.opened(&name, &open.session_ref, since);
+        let accounting = self
+            .accounting_registry
+            .find_by_stream(&name, &engine.0, &engine.1);
+        accounting.opened(&name, &open.session_ref, since);
         if let Some(gateway) = self.gateways.get_mut(gateway) {
             gateway.streams.insert(Arc::clone(&name));
         }
-        self.list(gateway, Arc::clone(&name));
+        self.add_to_full_list(gateway, Arc::clone(&name));
         self.streams.insert(
             name,
             Stream {
                 gateway: Arc::clone(gateway),
                 session,
                 engine,
-                tally,
+                accounting,
             },
         );
     }
 
     /// Adds a stream to the list that is arriving: whatever is open meanwhile is not gone at its end.
-    fn list(&mut self, gateway: &str, stream: Arc<str>) {
+    fn add_to_full_list(&mut self, gateway: &str, stream: Arc<str>) {
         let gateway = self.gateways.get_mut(gateway);
         if let Some(listed) = gateway.and_then(|gateway| gateway.listed.as_mut()) {
             listed.insert(stream);
@@ -80,7 +82,7 @@ impl Registry {
     }
 
     /// Ends a full list: removes the gateway's streams that are not in it, and returns how many.
-    pub(super) fn keep_listed(&mut self, gateway: &Arc<str>, now: Instant) -> usize {
+    pub(super) fn complete_full_list(&mut self, gateway: &Arc<str>, now: Instant) -> usize {
         let Some(gateway) = self.gateways.get_mut(gateway) else {
             return 0;
         };
@@ -89,7 +91,7 @@ impl Registry {
         };
         for stream in &gateway.streams {
             if let Some(stream) = self.streams.get(stream) {
-                self.sessions.look_at(&stream.session, 0);
+                self.sessions.schedule_check(&stream.session, 0);
             }
         }
         let gone: Vec<_> = gateway.streams.difference(&listed).cloned().collect();
@@ -117,6 +119,6 @@ impl Registry {
                 self.engines.remove(&stream.engine);
             }
         }
-        stream.tally.closed(name, lasted, now)
+        stream.accounting.closed(name, lasted, now)
     }
 }
