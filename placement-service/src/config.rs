@@ -35,8 +35,8 @@ pub use capacity::{Capacity, Queue};
 pub use compat::{Compat, Mira, SessionService};
 pub(crate) use discovery::check_engines;
 pub use discovery::{
-    Addresses, Discovery, DnsSource, DockerMode, DockerSource, FileSource, KubernetesSource,
-    MiraSource, Sources, StaticEngine,
+    Addresses, Discovery, DnsSource, DockerMode, DockerSource, EnginePort, FileSource,
+    KubernetesObjects, KubernetesSource, MiraSource, Sources, StaticEngine,
 };
 pub use edge::{
     Application, ApplicationRoute, Edge, EdgeCache, EdgeEnvoyGateway, EdgeIstio, EdgeKubernetes,

@@ -6,6 +6,8 @@
     reason = "tests"
 )]
 
+#[path = "cli/edge.rs"]
+mod edge;
 #[path = "cli/gateways.rs"]
 mod gateways;
 #[path = "cli/health.rs"]

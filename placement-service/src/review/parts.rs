@@ -5,6 +5,9 @@ use super::{EdgeFile, Finding};
 use serde_json::Value;
 use std::borrow::Cow;
 
+/// The end of the type of Wasm filters.
+pub(super) const WASM: &str = ".wasm.v3.Wasm";
+
 /// A parsed document of a file.
 pub(super) struct Document<'a> {
     file: &'a str,
@@ -82,7 +85,7 @@ impl<'a> Parts<'a> {
         if kind.ends_with(".HttpConnectionManager") {
             self.managers.push(part.clone());
         }
-        if kind.ends_with(".wasm.v3.Wasm") {
+        if kind.ends_with(WASM) {
             if let Some(settings) = part
                 .get("config")
                 .and_then(|config| config.get("configuration"))

@@ -1,15 +1,14 @@
-//! `berth render`, and `berth check --edge`: the shipped files of Envoy are those of `demo.yaml`, files are written and
-//! compared, and findings in files that are kept by hand have their file and their place.
+//! `berth render`: the shipped files of Envoy are those of `demo.yaml`, and files are written and compared.
 
 use super::{run_berth, write_config};
 use std::fs;
 use std::path::Path;
 
-const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/demo.yaml");
+pub(crate) const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/demo.yaml");
 const ENVOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../envoy");
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/edge");
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
@@ -50,7 +49,7 @@ fn manifests_config() -> String {
 }
 
 /// The files of a target, with their names.
-fn render_files(target: &str, config: &str) -> (tempfile::TempDir, Vec<String>) {
+pub(crate) fn render_files(target: &str, config: &str) -> (tempfile::TempDir, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let args = ["render", target, "--config", config, "-o", text(dir.path())];
     let (code, out, err) = run_berth(&args, "");
@@ -420,38 +419,4 @@ fn the_configurations_that_envoy_checks_are_valid() {
         let (code, _, err) = run_berth(&check, "");
         assert_eq!((code, err.as_str()), (Some(0), ""), "{name}");
     }
-}
-
-#[test]
-fn every_finding_in_the_files_of_the_edge_is_reported_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let copy = |name: &str, old: &str, new: &str| {
-        let text = fs::read_to_string(Path::new(ENVOY).join(name)).unwrap();
-        let path = dir.path().join(name);
-        fs::write(&path, text.replace(old, new)).unwrap();
-        path
-    };
-    let config = copy("config.yaml", "idle_timeout: 0s", "idle_timeout: 1h");
-    let filter = copy("filter.yaml", "cookie: berth", "cookie: other");
-    let args = ["check", DEMO, "--edge", text(&config), text(&filter)];
-    let (code, out, err) = run_berth(&args, "");
-    assert_eq!((code, out.as_str()), (Some(1), ""));
-    assert!(
-        err.contains(&format!("{}: static_resources.", config.display())),
-        "{err}"
-    );
-    assert!(err.contains("route.idle_timeout: must be 0s"), "{err}");
-    assert!(
-        err.contains(&format!("{}: resources[0].", filter.display())),
-        "{err}"
-    );
-    assert!(
-        err.contains("cookie: is \"other\", but the service has \"berth\""),
-        "{err}"
-    );
-    let (code, _, err) = run_berth(&["check", DEMO, "--edge", "/nowhere.yaml"], "");
-    assert!(
-        code == Some(1) && err.starts_with("/nowhere.yaml: "),
-        "{err}"
-    );
 }

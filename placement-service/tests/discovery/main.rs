@@ -9,6 +9,7 @@
 
 mod dns;
 mod docker;
+mod endpoint_slices;
 mod fake_kubernetes;
 mod file;
 mod fleet;
