@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 const COLUMNS: [&str; 8] = [
-    "POOL", "ENGINE", "ADDRESS", "STATE", "DRAINING", "SESSIONS", "FREE MB", "CPU",
+    "POOL", "ENGINE", "ADDRESS", "STATE", "DRAIN", "SESSIONS", "FREE MB", "CPU",
 ];
 
 #[derive(Subcommand)]
@@ -140,7 +140,7 @@ fn full_name(engine: &Value) -> String {
 
 fn engine_row(engine: &Value) -> Vec<String> {
     let is_draining = engine.get("draining") == Some(&Value::Bool(true));
-    let draining = if is_draining { "yes" } else { "no" };
+    let draining = if is_draining { "draining" } else { "" };
     let text = |field| cell(engine, field);
     vec![
         text("pool"),

@@ -1,8 +1,10 @@
 //! The commands that operate a running service.
 
-use super::{PASSWORD, RunningService, rows, run_berth, write_config};
+use super::{PASSWORD, RunningService, berth_command, rows, run_berth, write_config};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -96,7 +98,7 @@ routes: [ { path: /x, pool: p } ]";
     assert_eq!(lines.len(), 4);
     assert_eq!(lines[0][..3], ["POOL", "ENGINE", "ADDRESS"]);
     assert_eq!(lines[3][..3], ["q", "f", "127.0.0.1:2"]);
-    assert_eq!((lines[3][4], lines[3][5]), ("no", "0"));
+    assert_eq!((lines[3][4], lines[3][5]), ("-", "0"));
     assert_eq!(ask(&["engines", "ls", "-o", "name"]).1, "p/e\nq/e\nq/f\n");
     assert_eq!(
         ask(&["engines", "drain", "e"]).2,
@@ -146,4 +148,39 @@ routes: [ { path: /x, pool: p } ]";
     let (code, _, err) = ask(&["engines", "ls"]);
     assert_eq!(code, Some(1));
     assert!(err.starts_with(&format!("the service at {at}: ")), "{err}");
+}
+
+#[test]
+fn a_drain_waits_for_the_streams_of_the_engine_with_progress() {
+    let dir = tempfile::tempdir().unwrap();
+    // No engine listens on this port.
+    let more = "api: { clients: [ { name: ops, role: operator, secret: { inline: operator-secret-1 } } ] }
+pools: [ { name: p, driver: websocket, cluster: c, discovery: { static: [ { name: e, ip: 127.0.0.1, port: 1 } ] } } ]";
+    let file = write_config(dir.path(), more);
+    let served = RunningService::start(&file);
+    let report = |report: Value| {
+        let answer = served.post("/v1/gateways/g/events", report);
+        assert!(answer.contains("200 OK"), "{answer}");
+    };
+    let opened = |stream: &str| json!({"stream": stream, "session_ref": stream, "pool": "p", "engine": "e", "opened_at": 1});
+    report(json!({"sequence": 1, "opened": [opened("s"), opened("t")]}));
+    let closed = |stream: &str| json!([{"stream": stream, "reason": "ended", "duration_ms": 1}]);
+
+    let at = format!("http://{}", served.address);
+    let args = ["engines", "drain", "e", "--over", "0s", "--wait"];
+    let mut drain = berth_command(&args);
+    drain.args(["--service", &at, "--config", file.to_str().unwrap()]);
+    let drain = drain.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut drain = drain.spawn().unwrap();
+    let mut progress = BufReader::new(drain.stderr.take().unwrap()).lines();
+    let mut next = || progress.next().unwrap().unwrap();
+    assert_eq!(next(), "p/e: 2 open WebSockets, 0 s left");
+    report(json!({"sequence": 2, "closed": closed("s")}));
+    assert_eq!(next(), "p/e: 1 open WebSockets, 0 s left");
+    report(json!({"sequence": 3, "closed": closed("t")}));
+    assert!(drain.wait().unwrap().success());
+    let mut out = String::new();
+    drain.stdout.unwrap().read_to_string(&mut out).unwrap();
+    assert_eq!(out, "p/e is drained\np/e has no open WebSockets\n");
+    served.terminate();
 }
