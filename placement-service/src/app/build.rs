@@ -4,6 +4,7 @@
 use super::secrets::Secrets;
 use super::stores;
 use crate::config::Config;
+use crate::config::fault::Fault;
 use crate::core::clock::Clock;
 use crate::core::metrics::Metrics;
 use crate::core::tls::PemFault;
@@ -36,6 +37,8 @@ use std::sync::Arc;
 pub enum ServiceError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    OpenStore(#[from] Fault),
     #[error(transparent)]
     Passwords(#[from] PasswordError),
     #[error(transparent)]
