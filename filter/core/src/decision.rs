@@ -5,6 +5,7 @@
 pub mod effects;
 mod forwarded_headers;
 pub mod local_reply;
+mod page;
 pub mod pending;
 pub mod rejection;
 pub mod response;

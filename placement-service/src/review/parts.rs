@@ -31,6 +31,8 @@ pub(super) struct Parts<'a> {
     pub(super) managers: Vec<Part<'a>>,
     /// Routes with a match and a target.
     pub(super) routes: Vec<Part<'a>>,
+    /// Clusters whose engines a header selects.
+    pub(super) engine_clusters: Vec<Part<'a>>,
     /// Wasm filters.
     pub(super) filters: Vec<Part<'a>>,
     /// The settings of the Berth filter.
@@ -104,6 +106,10 @@ impl<'a> Parts<'a> {
                 .is_some_and(|route| route.value.is_object())
         {
             self.routes.push(part.clone());
+        }
+        let selection = part.at("original_dst_lb_config.use_http_header");
+        if selection.is_some_and(|selection| selection.value() == &Value::Bool(true)) {
+            self.engine_clusters.push(part.clone());
         }
         let patch = part.text("apply_to") == Some("BOOTSTRAP");
         if part.get("static_resources").is_some() {

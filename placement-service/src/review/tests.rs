@@ -1,5 +1,6 @@
 //! The rendered files have no finding, and each change of them in one place has exactly the finding of its rule.
 
+mod clusters;
 mod filter;
 mod listener;
 mod routes;

@@ -14,6 +14,7 @@ mod fake_kubernetes;
 mod file;
 mod fleet;
 mod kubernetes;
+mod kubernetes_proxy;
 mod mira;
 
 use berth_placement::engines::discovery::{

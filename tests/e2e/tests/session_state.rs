@@ -104,14 +104,30 @@ async fn a_browser_that_logs_in_for_a_websocket_path_ends_on_a_page() -> Result<
     let reply = stack.send(login).await?;
     assert_eq!((reply.status, reply.header("location")), (303, "/"));
     let cookie = reply.set_cookie("berth").ok_or("no cookie")?;
-    let page = stack
-        .send(Call::get("/").headers(&[NAVIGATE]).cookie(&cookie))
-        .await?;
-    assert_eq!(page.status, 200);
-    assert!(
-        page.header("content-type").starts_with("text/html"),
-        "{:?}",
-        page.headers
+    for (path, status, text) in [
+        ("/", 200, "<title>"),
+        // Also a user who opens it once more.
+        (
+            "/app/sales.qvf",
+            426,
+            "<h1>Only WebSockets are served here</h1>",
+        ),
+        ("/nothing", 404, "<h1>There is nothing at this path</h1>"),
+    ] {
+        let page = Call::get(path).headers(&[NAVIGATE]).cookie(&cookie);
+        let page = stack.send(page).await?;
+        assert_eq!(page.status, status, "{path}");
+        assert!(
+            page.header("content-type").starts_with("text/html"),
+            "{path}"
+        );
+        assert!(page.text().contains(text), "{path}: {}", page.text());
+    }
+    let program = Call::get("/app/sales.qvf").cookie(&cookie);
+    let reply = stack.send(program).await?;
+    assert_eq!(
+        (reply.status, reply.reason().as_str()),
+        (426, "upgrade-required")
     );
     Ok(())
 }

@@ -79,9 +79,12 @@ impl Connection {
             }
         };
         // Like every client of the service, this one ignores the proxy of the environment, which kube takes over.
-        cluster.proxy_url = cluster
-            .proxy_url
-            .filter(|url| proxies.iter().any(|proxy| *url == **proxy));
+        let proxy = cluster.proxy_url.take();
+        if proxy.is_some_and(|url| proxies.iter().any(|proxy| url == **proxy)) {
+            // Not with its URL, which may contain a password.
+            let message = "no access to Kubernetes: proxy-url of the kubeconfig is not supported";
+            return Err(DiscoveryFault::new(message));
+        }
         cluster.connect_timeout = Some(RESPONSE_TIMEOUT);
         cluster.read_timeout = Some(READ_TIMEOUT);
         http_client::install_tls_provider();
