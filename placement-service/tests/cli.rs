@@ -16,6 +16,8 @@ mod log;
 mod operators;
 #[path = "cli/render.rs"]
 mod render;
+#[path = "cli/render_manifests.rs"]
+mod render_manifests;
 #[path = "cli/running_service.rs"]
 mod running_service;
 
