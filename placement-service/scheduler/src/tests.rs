@@ -88,7 +88,7 @@ fn a_snapshot_with_other_engines_keeps_the_placements_of_documents() {
     let [a, b, c] = ["a", "b", "c"].map(|name| running_engine(name, load(0, 500.0, 0.5)));
     let sales = SchedulingRequest {
         document: Some("sales"),
-        ..ask(now)
+        ..request_at(now)
     };
     let first = fleet([a.clone(), c.clone()]);
     let holder = scheduler.select(&first, &sales).unwrap().engine;
@@ -112,7 +112,7 @@ fn an_engine_that_holds_the_document_is_preferred_until_it_is_fuller() {
         let scheduler = chooser(strategy, None);
         let sales = SchedulingRequest {
             document: Some("sales"),
-            ..ask(now)
+            ..request_at(now)
         };
         let mut holder_count = 0;
         let mut placements = Vec::new();

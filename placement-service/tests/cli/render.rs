@@ -13,6 +13,19 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// The files of a target, with their names.
+pub(crate) fn render_files(target: &str, config: &str) -> (tempfile::TempDir, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["render", target, "--config", config, "-o", text(dir.path())];
+    let (code, out, err) = run_berth(&args, "");
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{target}");
+    let files = out
+        .lines()
+        .map(|line| line.strip_suffix(": written").unwrap());
+    let files = files.map(str::to_owned).collect();
+    (dir, files)
+}
+
 #[test]
 fn the_shipped_files_of_envoy_are_those_of_the_demonstration() {
     let args = ["render", "envoy", "--config", DEMO, "--check", "-o", ENVOY];

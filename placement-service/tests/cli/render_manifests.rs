@@ -1,7 +1,7 @@
 //! `berth render istio` and `berth render envoy-gateway`: the shipped manifests are those of their configuration, every
 //! name of an install is a setting, and settings that a control plane cannot express are faults.
 
-use super::render::{ENVOY, text};
+use super::render::{ENVOY, render_files, text};
 use super::{run_berth, write_config};
 use std::fs;
 
@@ -10,19 +10,6 @@ const MANIFESTS: [(&str, &str); 2] = [("istio", "istio"), ("envoy-gateway", "env
 
 fn manifests_config() -> String {
     format!("{ENVOY}/istio/berth.yaml")
-}
-
-/// The files of a target, with their names.
-fn render_files(target: &str, config: &str) -> (tempfile::TempDir, Vec<String>) {
-    let dir = tempfile::tempdir().unwrap();
-    let args = ["render", target, "--config", config, "-o", text(dir.path())];
-    let (code, out, err) = run_berth(&args, "");
-    assert_eq!((code, err.as_str()), (Some(0), ""), "{target}");
-    let files = out
-        .lines()
-        .map(|line| line.strip_suffix(": written").unwrap());
-    let files = files.map(str::to_owned).collect();
-    (dir, files)
 }
 
 #[test]

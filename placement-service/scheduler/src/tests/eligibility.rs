@@ -104,7 +104,7 @@ fn engines_tried_before_are_left_out() {
         let now = Instant::now();
         let ask = SchedulingRequest {
             tried: &tried,
-            ..ask(now)
+            ..request_at(now)
         };
         let choice = chooser.select(&engines, &ask).unwrap();
         assert_eq!(choice.engine.name.as_str(), "b");
