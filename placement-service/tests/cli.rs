@@ -20,6 +20,8 @@ mod operators;
 mod output;
 #[path = "cli/render.rs"]
 mod render;
+#[path = "cli/render_manifests.rs"]
+mod render_manifests;
 #[path = "cli/running_service.rs"]
 mod running_service;
 

@@ -202,7 +202,7 @@ pub fn observations(
     let share = unexplained.divide_by(placed.len().max(1) as f64);
     placed.iter().map(move |(key, cost)| Observation {
         key: *key,
-        cost: cost + share,
+        cost: *cost + share,
     })
 }
 

@@ -90,7 +90,7 @@ fn a_snapshot_with_other_engines_keeps_the_placements_of_documents() {
     let sales = SchedulingRequest {
         document_weight: None,
         document: Some("sales"),
-        ..ask(now)
+        ..request_at(now)
     };
     let first = fleet([a.clone(), c.clone()]);
     let holder = scheduler.select(&first, &sales).unwrap().engine;
@@ -115,7 +115,7 @@ fn an_engine_that_holds_the_document_is_preferred_until_it_is_fuller() {
         let sales = SchedulingRequest {
             document_weight: None,
             document: Some("sales"),
-            ..ask(now)
+            ..request_at(now)
         };
         let mut holder_count = 0;
         let mut placements = Vec::new();

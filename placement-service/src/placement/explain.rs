@@ -1,5 +1,5 @@
-//! Explains placements: turns the scheduler's evaluation and the session affinity into the form for operators,
-//! and administrators. Decides nothing itself.
+//! Explains placements: turns the scheduler's evaluation and the session affinity into the form for operators and
+//! administrators. Decides nothing itself.
 
 use super::affinity::AffinityKey;
 use super::decision_log::Candidate;

@@ -63,6 +63,7 @@ mod strategies;
 mod stream_limit;
 mod stream_limit_replicas;
 mod tls;
+mod token_placements;
 mod transmitter;
 mod warnings;
 mod webhook_caep;

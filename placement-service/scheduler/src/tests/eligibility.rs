@@ -105,7 +105,7 @@ fn engines_tried_before_are_left_out() {
         let ask = SchedulingRequest {
             document_weight: None,
             tried: &tried,
-            ..ask(now)
+            ..request_at(now)
         };
         let choice = chooser.select(&engines, &ask).unwrap();
         assert_eq!(choice.engine.name.as_str(), "b");

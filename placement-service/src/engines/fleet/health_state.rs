@@ -34,7 +34,7 @@ pub struct HealthChange {
     pub new_fault: Option<ProbeFault>,
     /// The load, if the probe returned one.
     pub load: Option<Load>,
-    /// Everything that the engine said, if that is wanted.
+    /// The full content of the last probe, if a reader needs it.
     pub report: Option<EngineReport>,
 }
 
