@@ -31,7 +31,8 @@ pub enum ClientKind {
 }
 
 impl ClientKind {
-    /// The client of this request. `route`: that of its path. A route for WebSockets has no page to return to.
+    /// The client of this request. `route`: that of its path. A route for WebSockets alone has no page
+    /// to return to.
     #[must_use]
     pub fn classify(request: &Request<'_>, api_prefixes: &[String], route: Option<&Route>) -> Self {
         let path = without_query(request.path);
@@ -43,7 +44,8 @@ impl ClientKind {
         if request.upgrade {
             Self::WebSocket
         } else if request.method == "GET" && is_navigation && !is_api {
-            let has_page = route.is_none_or(|route| route.action != Action::Place);
+            let has_page =
+                route.is_none_or(|route| route.action != Action::Place || route.plain_http);
             Self::Navigation(has_page.then(|| request.path.to_owned()))
         } else {
             Self::Api

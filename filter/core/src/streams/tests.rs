@@ -28,6 +28,8 @@ fn placed(session: &str, engine: &str) -> PlacedStream {
         reason: "least-load".to_owned(),
         session_expires_at: 3_600,
         max_age: None,
+        key: None,
+        counts_activity: true,
     }
 }
 
