@@ -280,6 +280,7 @@ impl Streams {
             pool: stream.placed.pool.clone(),
             engine: stream.placed.engine.clone(),
             opened_at: stream.opened_at / 1000,
+            key: None,
         })
     }
 }
