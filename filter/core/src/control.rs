@@ -15,7 +15,7 @@ use crate::streams::{
     ActiveStream, DueActions, EndedSessions, FrameInterceptor, MAX_RESETS,
     PlacedRequests, PlacedStream, StreamSummary, Streams,
 };
-use berth_api::{CloseReason, ClosedStream, GatewayReport, gateway_events_path};
+use berth_api::{CloseReason, ClosedStream, FailedEngine, GatewayReport, gateway_events_path};
 use std::rc::Rc;
 
 /// Maximum bytes of a response to a report or a poll.
@@ -133,6 +133,14 @@ impl Gateway {
     /// A plain request was sent to its engine; its session expires at `expires_at`.
     pub fn begin_request(&mut self, id: u32, session_ref: Rc<str>, expires_at: u64) {
         self.requests.begin(id, session_ref, expires_at);
+    }
+
+    /// An engine did not answer a plain request.
+    pub fn engine_failed(&mut self, pool: &str, engine: &str) {
+        self.reports.engine_failed(FailedEngine {
+            pool: pool.to_owned(),
+            engine: engine.to_owned(),
+        });
     }
 
     /// A plain request at an engine has ended.

@@ -5,6 +5,7 @@
 //! since 1970.
 
 mod ended_sessions;
+mod engine_drains;
 pub mod frames;
 mod interceptor;
 mod placed_requests;
@@ -15,6 +16,8 @@ use berth_api::{CloseReason, ClosedStream, OpenStream};
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
+
+use engine_drains::EngineDrains;
 
 pub use ended_sessions::EndedSessions;
 pub use interceptor::{ActiveStream, ChunkAction, FrameInterceptor};
@@ -165,6 +168,7 @@ pub struct Streams {
     by_session: HashMap<Rc<str>, Vec<u32>>,
     deadlines: Deadlines,
     closing: usize,
+    engine_drains: EngineDrains,
 }
 
 impl Streams {
@@ -177,6 +181,7 @@ impl Streams {
             by_session: HashMap::new(),
             deadlines: Deadlines::new(),
             closing: 0,
+            engine_drains: EngineDrains::default(),
         }
     }
 
@@ -223,9 +228,9 @@ impl Streams {
             state,
             opened_at: now,
             max_age_at: max_age.map(|age| now.saturating_add(age.sample_ms(random))),
+            drain_at: self.engine_drains.close_at(&placed, now),
             placed,
             warned: false,
-            drain_at: None,
             next: 0,
             scheduled_as: ClosePriority::None,
         };
@@ -280,7 +285,7 @@ impl Streams {
             pool: stream.placed.pool.clone(),
             engine: stream.placed.engine.clone(),
             opened_at: stream.opened_at / 1000,
-            key: None,
+            key: stream.placed.key.as_deref().map(str::to_owned),
         })
     }
 }

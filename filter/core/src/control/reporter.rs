@@ -7,7 +7,7 @@ mod activity;
 use crate::retry::RetrySchedule;
 use crate::streams::Streams;
 use activity::Activity;
-use berth_api::{ClosedStream, FullSyncPart, GatewayReport, MAX_REPORT_ENTRIES, OpenStream};
+use berth_api::{ClosedStream, FailedEngine, FullSyncPart, GatewayReport, MAX_REPORT_ENTRIES, OpenStream};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -16,6 +16,8 @@ const INTERVAL_MS: u64 = 250;
 /// Maximum sessions and keys whose last report is remembered, and maximum streams that wait to be reported. Beyond that
 /// a session is reported early, the oldest closed stream is dropped, and open streams are listed again.
 const MAX_QUEUED: usize = 20_000;
+/// Maximum engines of a report that did not answer a request; further ones are reported when a request fails again.
+const MAX_FAILED_ENGINES: usize = 100;
 /// Maximum milliseconds between two attempts after failures.
 const MAX_BACK_OFF_MS: u64 = 2_000;
 /// Milliseconds after which a report without a response counts as failed.
@@ -30,6 +32,8 @@ pub struct Reports {
     closed: VecDeque<ClosedStream>,
     sessions: Activity,
     keys: Activity,
+    /// Each once.
+    failed_engines: Vec<FailedEngine>,
     listing: Listing,
     /// The content of the report in flight.
     in_flight: Option<ReportContent>,
@@ -48,6 +52,7 @@ struct ReportContent {
     closed: Vec<ClosedStream>,
     sessions: Vec<Rc<str>>,
     keys: Vec<Rc<str>>,
+    failed_engines: Vec<FailedEngine>,
 }
 
 impl Default for Reports {
@@ -59,6 +64,7 @@ impl Default for Reports {
             closed: VecDeque::new(),
             sessions: Activity::default(),
             keys: Activity::default(),
+            failed_engines: Vec::new(),
             listing: Listing::None,
             in_flight: None,
         }
@@ -95,6 +101,14 @@ impl Reports {
     /// A client of a key was active.
     pub fn active_key(&mut self, key: &str, now: u64) {
         self.keys.add(key, now);
+    }
+
+    /// An engine did not answer a request.
+    pub fn engine_failed(&mut self, engine: FailedEngine) {
+        let is_new = !self.failed_engines.contains(&engine);
+        if is_new && self.failed_engines.len() < MAX_FAILED_ENGINES {
+            self.failed_engines.push(engine);
+        }
     }
 
     /// The clock has moved back: the age of the last reports is unknown.
@@ -136,12 +150,14 @@ impl Reports {
         let closed: Vec<ClosedStream> = take(&mut self.closed, &mut capacity);
         let sessions = self.sessions.take(&mut capacity);
         let keys = self.keys.take(&mut capacity);
+        let failed_engines = std::mem::take(&mut self.failed_engines);
         let report = GatewayReport {
             sequence: self.number(),
             full: full_sync,
             opened,
             active: to_strings(&sessions),
             active_keys: to_strings(&keys),
+            failed_engines: failed_engines.clone(),
             closed: closed.clone(),
             ..GatewayReport::default()
         };
@@ -149,6 +165,7 @@ impl Reports {
             closed,
             sessions,
             keys,
+            failed_engines,
         });
         Some(report)
     }
@@ -173,10 +190,14 @@ impl Reports {
         }
         self.sessions.put_back(content.sessions);
         self.keys.put_back(content.keys);
+        for engine in content.failed_engines {
+            self.engine_failed(engine);
+        }
     }
 
     fn has_changes(&self) -> bool {
-        !self.opened.is_empty() || !self.closed.is_empty() || !matches!(self.listing, Listing::None)
+        let has_queued = !self.opened.is_empty() || !self.closed.is_empty();
+        has_queued || !self.failed_engines.is_empty() || !matches!(self.listing, Listing::None)
     }
 
     /// The next opened streams, or the next part of the list.

@@ -16,6 +16,8 @@ pub struct PlacedRequest {
     pub route: Rc<EngineRoute>,
     /// Whether it keeps the session and the key alive.
     pub counts_activity: bool,
+    /// The index of its route in the configuration, for the metrics.
+    pub route_index: Option<usize>,
 }
 
 /// A valid response.
@@ -87,7 +89,11 @@ fn invalid(field: &str) -> Rejection {
 }
 
 /// Sends a request to its engine.
-pub(super) fn outcome(lookup: &EngineLookup, route: &Rc<EngineRoute>) -> CallOutcome {
+pub(super) fn outcome(
+    lookup: &EngineLookup,
+    route: &Rc<EngineRoute>,
+    route_index: Option<usize>,
+) -> CallOutcome {
     let path = route.rewritten(&lookup.path);
     let headers = route.headers.iter();
     let headers =
@@ -99,6 +105,7 @@ pub(super) fn outcome(lookup: &EngineLookup, route: &Rc<EngineRoute>) -> CallOut
         target: Target::Engine(PlacedRequest {
             route: Rc::clone(route),
             counts_activity: lookup.counts_activity,
+            route_index,
         }),
     }
 }

@@ -101,6 +101,15 @@ pub fn render(config: &Config, client: &ClientKind, rejection: Rejection) -> Loc
     problem(reason, status, rejection.detail, headers)
 }
 
+/// The reply to a request whose client is not known any more: a problem with its time for a retry.
+#[must_use]
+pub(super) fn problem_for(rejection: Rejection) -> LocalReply {
+    let reason = rejection.reason;
+    let mut headers = vec![("cache-control", "no-store".to_owned())];
+    headers.extend(rejection.retry_after.map(|s| ("retry-after", s.to_string())));
+    problem(reason, reason.status(), rejection.detail, headers)
+}
+
 /// The reply of a filter that cannot decide: its configuration is invalid, or a host call failed.
 #[must_use]
 pub fn not_ready(detail: &str) -> LocalReply {

@@ -133,7 +133,7 @@ impl PendingRequest {
     #[must_use]
     pub fn route_to(self, config: &Config, route: &Rc<EngineRoute>) -> CallOutcome {
         match &self.purpose {
-            Purpose::Engine(lookup) => engine::outcome(lookup, route),
+            Purpose::Engine(lookup) => engine::outcome(lookup, route, self.route),
             Purpose::Token | Purpose::Stream => self.refuse(config, RejectReason::Internal.into()),
         }
     }

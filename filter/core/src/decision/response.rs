@@ -76,6 +76,9 @@ pub fn validate_placement(body: &[u8]) -> Result<ValidatedResponse, &'static str
     }
     let mut mutations = header_mutations(&answer.set_headers)?;
     set(&mut mutations, ":path", answer.path.clone());
+    if !is_stream_name(&answer.stream) {
+        return Err("stream");
+    }
     engine::validate_placed(answer, mutations)
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::decision::effects::HeaderMutation;
 use crate::streams::PlacedStream;
-use berth_api::{KeyAffinity, PlacementAnswer, is_key_name, is_stream_name};
+use berth_api::{KeyAffinity, PlacementAnswer, is_key_name};
 use std::net::SocketAddr;
 
 /// Validates the response of a placement call for a plain request. It has what every request of the key gets; the path
@@ -39,9 +39,6 @@ pub(super) fn validate_placed(
             return Err("destination");
         }
         set(&mut mutations, "x-berth-destination", destination);
-    }
-    if !is_stream_name(&answer.stream) {
-        return Err("stream");
     }
     for (text, field) in [
         (&answer.pool, "pool"),
