@@ -15,6 +15,8 @@ fn open(reporter: &mut StreamReporter, streams: &mut Streams, id: u32) {
         reason: String::new(),
         session_expires_at: u64::MAX,
         max_age: None,
+        key: None,
+        counts_activity: true,
     };
     streams.open(id, placed, 0, 0.5);
     reporter.opened(id, streams.describe(id).unwrap());
@@ -158,5 +160,5 @@ fn queues_are_bounded_in_a_long_outage() {
         }
     }
     assert!(reporter.closed.len() <= MAX_QUEUED && reporter.opened.is_empty());
-    assert!(reporter.last_reported.len() <= MAX_QUEUED && reporter.active.len() <= MAX_QUEUED);
+    assert!(reporter.sessions.len() <= MAX_QUEUED);
 }
