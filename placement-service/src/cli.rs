@@ -1,6 +1,7 @@
 //! The command line of `berth`: parses the arguments and calls the command. Each command has a file of its own.
 
 mod account;
+mod affinities;
 mod check;
 mod completions;
 mod drain_wait;
@@ -16,6 +17,7 @@ mod sessions;
 mod store_context;
 
 use crate::cli::account::AccountCommand;
+use crate::cli::affinities::AffinitiesCommand;
 use crate::cli::engines::EnginesCommand;
 use crate::cli::explain::ExplainArgs;
 use crate::cli::gateways::GatewaysCommand;
@@ -74,6 +76,11 @@ enum Command {
     Sessions {
         #[command(subcommand)]
         command: SessionsCommand,
+    },
+    /// List and release the keys of the running service that have an engine.
+    Affinities {
+        #[command(subcommand)]
+        command: AffinitiesCommand,
     },
     /// List, drain and undrain the engines of the running service.
     Engines {
@@ -180,6 +187,7 @@ impl Cli {
             } => check::run(&file, without_secrets, &edge),
             Command::Account { command } => account::run(command).await,
             Command::Sessions { command } => sessions::run(command).await,
+            Command::Affinities { command } => affinities::run(command).await,
             Command::Engines { command } => engines::run(command).await,
             Command::Gateways { command } => gateways::run(command).await,
             Command::Explain(command) => explain::run(command).await,

@@ -162,10 +162,6 @@ fn check_names_faults_of_routes_and_warns_of_engines_on_the_host_of_the_login() 
         text.contains("routes[0].http is allow on the host of /login"),
         "{text}"
     );
-    for field in ["affinity", "http", "rewrite", "headers"] {
-        let warning = format!("routes[0].{field} has no effect in this version");
-        assert!(text.contains(&warning), "{text}");
-    }
 }
 
 #[test]

@@ -50,6 +50,17 @@ pub(super) async fn run(command: ExplainArgs) -> Result<(), Failure> {
             field("attached_to"),
             field("streams")
         ))?;
+        if let Some(key) = answer.get("key").filter(|key| !key.is_null()) {
+            let field = |name: &str| format_value(key.get(name));
+            print(&format!(
+                "key {} ({}): engine {}, streams {}, idle left {} s",
+                field("key"),
+                field("mode"),
+                field("engine"),
+                field("streams"),
+                field("idle_left_s")
+            ))?;
+        }
     }
     let engines = answer.get("engines").and_then(Value::as_array);
     let rows = engines.into_iter().flatten().map(engine_row).collect();

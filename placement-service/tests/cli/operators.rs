@@ -99,7 +99,10 @@ routes: [ { path: /x, pool: p } ]";
     assert_eq!(lines[0][..3], ["POOL", "ENGINE", "ADDRESS"]);
     assert_eq!(lines[3][..3], ["q", "f", "127.0.0.1:2"]);
     assert_eq!((lines[3][4], lines[3][5]), ("-", "0"));
-    assert_eq!(run_command(&["engines", "ls", "-o", "name"]).1, "p/e\nq/e\nq/f\n");
+    assert_eq!(
+        run_command(&["engines", "ls", "-o", "name"]).1,
+        "p/e\nq/e\nq/f\n"
+    );
     assert_eq!(
         run_command(&["engines", "drain", "e"]).2,
         "several pools have an engine \"e\": name it as p/e\n"

@@ -9,6 +9,8 @@
 mod accounts;
 mod admin_sessions;
 mod affinity;
+mod affinity_counting;
+mod affinity_moves;
 mod authorization;
 mod browser_module;
 mod browser_session;

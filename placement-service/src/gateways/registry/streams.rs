@@ -28,7 +28,10 @@ impl Registry {
                 if let Some((name, _)) = self.streams.get_key_value(open.stream.as_str()) {
                     let name = Arc::clone(name);
                     // Not in the accounting if another replica had the stream meanwhile.
-                    known.accounting.opened(&name, &open.session_ref, since);
+                    let key = open.key.as_deref();
+                    known
+                        .accounting
+                        .opened_with_key(&name, &open.session_ref, key, since);
                     self.add_to_full_list(gateway, name);
                 }
                 return;
@@ -44,7 +47,8 @@ impl Registry {
         let accounting = self
             .accounting_registry
             .find_by_stream(&name, &engine.0, &engine.1);
-        accounting.opened(&name, &open.session_ref, since);
+        accounting.opened_with_key(&name, &open.session_ref, open.key.as_deref(), since);
+        let key = open.key.as_deref().map(|key| self.count_key(key));
         if let Some(gateway) = self.gateways.get_mut(gateway) {
             gateway.streams.insert(Arc::clone(&name));
         }
@@ -55,9 +59,23 @@ impl Registry {
                 gateway: Arc::clone(gateway),
                 session,
                 engine,
+                key,
                 accounting,
             },
         );
+    }
+
+    /// Counts one more stream of a key. Returns the key's name, shared.
+    fn count_key(&mut self, key: &str) -> Arc<str> {
+        let known = self.keys.get_key_value(key);
+        let name = known.map_or_else(|| Arc::from(key), |(name, _)| Arc::clone(name));
+        *self.keys.entry(Arc::clone(&name)).or_default() += 1;
+        name
+    }
+
+    /// The keys that have streams.
+    pub(in crate::gateways) fn open_keys(&self) -> Vec<Arc<str>> {
+        self.keys.keys().cloned().collect()
     }
 
     /// Adds a stream to the list that is arriving: whatever is open meanwhile is not gone at its end.
@@ -117,6 +135,14 @@ impl Registry {
             *streams -= 1;
             if *streams == 0 {
                 self.engines.remove(&stream.engine);
+            }
+        }
+        if let Some(key) = &stream.key
+            && let Some(streams) = self.keys.get_mut(key)
+        {
+            *streams -= 1;
+            if *streams == 0 {
+                self.keys.remove(key);
             }
         }
         stream.accounting.closed(name, lasted, now)

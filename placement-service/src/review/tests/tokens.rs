@@ -76,7 +76,7 @@ fn public_keys_are_compared() {
             name: "x".to_owned(),
             text: settings.to_string(),
         };
-        let found = super::review(&[file], &model);
+        let found = review(&[file], &model);
         let found = found.iter().filter(|one| one.path.contains("tokens"));
         found.map(ToString::to_string).collect::<Vec<_>>()
     };
