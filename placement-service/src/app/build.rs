@@ -16,6 +16,7 @@ use crate::events::security_events::SecurityEvents;
 use crate::events::webhooks::{self, Webhooks, WebhooksError};
 use crate::gateways::{self, GatewayDrains, Gateways};
 use crate::http::compat::session_service;
+use crate::http::problem::HttpProblem;
 use crate::http::server::{Connections, ServerTls};
 use crate::http::state::{App, AppState};
 use crate::http::{Clients, DeviceCookie, LoginCookie, Pages};
@@ -64,6 +65,7 @@ pub async fn build(
     let stores = stores::open(&config, secrets.store).await?;
     let mut registry = Metrics::registry();
     let metrics = Arc::new(Metrics::register(&mut registry));
+    metrics.start_rejections(HttpProblem::reasons());
     let http = &config.http;
     let max_connections = usize::try_from(http.max_connections).unwrap_or(usize::MAX);
     let connections = Connections::new(max_connections, http.request_timeout, &mut registry);

@@ -76,6 +76,7 @@ impl Webhooks {
         let holder = Uuid::new_v4().to_string();
         let mut workers = Vec::new();
         for (config, secret) in webhooks.iter().zip(secrets) {
+            metrics.start(&config.name);
             let (tokens, clock) = (dependencies.tokens.clone(), dependencies.clock.clone());
             let endpoint = Endpoint::new(config.clone(), secret, dependencies.log, tokens, clock)?;
             let worker = Arc::new(DeliveryWorker {

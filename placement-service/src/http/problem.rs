@@ -35,6 +35,8 @@ macro_rules! own_problems {
             pub fn $name() -> Self {
                 Self::new(StatusCode::$status, $reason, $title)
             })+
+
+            const OWN_REASONS: &[&str] = &[$($reason,)+];
         }
     };
 }
@@ -98,7 +100,17 @@ own_problems! {
     body_incomplete = BAD_REQUEST, "invalid-request", "The body is incomplete";
 }
 
+/// The reason of callers without the secret of a client.
+const UNKNOWN_CLIENT: &str = "unknown-client";
+
 impl HttpProblem {
+    /// Every reason; some appear twice.
+    pub fn reasons() -> impl Iterator<Item = &'static str> {
+        let shared = RejectReason::ALL.iter().map(|reason| reason.as_str());
+        let own = Self::OWN_REASONS.iter().copied();
+        shared.chain(own).chain([UNKNOWN_CLIENT])
+    }
+
     pub(super) fn new(status: StatusCode, reason: &'static str, title: &'static str) -> Self {
         Self {
             status: status.as_u16(),
@@ -122,14 +134,15 @@ impl HttpProblem {
     #[must_use]
     pub fn unknown_client(detail: &str) -> Self {
         let title = "The caller did not prove that it is a client";
-        Self::new(StatusCode::FORBIDDEN, "unknown-client", title).with_detail(detail.to_owned())
+        Self::new(StatusCode::FORBIDDEN, UNKNOWN_CLIENT, title).with_detail(detail.to_owned())
     }
 
     /// The client's role does not permit this, or the session belongs to another runtime. `detail` says which.
     #[must_use]
     pub fn client_forbidden(detail: impl Into<String>) -> Self {
         let title = "The client may not do this";
-        Self::new(StatusCode::FORBIDDEN, "forbidden", title).with_detail(detail.into())
+        let reason = RejectReason::Forbidden.as_str();
+        Self::new(StatusCode::FORBIDDEN, reason, title).with_detail(detail.into())
     }
 
     /// Adds what exactly is wrong. The caller sees it, so it never contains a secret.

@@ -111,6 +111,10 @@ impl PlacementService {
         let ledger_task = ledger
             .as_ref()
             .map(|ledger| ledger.start_sync(accounting.clone()));
+        let metrics = PlacementMetrics::register(registry);
+        for pool in pools.iter() {
+            metrics.start_pool(&pool.name, pool.scheduler.strategy().as_str());
+        }
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
         let capacity_collector = PoolCapacityCollector::new(Arc::clone(&pools), fleet.clone());
         registry.register_collector(Box::new(capacity_collector));
@@ -127,7 +131,7 @@ impl PlacementService {
             accounting,
             ledger,
             recent: RecentPlacements::default(),
-            metrics: PlacementMetrics::register(registry),
+            metrics,
             clock,
             ready: AtomicBool::new(false),
             _tasks: (task, ledger_task),

@@ -272,6 +272,7 @@ impl FleetController {
             if accepts_new {
                 engine.accounting.mark_ready(Instant::now());
             }
+            self.metrics.add_engine(&pool.name, &name);
             let engine_state = EngineState {
                 engine: Arc::new(engine),
                 health: HealthState::new(self.thresholds),
