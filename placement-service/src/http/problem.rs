@@ -66,6 +66,10 @@ own_problems! {
     /// More streams are open at gateways than the service can keep.
     too_many_gateway_streams = TOO_MANY_REQUESTS, "too-many-gateway-streams",
         "Too many streams are open at gateways";
+    /// The configuration file has faults, so the previous one stays in force.
+    configuration_invalid = UNPROCESSABLE_ENTITY, "configuration-invalid", "The configuration file has faults";
+    /// The service has no configuration file to read again, or too many reloads wait.
+    reload_unavailable = CONFLICT, "reload-unavailable", "The service cannot reload now";
     /// No webhook has that name.
     no_such_webhook = NOT_FOUND, "no-such-webhook", "There is no such webhook";
     /// The webhook has no dead letter of that number.

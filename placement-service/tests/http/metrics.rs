@@ -9,7 +9,7 @@ use std::path::Path;
 const SITE: &str = "
 pools: [ { name: p, driver: websocket, cluster: c, strategy: p2c, discovery: { static: [ { name: e, ip: 127.0.0.1, port: 1 } ] } } ]
 routes: [ { path: '/x', pool: p } ]
-webhooks: [ { name: w, url: 'http://127.0.0.1:1/' } ]
+webhooks: [ { name: w, url: 'http://127.0.0.1:1/', secret: { inline: whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3 } } ]
 security_events: { audience: a, transmitters: [ { name: t, issuer: i, jwks: { url: 'http://127.0.0.1:1/' }, account_by: sub } ] }
 ";
 
