@@ -18,7 +18,7 @@ mod selection;
 mod session_ends;
 mod startup;
 
-use crate::config;
+use crate::config::{self, Config};
 use crate::core::clock::Clock;
 use crate::core::rejection::Rejection;
 use crate::engines::fleet::{FleetReader, FleetTask};
@@ -31,6 +31,7 @@ use berth_scheduler::accounting::AccountingRegistry;
 use decision_log::Candidate;
 use engine_sessions::EngineSessions;
 use metrics::PlacementMetrics;
+use parking_lot::RwLock;
 use pool::Pool;
 use rand::RngExt;
 use recent::RecentPlacements;
@@ -91,7 +92,8 @@ pub struct Placement {
 
 /// Places WebSockets on engines.
 pub struct PlacementService {
-    routes: Routes,
+    /// Replaced as a whole when the configuration is reloaded.
+    routes: RwLock<Arc<Routes>>,
     pools: Arc<[Pool]>,
     affinity: SessionAffinity,
     engine_sessions: EngineSessions,
@@ -123,6 +125,11 @@ impl PlacementService {
     #[must_use]
     pub const fn accounting(&self) -> &AccountingRegistry {
         &self.accounting
+    }
+
+    /// Places the next requests by other routes to the same pools.
+    pub fn set_routes(&self, config: &Config) {
+        *self.routes.write() = Arc::new(Routes::new(&config.routes, &config.pools));
     }
 
     /// Releases a placement whose requester no longer waits for the response.
@@ -217,7 +224,8 @@ impl PlacementService {
         if !is_path(path) {
             return Err(Rejection::new(RejectReason::InvalidRequest).with_detail("path"));
         }
-        let target = self.routes.find(host, path, roles)?;
+        let routes = Arc::clone(&self.routes.read());
+        let target = routes.find(host, path, roles)?;
         let pool = self.pools.get(target.pool).ok_or(RejectReason::Internal)?;
         Ok((target, pool))
     }

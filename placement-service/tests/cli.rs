@@ -16,6 +16,8 @@ mod log;
 mod operators;
 #[path = "cli/output.rs"]
 mod output;
+#[path = "cli/reload.rs"]
+mod reload;
 #[path = "cli/render.rs"]
 mod render;
 #[path = "cli/running_service.rs"]

@@ -223,13 +223,16 @@ pub(super) async fn rebuild(
     } else {
         before.login.clone()
     };
-    // Last, since it stops the previous deliveries.
+    // Last, since these change what runs: deliveries, and placements.
     let webhooks = if is_changed("webhooks") {
         let webhooks = before.webhooks.restart(&config.webhooks, secrets.webhooks);
         Arc::new(webhooks.await?)
     } else {
         before.webhooks.clone()
     };
+    if is_changed("routes") {
+        before.placement.set_routes(&config);
+    }
     Ok(AppState {
         oidc: Arc::new(oidc),
         login,

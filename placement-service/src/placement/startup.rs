@@ -17,6 +17,7 @@ use crate::engines::fleet::{self, FleetReader, FleetTask};
 use crate::engines::ledger::Ledger;
 use berth_scheduler::accounting::AccountingRegistry;
 use berth_scheduler::capacity_ledger::CapacityLedger;
+use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -119,7 +120,7 @@ impl PlacementService {
         let capacity_collector = PoolCapacityCollector::new(Arc::clone(&pools), fleet.clone());
         registry.register_collector(Box::new(capacity_collector));
         Arc::new(Self {
-            routes: Routes::new(&config.routes, &config.pools),
+            routes: RwLock::new(Arc::new(Routes::new(&config.routes, &config.pools))),
             pools,
             affinity: SessionAffinity::new(config.session.absolute_timeout),
             engine_sessions: EngineSessions::new(config.session.absolute_timeout),
