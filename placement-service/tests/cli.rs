@@ -280,6 +280,8 @@ fn help_names_every_command() {
         "health",
         "render",
         "defaults",
+        "reload",
+        "config",
         "completions",
     ] {
         assert!(

@@ -58,7 +58,9 @@ impl Reloader {
         // An argument of the command may have replaced it.
         config.listen = before.config.listen;
         let secrets = secrets::fetch(&config, &env)?;
-        let render = self.rendered(&before.config) != self.rendered(&file.config);
+        // As the file was, without what an argument has replaced.
+        let previous = load::from_settings(before.config.settings.clone())?;
+        let render = self.rendered(&previous.config) != self.rendered(&file.config);
         let fault = |path: &str, message: String| Faults(vec![Fault::new(path, message)]);
         let level = config.log.level.clone();
         let app = build::rebuild(&before, config, secrets, &plan.applied).await;

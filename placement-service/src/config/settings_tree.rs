@@ -13,6 +13,7 @@ const CHANGEABLE: &[&str] = &[
     "log.level",
     "login",
     "oidc",
+    "routes",
     "webhooks",
 ];
 const HIDDEN: &str = "(hidden)";
@@ -49,8 +50,11 @@ impl SettingsTree {
             applied: Vec::new(),
             restart: Vec::new(),
         };
-        for path in changed_paths(&self.0, &file.0) {
-            if !is_changeable(&path) {
+        let changed = changed_paths(&self.0, &file.0);
+        // The routes of a file lead to its pools.
+        let has_other_pools = changed.iter().any(|path| path == "pools");
+        for path in changed {
+            if !is_changeable(&path) || (path == "routes" && has_other_pools) {
                 plan.restart.push(path);
                 continue;
             }
@@ -166,6 +170,15 @@ mod tests {
         assert_eq!(plan.applied, ["log.level", "oidc"]);
         assert_eq!(plan.restart, ["listen", "store.path"]);
         assert_eq!(plan.settings, tree("debug", "a", "p", json!([1])));
+        let routed =
+            |routes: u8, pools: u8| SettingsTree(json!({"pools": [pools], "routes": [routes]}));
+        let plan = routed(1, 1).plan_reload(&routed(2, 1));
+        assert_eq!(
+            (plan.applied, plan.restart),
+            (vec!["routes".to_owned()], vec![])
+        );
+        let plan = routed(1, 1).plan_reload(&routed(2, 2));
+        assert_eq!((plan.applied.len(), plan.restart.len()), (0, 2));
         let same = before.plan_reload(&before);
         assert!(same.applied.is_empty() && same.restart.is_empty());
     }

@@ -60,7 +60,8 @@ impl Connection {
 #[test]
 fn a_reload_changes_settings_and_drops_neither_a_request_nor_a_connection() {
     let dir = tempfile::tempdir().unwrap();
-    let old = format!("api: {{ clients: [ {} ] }}", client("old"));
+    let pool = "pools: [ { name: p, driver: websocket, cluster: c, discovery: { static: [] } } ]";
+    let old = format!("api: {{ clients: [ {} ] }}\n{pool}", client("old"));
     let file = write_config(dir.path(), &old);
     let served = RunningService::start(&file);
     let at = format!("http://{}", served.address);
@@ -92,7 +93,7 @@ fn a_reload_changes_settings_and_drops_neither_a_request_nor_a_connection() {
     assert!(idle.receive().0.contains("400"));
 
     let new = format!(
-        "api: {{ clients: [ {} ] }}\nlog: {{ level: debug }}\nlisten: 127.0.0.1:1\ntokens: {{ audience: other }}\n\
+        "{pool}\nroutes: [ {{ path: '/new/{{document}}', pool: p }} ]\napi: {{ clients: [ {} ] }}\nlog: {{ level: debug }}\nlisten: 127.0.0.1:1\ntokens: {{ audience: other }}\n\
          gateways: {{ secret: {{ env: BERTH_TOKEN_KEY }} }}\nwebhooks: [ {{ name: w, url: 'http://127.0.0.1:1/', format: caep }} ]\n\
          oidc: [ {{ name: company, issuer: 'http://127.0.0.1:1', client_id: berth, roles: {{ claim: groups, map: {{ a: user }} }} }} ]",
         client("new")
@@ -107,7 +108,7 @@ fn a_reload_changes_settings_and_drops_neither_a_request_nor_a_connection() {
     assert_eq!(
         lines,
         [
-            "in force now: api.clients, log.level, oidc, webhooks",
+            "in force now: api.clients, log.level, oidc, routes, webhooks",
             "needs a restart of the service: gateways.secret, listen, tokens.audience",
             "the files of the edge have changed: run `berth render` again"
         ]
@@ -117,6 +118,11 @@ fn a_reload_changes_settings_and_drops_neither_a_request_nor_a_connection() {
     let (code, _, err) = berth("old", &["engines", "ls"]);
     assert!(code == Some(1) && err.contains("403 "), "{err}");
     assert_eq!(berth("new", &["engines", "ls", "--no-headers"]).0, Some(0));
+    let (_, explained, _) = berth("new", &["explain", "/new/x"]);
+    assert!(
+        explained.starts_with("pool p: - (no-engine)"),
+        "{explained}"
+    );
     let page = send_request(&served.address, "GET", "/login", "text/html", "");
     assert!(page.contains("/login/oidc/company"), "{page}");
     let metrics = send_request(&served.address, "GET", "/metrics", "text/plain", "");
@@ -186,11 +192,11 @@ fn a_file_with_faults_leaves_the_previous_one_in_force() {
 
     // The signal does the same, and the log says so.
     let log = file.with_extension("log");
-    let wait_for = |message: &str| {
+    let wait_for = |message: &str, times: usize| {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let text = std::fs::read_to_string(&log).unwrap();
-            if text.matches(message).count() > 0 {
+            if text.matches(message).count() == times {
                 return text;
             }
             assert!(Instant::now() < deadline, "{message} is not in {text}");
@@ -201,13 +207,14 @@ fn a_file_with_faults_leaves_the_previous_one_in_force() {
         let kill = ["-HUP", &served.pid().to_string()].map(str::to_owned);
         assert!(Command::new("kill").args(kill).status().unwrap().success());
     };
-    std::fs::write(&log, "").unwrap();
     hang_up();
-    let text = wait_for("the configuration file has faults: the previous one stays in force");
-    assert!(text.contains("NOWHERE_SET"), "{text}");
+    // Twice for an operator, once for the signal.
+    let faults = "the configuration file has faults: the previous one stays in force";
+    let text = wait_for(faults, 3);
+    assert_eq!(text.matches("NOWHERE_SET").count(), 2, "{text}");
     write_config(dir.path(), &good.replace("info", "debug"));
     hang_up();
-    wait_for("the configuration is reloaded");
+    wait_for("the configuration is reloaded", 1);
     assert_eq!(level(), "debug");
     served.terminate();
 }
