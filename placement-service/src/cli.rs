@@ -10,6 +10,7 @@ mod explain;
 mod gateways;
 mod health;
 mod output;
+mod reload;
 mod render;
 mod serve;
 mod service_client;
@@ -22,6 +23,7 @@ use crate::cli::engines::EnginesCommand;
 use crate::cli::explain::ExplainArgs;
 use crate::cli::gateways::GatewaysCommand;
 use crate::cli::health::HealthArgs;
+use crate::cli::reload::{ConfigCommand, ReloadArgs};
 use crate::cli::render::RenderArgs;
 use crate::cli::sessions::SessionsCommand;
 use berth_placement::config::fault::Faults;
@@ -96,6 +98,13 @@ enum Command {
     Explain(ExplainArgs),
     /// Ask the running service whether it is ready; fails if it is not. For health checks of containers.
     Health(HealthArgs),
+    /// Have the running service read its configuration file again, without dropping a request or a socket.
+    Reload(ReloadArgs),
+    /// Print the configuration of the running service.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Write the files of the edge, Envoy and the filter, from the configuration.
     Render(RenderArgs),
     /// Print all settings with their defaults and comments.
@@ -116,6 +125,11 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// The file, if one is named.
+    fn path(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// The name of the configuration in messages.
     fn display_path(&self) -> &Path {
         self.config.as_deref().unwrap_or(Path::new("defaults"))
@@ -192,6 +206,8 @@ impl Cli {
             Command::Gateways { command } => gateways::run(command).await,
             Command::Explain(command) => explain::run(command).await,
             Command::Health(args) => health::run(args).await,
+            Command::Reload(args) => reload::reload(args).await,
+            Command::Config { command } => reload::config(command).await,
             Command::Render(args) => render::run(&args),
             Command::Defaults => print(load::DEFAULT.trim_end()),
             Command::Completions { shell } => completions::run(shell),

@@ -22,6 +22,7 @@ mod pool_probe;
 mod route;
 mod security_events;
 mod session;
+mod settings_tree;
 mod store;
 mod subject_template;
 mod tls;
@@ -57,6 +58,7 @@ pub use route::{
 pub(crate) use route::{compare_precedence, identity_headers};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
 pub use session::{ANONYMOUS_NAME, Cleanup, Cookie, OnLimit, SameSite, Session};
+pub use settings_tree::{ReloadPlan, SettingsTree};
 pub use store::{JwtKey, RedisJwt, Store};
 pub use subject_template::SubjectTemplate;
 pub use tls::{ClientCertificates, ServiceTls, UpstreamTls};
@@ -97,6 +99,9 @@ pub struct Config {
     /// How long requests in flight may take to finish after SIGTERM.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,
+    /// All of this as it was read.
+    #[serde(skip)]
+    pub settings: SettingsTree,
 }
 
 /// Structured logs on standard error.

@@ -222,8 +222,10 @@ impl Shared {
         self.metrics.count_lost(outcome.lost);
         if outcome.resync_is_new {
             self.metrics.count_resync();
+            let node = self.registry().node(gateway);
             tracing::info!(
                 gateway,
+                node,
                 sequence = report.sequence,
                 "full list of streams requested"
             );

@@ -94,6 +94,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(operators::child_sessions::start_child))
         .routes(routes!(operators::child_sessions::complete_child))
         .routes(routes!(operators::events::read_events))
+        .routes(routes!(operators::reload::show_config))
+        .routes(routes!(operators::reload::reload))
         .routes(routes!(operators::webhooks::list_dead_letters))
         .routes(routes!(operators::webhooks::retry_dead_letter))
         .routes(routes!(demo_page))

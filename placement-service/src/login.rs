@@ -14,6 +14,8 @@ pub mod rate_limit;
 
 pub use password_change::{PasswordChange, PasswordChangeError, PasswordChanged};
 
+use crate::config::Lockout;
+use crate::core::clock::Clock;
 use crate::core::log_sampler::LogSampler;
 use crate::core::metrics::{LoginResult, Metrics};
 use crate::core::rejection::Rejection;
@@ -117,6 +119,23 @@ impl Login {
             metrics,
             cheap_refusals: LogSampler::new("login-failed"),
         }
+    }
+
+    /// The same with another lockout.
+    #[must_use]
+    pub fn with_lockout(&self, lockout: Lockout) -> Self {
+        Self::new(
+            self.credentials.with_lockout(lockout),
+            self.accounts.clone(),
+            self.sessions.clone(),
+            self.metrics.clone(),
+        )
+    }
+
+    /// The clock of the service.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.credentials.clock()
     }
 
     /// Checks the password and creates a session with a new id.

@@ -23,7 +23,7 @@ mod session_ends;
 mod startup;
 mod upkeep;
 
-use crate::config::{self, AffinityMode, Permission};
+use crate::config::{self, AffinityMode, Config, Permission};
 use crate::core::clock::Clock;
 use crate::core::header_template::HeaderSources;
 use crate::core::rejection::Rejection;
@@ -42,6 +42,7 @@ use key_table::KeyTable;
 use keyed::{KeyedEngine, engine_failed};
 use keys::KeyDirectory;
 use metrics::PlacementMetrics;
+use parking_lot::RwLock;
 use pool::Pool;
 use rand::RngExt;
 use recent::RecentPlacements;
@@ -110,7 +111,8 @@ pub struct Placement {
 
 /// Places WebSockets on engines.
 pub struct PlacementService {
-    routes: Routes,
+    /// Replaced as a whole when the configuration is reloaded.
+    routes: RwLock<Arc<Routes>>,
     pools: Arc<[Pool]>,
     affinity: SessionAffinity,
     /// `None`: the store keeps no keys.
@@ -152,6 +154,16 @@ impl PlacementService {
     #[must_use]
     pub const fn active_drains(&self) -> &ActiveDrains {
         &self.active_drains
+    }
+
+    /// The routes in force.
+    fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.routes.read())
+    }
+
+    /// Places the next requests by other routes to the same pools.
+    pub fn set_routes(&self, config: &Config) {
+        *self.routes.write() = Arc::new(Routes::new(&config.routes, &config.pools));
     }
 
     /// Releases a placement whose requester no longer waits for the response.
@@ -221,7 +233,8 @@ impl PlacementService {
     ) -> Result<Placement, Rejection> {
         let (target, pool) =
             self.route(request.host, request.path, Some(&request.session.roles))?;
-        let details = self.routes.describe(request.host, request.path)?;
+        let routes = self.routes();
+        let details = routes.describe(request.host, request.path)?;
         let result = self.place_on_route(request, &details, (&target, pool), trace);
         let result = result.await;
         let outcome = match &result {
@@ -306,7 +319,8 @@ impl PlacementService {
         if !is_path(path) {
             return Err(Rejection::new(RejectReason::InvalidRequest).with_detail("path"));
         }
-        let target = self.routes.find(host, path, roles)?;
+        let routes = self.routes();
+        let target = routes.find(host, path, roles)?;
         let pool = self.pools.get(target.pool).ok_or(RejectReason::Internal)?;
         Ok((target, pool))
     }

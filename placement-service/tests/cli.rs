@@ -18,6 +18,8 @@ mod log;
 mod operators;
 #[path = "cli/output.rs"]
 mod output;
+#[path = "cli/reload.rs"]
+mod reload;
 #[path = "cli/render.rs"]
 mod render;
 #[path = "cli/render_manifests.rs"]
@@ -278,6 +280,8 @@ fn help_names_every_command() {
         "health",
         "render",
         "defaults",
+        "reload",
+        "config",
         "completions",
     ] {
         assert!(

@@ -16,6 +16,7 @@ use crate::events::security_events::SecurityEvents;
 use crate::events::webhooks::{self, Webhooks, WebhooksError};
 use crate::gateways::{self, GatewayDrains, Gateways};
 use crate::http::compat::session_service;
+use crate::http::problem::HttpProblem;
 use crate::http::server::{Connections, ServerTls};
 use crate::http::state::{App, AppState};
 use crate::http::{Clients, DeviceCookie, LoginCookie, Pages};
@@ -65,6 +66,7 @@ pub async fn build(
     let stores = stores::open(&config, secrets.store).await?;
     let mut registry = Metrics::registry();
     let metrics = Arc::new(Metrics::register(&mut registry));
+    metrics.start_rejections(HttpProblem::reasons());
     let http = &config.http;
     let max_connections = usize::try_from(http.max_connections).unwrap_or(usize::MAX);
     let connections = Connections::new(max_connections, http.request_timeout, &mut registry);
@@ -167,37 +169,84 @@ pub async fn build(
     )
     .await?;
     let gateway_drains = GatewayDrains::start(&gateways, stores.coordination, clock).await?;
+    let login = Login::new(credentials, own_accounts, sessions.clone(), metrics.clone());
+    let session_service_rules = session_service::jwt_rules(
+        &config.compat.session_service,
+        &config.session,
+        secrets.session_service,
+    );
     Ok(Arc::new(AppState {
-        login: Login::new(credentials, own_accounts, sessions.clone(), metrics.clone()),
-        login_rate,
-        callback_rate,
+        login: Arc::new(login),
+        login_rate: Arc::new(login_rate),
+        callback_rate: Arc::new(callback_rate),
         cookie: LoginCookie::new(&config.session.cookie),
         device_cookie: DeviceCookie::new(&config.session.cookie),
-        oidc,
-        pages: Pages::new(config.login.local, &config.oidc),
-        session_service_rules: session_service::jwt_rules(
-            &config.compat.session_service,
-            &config.session,
-            secrets.session_service,
-        ),
+        oidc: Arc::new(oidc),
+        pages: Arc::new(Pages::new(config.login.local, &config.oidc)),
+        session_service_rules: session_service_rules.map(Arc::new),
         gateway_secret: secrets.gateway,
-        clients: Clients::new(&secrets.clients),
-        config,
-        follower: event_log,
-        events,
-        cleanup,
-        heartbeat,
-        webhooks,
-        security_events,
+        clients: Arc::new(Clients::new(&secrets.clients)),
+        reloads: Arc::default(),
+        config: Arc::new(config),
+        follower: Arc::new(event_log),
+        events: Arc::new(events),
+        cleanup: Arc::new(cleanup),
+        heartbeat: Arc::new(heartbeat),
+        webhooks: Arc::new(webhooks),
+        security_events: security_events.map(Arc::new),
         sessions,
         tokens,
         placement: placer,
-        drains,
+        drains: Arc::new(drains),
         gateways,
-        gateway_drains,
+        gateway_drains: Arc::new(gateway_drains),
         connections,
         tls: tls.transpose()?,
         metrics,
-        registry,
+        registry: Arc::new(registry),
     }))
+}
+
+/// Builds the state with changed settings: new parts for those in `changed`, the parts of `before` for everything else.
+pub(super) async fn rebuild(
+    before: &AppState,
+    config: Config,
+    secrets: Secrets,
+    changed: &[String],
+) -> Result<AppState, ServiceError> {
+    let is_changed = |setting: &str| changed.iter().any(|path| path == setting);
+    let oidc = before.oidc.with_providers(&config.oidc, &secrets.oidc)?;
+    let (login_rate, callback_rate) = if is_changed("login.rate") {
+        let clock = before.login.clock();
+        let rate = || Arc::new(LoginRateLimiter::new(config.login.rate, clock.clone()));
+        (rate(), rate())
+    } else {
+        (before.login_rate.clone(), before.callback_rate.clone())
+    };
+    let login = if is_changed("login.lockout") {
+        Arc::new(before.login.with_lockout(config.login.lockout))
+    } else {
+        before.login.clone()
+    };
+    // Last, since these change what runs: deliveries, and placements.
+    let webhooks = if is_changed("webhooks") {
+        let webhooks = before.webhooks.restart(&config.webhooks, secrets.webhooks);
+        Arc::new(webhooks.await?)
+    } else {
+        before.webhooks.clone()
+    };
+    if is_changed("routes") {
+        before.placement.set_routes(&config);
+    }
+    Ok(AppState {
+        oidc: Arc::new(oidc),
+        login,
+        login_rate,
+        callback_rate,
+        webhooks,
+        pages: Arc::new(Pages::new(config.login.local, &config.oidc)),
+        clients: Arc::new(Clients::new(&secrets.clients)),
+        config: Arc::new(config),
+        ..before.clone()
+    })
 }

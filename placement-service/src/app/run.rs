@@ -1,9 +1,8 @@
 //! Serves a built service on its listeners until it is stopped, then stops its parts in order.
 
+use super::live::{Listener, LiveApp};
 use crate::config::Config;
-use crate::http;
 use crate::http::server;
-use crate::http::state::App;
 use futures_util::FutureExt;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
@@ -56,15 +55,15 @@ async fn bind_optional(address: Option<SocketAddr>) -> Result<Option<TcpListener
 
 /// Serves until `stop` resolves; then requests in flight have at most `shutdown_grace` to finish.
 pub async fn run(
-    app: App,
+    app: impl Into<LiveApp>,
     listeners: impl Into<Listeners>,
     stop: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let listeners = listeners.into();
+    let (live, listeners) = (app.into(), listeners.into());
+    let app = live.app();
     let grace = app.config.shutdown_grace;
     let connections = app.connections.clone();
     let ending = app.clone();
-    let last = app.clone();
     let stop = async move {
         stop.await;
         // Long polls and call streams end now, so that they do not use up the grace period.
@@ -87,16 +86,17 @@ pub async fn run(
         serve(
             Some(listeners.main),
             app.tls.clone(),
-            http::router(app.clone())
+            live.router(Listener::Main)
         ),
-        serve(listeners.mira, None, http::mira_router(app.clone())),
+        serve(listeners.mira, None, live.router(Listener::Mira)),
         serve(
             listeners.session_service,
             None,
-            http::session_service_router(app)
+            live.router(Listener::SessionService)
         ),
     )?;
     // Sessions come last: `flush` writes the activity that the last requests recorded.
+    let last = live.app();
     last.cleanup.stop().await;
     last.webhooks.stop().await;
     last.sessions.flush().await;

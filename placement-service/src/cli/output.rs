@@ -79,7 +79,8 @@ impl OutputArgs {
     }
 }
 
-fn print_json(value: &Value) -> Result<(), Failure> {
+/// Prints a value as indented JSON.
+pub(super) fn print_json(value: &Value) -> Result<(), Failure> {
     print(&serde_json::to_string_pretty(value)?)
 }
 

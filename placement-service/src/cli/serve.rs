@@ -1,9 +1,10 @@
-//! `berth serve`: runs the service until SIGTERM or Ctrl-C.
+//! `berth serve`: runs the service until SIGTERM or Ctrl-C, and reads its configuration again on SIGHUP.
 
 use super::{ConfigFile, Failure, print};
-use berth_placement::app::Listeners;
+use berth_placement::app::reload::Reloader;
 use berth_placement::app::telemetry;
 use berth_placement::app::{self, secrets};
+use berth_placement::app::{Listeners, LiveApp};
 use berth_placement::core::clock::SystemClock;
 use berth_placement::core::open_files;
 use std::net::SocketAddr;
@@ -14,7 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result<(), Failure> {
     let loaded = file.load()?;
     let mut config = loaded.config;
-    telemetry::start(&config.log)?;
+    let log = telemetry::start(&config.log)?;
+    // From now on the signal does not end the process.
+    let hangups = signal(SignalKind::hangup())?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -37,6 +40,13 @@ pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result
         }
     }
     let app = app::build(config, secrets, Arc::new(SystemClock)).await?;
+    let live = LiveApp::from(app);
+    if let Some(file) = file.path()
+        && let Some(requests) = live.app().reloads.take()
+    {
+        let reloader = Reloader::new(file.to_owned(), live.clone(), log);
+        tokio::spawn(reloader.run(requests, hangups));
+    }
     print(&line)?;
     tracing::info!(%address, "listening");
     let stop = async move {
@@ -51,7 +61,7 @@ pub(super) async fn run(file: &ConfigFile, listen: Option<SocketAddr>) -> Result
         }
         tracing::info!("shutting down");
     };
-    app::run(app, listeners, stop).await?;
+    app::run(live, listeners, stop).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use super::fault::{Fault, Faults};
 use super::tree::{self, PathStep};
-use super::{Config, check};
+use super::{Config, SettingsTree, check};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -85,6 +85,18 @@ pub fn from_text(text: &str) -> Result<LoadedConfig, Faults> {
     check_text(text)?.finish()
 }
 
+/// Loads settings that already include the defaults.
+pub fn from_settings(settings: SettingsTree) -> Result<LoadedConfig, Faults> {
+    let config = deserialize(settings.value(), 0).map_err(|fault| Faults(vec![fault]))?;
+    let unreadable = BTreeSet::new();
+    let checked = CheckedConfig {
+        faults: check::check_all(&config, &unreadable),
+        config: Config { settings, ..config },
+        unreadable,
+    };
+    checked.finish()
+}
+
 /// Loads a YAML text over the defaults. Each section is deserialized by itself, so that an error in one hides no fault
 /// of another.
 fn check_text(text: &str) -> Result<CheckedConfig, Faults> {
@@ -107,8 +119,9 @@ fn check_text(text: &str) -> Result<CheckedConfig, Faults> {
             unreadable.insert(name);
         }
     }
-    let config = deserialize(&tree, 0).map_err(|fault| Faults(vec![fault]))?;
+    let mut config = deserialize(&tree, 0).map_err(|fault| Faults(vec![fault]))?;
     faults.extend(check::check_all(&config, &unreadable));
+    config.settings = SettingsTree::new(tree);
     Ok(CheckedConfig {
         config,
         faults,

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 use std::fmt::Write;
+use std::hash::Hash;
 
 macro_rules! label_values {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)+ }) => {
@@ -16,6 +17,8 @@ macro_rules! label_values {
         pub enum $name { $($variant,)+ }
 
         impl $name {
+            const ALL: &[Self] = &[$(Self::$variant,)+];
+
             /// The constant for metric labels and logs.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
@@ -92,6 +95,16 @@ pub(crate) fn register_metric<M: Metric + Clone + Default>(
     metric
 }
 
+/// Creates the series of counters at 0, because `rate` and `increase` do not see the first value of a series.
+pub(crate) fn start_at_zero<L: Clone + Hash + Eq>(
+    counters: &Family<L, Counter>,
+    labels: impl IntoIterator<Item = L>,
+) {
+    for label in labels {
+        drop(counters.get_or_create(&label));
+    }
+}
+
 /// Metrics of logins, sessions and HTTP.
 #[derive(Default)]
 pub struct Metrics {
@@ -115,7 +128,7 @@ impl Metrics {
     /// Creates these metrics and adds them to the registry.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
-        Self {
+        let metrics = Self {
             logins: register_metric(registry, "logins", "Logins by result"),
             sessions_active: register_metric(
                 registry,
@@ -136,7 +149,25 @@ impl Metrics {
                 "HTTP requests, by route and status",
             ),
             call_streams: register_metric(registry, "call_streams", "Open call streams"),
-        }
+        };
+        let results = LoginResult::ALL
+            .iter()
+            .map(|&result| ResultLabel { result });
+        start_at_zero(&metrics.logins, results);
+        let results = CleanupResult::ALL.iter();
+        let results = results.map(|&result| CleanupLabel { result });
+        start_at_zero(&metrics.cleanup_runs, results);
+        let causes = EndCause::ALL.map(|cause| CauseLabel {
+            cause: cause.as_str(),
+        });
+        start_at_zero(&metrics.sessions_ended, causes);
+        metrics
+    }
+
+    /// Starts the counters of rejected requests; `reasons` are all constants.
+    pub fn start_rejections(&self, reasons: impl Iterator<Item = &'static str>) {
+        let labels = reasons.map(|reason| RejectionLabel { reason });
+        start_at_zero(&self.rejections, labels);
     }
 
     /// Counts a login attempt.

@@ -102,6 +102,18 @@ pub enum DriverFault {
 }
 
 impl DriverFault {
+    /// The labels of all variants.
+    pub const KINDS: [&str; 8] = [
+        "connect",
+        "no-response",
+        "malformed",
+        "token-rejected",
+        "declined",
+        "no-such-document",
+        "open-failed",
+        "open-timeout",
+    ];
+
     /// The label for logs and metrics.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {

@@ -72,6 +72,14 @@ impl Fleet {
 }
 
 impl PoolFleet {
+    /// True when every discovery has answered, and no engine takes a new session or may turn out to: all are gone, unhealthy
+    /// or draining.
+    #[must_use]
+    pub fn is_unusable(&self) -> bool {
+        let is_lost = |e: &Arc<Engine>| matches!(e.state, State::Unhealthy | State::Draining);
+        self.discovered && self.engines.iter().all(is_lost)
+    }
+
     /// True when the pool has usable engines and the current load of none is known. The scheduler then uses the counts
     /// of Berth alone.
     #[must_use]

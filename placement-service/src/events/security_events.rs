@@ -13,7 +13,7 @@ use crate::config::{AccountBy, Jwks, SecurityEvents as Config, Transmitter};
 use crate::core::account_key::AccountKey;
 use crate::core::clock::Clock;
 use crate::core::log_sampler::LogSampler;
-use crate::core::metrics::register_metric;
+use crate::core::metrics::{register_metric, start_at_zero};
 use crate::events::public_keys::{PublicKeys, SignatureFault};
 use crate::events::remote_keys::{KeysUnavailable, RemoteKeys};
 use crate::events::webhooks::caep::SESSION_REVOKED;
@@ -65,6 +65,21 @@ enum Outcome {
     Replayed,
 }
 
+/// The outcomes as labels of metrics: those of a valid token, failures of the service, the codes of RFC 8935.
+const OUTCOMES: [&str; 11] = [
+    "ended",
+    "unknown-subject",
+    "ignored",
+    "replayed",
+    "keys-unavailable",
+    "store-down",
+    "invalid_request",
+    "invalid_key",
+    "invalid_issuer",
+    "invalid_audience",
+    "authentication_failed",
+];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
     /// Name of the transmitter in the configuration; empty for an unknown issuer.
@@ -103,6 +118,17 @@ impl SecurityEvents {
             };
             transmitters.push((transmitter.clone(), keys));
         }
+        let help = "Security events received, by transmitter and outcome";
+        let received = register_metric(registry, "security_events", help);
+        // An unknown issuer has no name.
+        let names = config.transmitters.iter().map(|t| t.name.as_str());
+        for name in names.chain([""]) {
+            let outcome = |outcome| Labels {
+                transmitter: name.to_owned(),
+                outcome,
+            };
+            start_at_zero(&received, OUTCOMES.map(outcome));
+        }
         Ok(Self {
             audience: config.audience.clone(),
             max_age_s: config.max_age.as_secs(),
@@ -110,11 +136,7 @@ impl SecurityEvents {
             sessions,
             shared,
             clock,
-            received: register_metric(
-                registry,
-                "security_events",
-                "Security events received, by transmitter and outcome",
-            ),
+            received,
             cheap_refusals: LogSampler::new("security-event"),
         })
     }

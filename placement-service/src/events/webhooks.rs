@@ -46,6 +46,7 @@ pub enum RetryOutcome {
 }
 
 /// What the delivery workers need from the service.
+#[derive(Clone)]
 pub struct Dependencies {
     pub stores: Stores,
     pub clock: Arc<dyn Clock>,
@@ -58,9 +59,10 @@ pub struct Dependencies {
 
 /// The configured webhooks and their delivery workers.
 pub struct Webhooks {
-    stores: Stores,
-    clock: Arc<dyn Clock>,
+    dependencies: Dependencies,
     metrics: WebhookMetrics,
+    /// Names this process in the leases.
+    holder: String,
     workers: Vec<(Arc<DeliveryWorker>, AbortHandle)>,
 }
 
@@ -72,32 +74,71 @@ impl Webhooks {
         dependencies: Dependencies,
         registry: &mut Registry,
     ) -> Result<Self, WebhooksError> {
-        let metrics = WebhookMetrics::register(registry);
-        let holder = Uuid::new_v4().to_string();
+        let mut started = Self {
+            dependencies,
+            metrics: WebhookMetrics::register(registry),
+            holder: Uuid::new_v4().to_string(),
+            workers: Vec::new(),
+        };
+        let workers = started.build_workers(webhooks, secrets).await?;
+        started.run(workers);
+        Ok(started)
+    }
+
+    /// Stops the deliveries, and starts those of other webhooks. On an error the present ones continue.
+    pub async fn restart(
+        &self,
+        webhooks: &[Webhook],
+        secrets: Vec<Option<Secret>>,
+    ) -> Result<Self, WebhooksError> {
+        let mut started = Self {
+            dependencies: self.dependencies.clone(),
+            metrics: self.metrics.clone(),
+            holder: self.holder.clone(),
+            workers: Vec::new(),
+        };
+        let workers = started.build_workers(webhooks, secrets).await?;
+        self.stop().await;
+        for (worker, _) in &self.workers {
+            self.metrics.remove_lag(&worker.endpoint.config.name);
+        }
+        started.run(workers);
+        Ok(started)
+    }
+
+    async fn build_workers(
+        &self,
+        webhooks: &[Webhook],
+        secrets: Vec<Option<Secret>>,
+    ) -> Result<Vec<Arc<DeliveryWorker>>, WebhooksError> {
+        let Dependencies { tokens, clock, .. } = &self.dependencies;
         let mut workers = Vec::new();
         for (config, secret) in webhooks.iter().zip(secrets) {
-            let (tokens, clock) = (dependencies.tokens.clone(), dependencies.clock.clone());
-            let endpoint = Endpoint::new(config.clone(), secret, dependencies.log, tokens, clock)?;
-            let worker = Arc::new(DeliveryWorker {
+            self.metrics.start(&config.name);
+            let (tokens, log) = (tokens.clone(), self.dependencies.log);
+            let endpoint = Endpoint::new(config.clone(), secret, log, tokens, clock.clone())?;
+            let worker = DeliveryWorker {
                 endpoint: Arc::new(endpoint),
-                stores: dependencies.stores.clone(),
-                clock: dependencies.clock.clone(),
-                metrics: metrics.clone(),
-                newest: dependencies.newest.clone(),
-                holder: holder.clone(),
-                lease: dependencies.lease,
+                stores: self.dependencies.stores.clone(),
+                clock: clock.clone(),
+                metrics: self.metrics.clone(),
+                newest: self.dependencies.newest.clone(),
+                holder: self.holder.clone(),
+                lease: self.dependencies.lease,
                 failures: FailureCount::default(),
-            });
+            };
             worker.init_position().await?;
-            let task = tokio::spawn(worker.clone().run());
-            workers.push((worker, task.abort_handle()));
+            workers.push(Arc::new(worker));
         }
-        Ok(Self {
-            stores: dependencies.stores,
-            clock: dependencies.clock,
-            metrics,
-            workers,
-        })
+        Ok(workers)
+    }
+
+    fn run(&mut self, workers: Vec<Arc<DeliveryWorker>>) {
+        let started = workers.into_iter().map(|worker| {
+            let task = tokio::spawn(worker.clone().run());
+            (worker, task.abort_handle())
+        });
+        self.workers = started.collect();
     }
 
     /// Stops the deliveries and releases the leases, so that another replica continues at once.
@@ -113,7 +154,12 @@ impl Webhooks {
         if self.endpoint(webhook).is_none() {
             return Ok(None);
         }
-        let dead_letters = self.stores.events.dead_letters(webhook, MAX_LISTED).await?;
+        let dead_letters = self
+            .dependencies
+            .stores
+            .events
+            .dead_letters(webhook, MAX_LISTED)
+            .await?;
         Ok(Some(dead_letters))
     }
 
@@ -122,7 +168,7 @@ impl Webhooks {
         let Some(endpoint) = self.endpoint(webhook) else {
             return Ok(RetryOutcome::NoSuchWebhook);
         };
-        let log = &self.stores.events;
+        let log = &self.dependencies.stores.events;
         let Some(dead_letter) = log.dead_letter(webhook, sequence).await? else {
             return Ok(RetryOutcome::NoSuchLetter);
         };
@@ -134,7 +180,7 @@ impl Webhooks {
             }
             Err(failure) => {
                 self.metrics.count_delivery(webhook, "failed");
-                let (message, now_ms) = (failure.message.clone(), self.clock.now_ms());
+                let (message, now_ms) = (failure.message.clone(), self.dependencies.clock.now_ms());
                 let updated = delivery_worker::dead_letter(
                     webhook,
                     sequence,

@@ -2,7 +2,7 @@
 //! without streams has no series.
 
 use super::Shared;
-use crate::core::metrics::register_metric;
+use crate::core::metrics::{register_metric, start_at_zero};
 use berth_api::CloseReason;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -30,8 +30,12 @@ pub(super) struct GatewayMetrics {
 
 impl GatewayMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
+        let closed = register_metric(registry, "streams_closed", "Streams closed, by reason");
+        let reasons = CloseReason::ALL.map(CloseReason::as_str);
+        let labels = reasons.into_iter().chain([LOST]);
+        start_at_zero(&closed, labels.map(|reason| ReasonLabel { reason }));
         Self {
-            closed: register_metric(registry, "streams_closed", "Streams closed, by reason"),
+            closed,
             resyncs: register_metric(
                 registry,
                 "gateway_resyncs",

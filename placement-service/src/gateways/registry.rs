@@ -205,6 +205,12 @@ impl Registry {
         self.gateways.get(gateway).is_none_or(|g| g.resync)
     }
 
+    /// The id of the Envoy of a gateway, for logs.
+    pub(super) fn node(&self, gateway: &str) -> String {
+        let gateway = self.gateways.get(gateway);
+        gateway.map_or("-", Gateway::node).to_owned()
+    }
+
     /// Removes gateways that have been silent for too long, and returns how many streams they had.
     pub(super) fn remove_silent(&mut self, now: Instant) -> usize {
         let is_silent =

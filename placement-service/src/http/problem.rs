@@ -35,6 +35,8 @@ macro_rules! own_problems {
             pub fn $name() -> Self {
                 Self::new(StatusCode::$status, $reason, $title)
             })+
+
+            const OWN_REASONS: &[&str] = &[$($reason,)+];
         }
     };
 }
@@ -66,6 +68,10 @@ own_problems! {
     /// More streams are open at gateways than the service can keep.
     too_many_gateway_streams = TOO_MANY_REQUESTS, "too-many-gateway-streams",
         "Too many streams are open at gateways";
+    /// The configuration file has faults, so the previous one stays in force.
+    configuration_invalid = UNPROCESSABLE_ENTITY, "configuration-invalid", "The configuration file has faults";
+    /// The service has no configuration file to read again, or too many reloads wait.
+    reload_unavailable = CONFLICT, "reload-unavailable", "The service cannot reload now";
     /// No webhook has that name.
     no_such_webhook = NOT_FOUND, "no-such-webhook", "There is no such webhook";
     /// The webhook has no dead letter of that number.
@@ -100,7 +106,17 @@ own_problems! {
     body_incomplete = BAD_REQUEST, "invalid-request", "The body is incomplete";
 }
 
+/// The reason of callers without the secret of a client.
+const UNKNOWN_CLIENT: &str = "unknown-client";
+
 impl HttpProblem {
+    /// Every reason; some appear twice.
+    pub fn reasons() -> impl Iterator<Item = &'static str> {
+        let shared = RejectReason::ALL.iter().map(|reason| reason.as_str());
+        let own = Self::OWN_REASONS.iter().copied();
+        shared.chain(own).chain([UNKNOWN_CLIENT])
+    }
+
     pub(super) fn new(status: StatusCode, reason: &'static str, title: &'static str) -> Self {
         Self {
             status: status.as_u16(),
@@ -124,14 +140,15 @@ impl HttpProblem {
     #[must_use]
     pub fn unknown_client(detail: &str) -> Self {
         let title = "The caller did not prove that it is a client";
-        Self::new(StatusCode::FORBIDDEN, "unknown-client", title).with_detail(detail.to_owned())
+        Self::new(StatusCode::FORBIDDEN, UNKNOWN_CLIENT, title).with_detail(detail.to_owned())
     }
 
     /// The client's role does not permit this, or the session belongs to another runtime. `detail` says which.
     #[must_use]
     pub fn client_forbidden(detail: impl Into<String>) -> Self {
         let title = "The client may not do this";
-        Self::new(StatusCode::FORBIDDEN, "forbidden", title).with_detail(detail.into())
+        let reason = RejectReason::Forbidden.as_str();
+        Self::new(StatusCode::FORBIDDEN, reason, title).with_detail(detail.into())
     }
 
     /// Adds what exactly is wrong. The caller sees it, so it never contains a secret.

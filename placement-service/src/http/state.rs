@@ -4,6 +4,7 @@ use super::browsers::cookies::LoginCookie;
 use super::browsers::device_cookie::DeviceCookie;
 use super::browsers::pages::Pages;
 use super::operators::clients::Clients;
+use super::operators::reload::ReloadRequests;
 use crate::config::Config;
 use crate::core::metrics::Metrics;
 use crate::core::secret::Secret;
@@ -24,43 +25,46 @@ use berth_store::redis_jwt::JwtRules;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
-/// The state that all routes share.
+/// The state that all routes share. A reload builds another one, with the same parts where nothing has changed.
+#[derive(Clone)]
 pub struct AppState {
-    pub config: Config,
+    pub config: Arc<Config>,
     pub sessions: Arc<Sessions>,
     pub tokens: Arc<Tokens>,
-    pub follower: EventLogFollower,
-    pub events: EventLogReader,
-    pub cleanup: CleanupTasks,
-    pub heartbeat: StoreHeartbeat,
-    pub webhooks: Webhooks,
+    pub follower: Arc<EventLogFollower>,
+    pub events: Arc<EventLogReader>,
+    pub cleanup: Arc<CleanupTasks>,
+    pub heartbeat: Arc<StoreHeartbeat>,
+    pub webhooks: Arc<Webhooks>,
     /// `None`: the service receives no security events.
-    pub security_events: Option<SecurityEvents>,
-    pub login: Login,
-    pub login_rate: LoginRateLimiter,
+    pub security_events: Option<Arc<SecurityEvents>>,
+    pub login: Arc<Login>,
+    pub login_rate: Arc<LoginRateLimiter>,
     /// Limits callbacks from OpenID providers, separately from password logins.
-    pub callback_rate: LoginRateLimiter,
-    pub oidc: Oidc,
+    pub callback_rate: Arc<LoginRateLimiter>,
+    pub oidc: Arc<Oidc>,
     pub placement: Arc<PlacementService>,
-    pub drains: Drains,
+    pub drains: Arc<Drains>,
     pub gateways: Arc<Gateways>,
-    pub gateway_drains: GatewayDrains,
+    pub gateway_drains: Arc<GatewayDrains>,
     /// The connections of all listeners.
     pub connections: Arc<Connections>,
     /// TLS of the main listener; `None`: plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
     pub metrics: Arc<Metrics>,
     /// Every metric of the service, for `/metrics`.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// The shared secret of the gateways; `None`: any caller counts as a gateway.
     pub gateway_secret: Option<Secret>,
     /// The other callers of `/v1`.
-    pub clients: Clients,
+    pub clients: Arc<Clients>,
     /// Verify the JWTs of clients of `compat.session_service`, in addition to the service's own keys.
-    pub session_service_rules: Option<JwtRules>,
+    pub session_service_rules: Option<Arc<JwtRules>>,
     pub cookie: LoginCookie,
     pub device_cookie: DeviceCookie,
-    pub pages: Pages,
+    pub pages: Arc<Pages>,
+    /// Requests of operators to reload the configuration.
+    pub reloads: Arc<ReloadRequests>,
 }
 
 /// The state as handlers receive it.

@@ -72,6 +72,7 @@ pub enum CheckError {
 }
 
 /// Checks names and passwords, and counts failures.
+#[derive(Clone)]
 pub struct Credentials {
     store: Arc<dyn AccountStore>,
     device_key: DeviceKey,
@@ -81,6 +82,18 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// The same with another lockout.
+    pub(super) fn with_lockout(&self, lockout: Lockout) -> Self {
+        Self {
+            lockout,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
     /// Checks against the accounts of `store`.
     #[must_use]
     pub const fn new(

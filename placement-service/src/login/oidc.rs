@@ -115,6 +115,22 @@ impl Oidc {
         })
     }
 
+    /// The same with other providers. Logins that have begun continue.
+    pub fn with_providers(
+        &self,
+        providers: &[OidcProvider],
+        secrets: &[Option<Secret>],
+    ) -> Result<Self, OidcError> {
+        Self::new(
+            providers,
+            secrets,
+            self.keys.clone(),
+            self.sessions.clone(),
+            self.shared.clone(),
+            self.clock.clone(),
+        )
+    }
+
     /// Starts a login. `origin` is the origin of this site in the browser.
     pub async fn begin_login(
         &self,

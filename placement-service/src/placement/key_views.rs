@@ -140,7 +140,8 @@ impl PlacementService {
         &self,
         request: &PlaceRequest<'_>,
     ) -> Result<Option<ExplainedKey>, Rejection> {
-        let details = self.routes.describe(request.host, request.path)?;
+        let routes = self.routes();
+        let details = routes.describe(request.host, request.path)?;
         let Some(keys) = &self.keys else {
             return Ok(None);
         };

@@ -220,8 +220,9 @@ impl PlacementService {
     #[must_use]
     pub fn engines_of_keys(&self) -> BTreeSet<(Arc<str>, EngineName)> {
         let fleet = self.fleet.snapshot();
+        let routes = self.routes();
         let pools = fleet.pools().iter().enumerate();
-        let pools = pools.filter(|(index, _)| self.routes.has_sticky_keys(*index));
+        let pools = pools.filter(|(index, _)| routes.has_sticky_keys(*index));
         let engines = pools.flat_map(|(_, pool)| pool.engines.iter().map(move |e| (pool, e)));
         let staying = engines.filter(|(pool, engine)| {
             let drain = self.active_drains.get(&pool.name, engine.name.as_str());

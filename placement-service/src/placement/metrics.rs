@@ -2,8 +2,11 @@
 
 use super::key_table::KeyTable;
 use super::pool::Pool;
-use crate::core::metrics::register_metric;
+use super::{REPLACED, RESUMED, SHARED};
+use crate::core::metrics::{register_metric, start_at_zero};
+use crate::engines::drivers::DriverFault;
 use crate::engines::fleet::FleetReader;
+use berth_api::RejectReason;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
@@ -80,6 +83,31 @@ impl PlacementMetrics {
             ),
             attempt_duration: prepare,
         }
+    }
+
+    /// Starts the counters of a pool.
+    pub(super) fn start_pool(&self, pool: &Arc<str>, strategy: &'static str) {
+        let start = |counters: &Family<OutcomeLabels, Counter>, outcomes: &[&'static str]| {
+            let labels = outcomes.iter().map(|&outcome| OutcomeLabels {
+                pool: Arc::clone(pool),
+                outcome,
+            });
+            start_at_zero(counters, labels);
+        };
+        let refusals = RejectReason::ALL.iter().map(|reason| reason.as_str());
+        let outcomes: Vec<&str> = refusals.chain(["ok"]).collect();
+        start(&self.placements, &outcomes);
+        start(&self.attempts, &["ok", "resumed", "session-gone"]);
+        start(&self.attempts, &DriverFault::KINDS);
+        start(
+            &self.session_ends,
+            &["ok", "refused", "given-up", "dropped"],
+        );
+        let reasons = [strategy, RESUMED, SHARED, REPLACED].map(|reason| ReasonLabels {
+            pool: Arc::clone(pool),
+            reason,
+        });
+        start_at_zero(&self.reasons, reasons);
     }
 
     /// Counts a finished placement.

@@ -21,6 +21,7 @@ use crate::engines::fleet::{self, FleetReader, FleetTask};
 use crate::engines::ledger::Ledger;
 use berth_scheduler::accounting::AccountingRegistry;
 use berth_scheduler::capacity_ledger::CapacityLedger;
+use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -117,6 +118,10 @@ impl PlacementService {
         let ledger_task = ledger
             .as_ref()
             .map(|ledger| ledger.start_sync(accounting.clone()));
+        let metrics = PlacementMetrics::register(registry);
+        for pool in pools.iter() {
+            metrics.start_pool(&pool.name, pool.scheduler.strategy().as_str());
+        }
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
         let key_table = Arc::new(KeyTable::default());
         let (collected, table) = (Arc::clone(&pools), Arc::clone(&key_table));
@@ -128,7 +133,7 @@ impl PlacementService {
             keys,
             key_table,
             active_drains: ActiveDrains::default(),
-            routes: Routes::new(&config.routes, &config.pools),
+            routes: RwLock::new(Arc::new(Routes::new(&config.routes, &config.pools))),
             pools,
             affinity: SessionAffinity::new(config.session.absolute_timeout),
             engine_sessions: EngineSessions::new(config.session.absolute_timeout),
@@ -140,7 +145,7 @@ impl PlacementService {
             accounting,
             ledger,
             recent: RecentPlacements::default(),
-            metrics: PlacementMetrics::register(registry),
+            metrics,
             clock,
             ready: AtomicBool::new(false),
             _tasks: (task, ledger_task, upkeep),

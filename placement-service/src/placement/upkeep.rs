@@ -91,7 +91,7 @@ impl PlacementService {
     /// How often the streams of keys count as activity: several times in the shortest `affinity.idle`.
     #[must_use]
     pub fn key_activity_interval(&self) -> Duration {
-        let shortest = self.routes.shortest_idle().unwrap_or(Duration::MAX);
+        let shortest = self.routes().shortest_idle().unwrap_or(Duration::MAX);
         (shortest / 4).max(INTERVAL)
     }
 
@@ -115,7 +115,7 @@ impl PlacementService {
     /// A login session has ended: so do the keys that belong to it alone.
     pub async fn end_login_keys(&self, session_ref: &str) {
         let Some(keys) = &self.keys else { return };
-        for pool in self.routes.pools_with_session_keys() {
+        for pool in self.routes().pools_with_session_keys() {
             let Ok(key) = CanonicalKey::from_session(pool, session_ref) else {
                 continue;
             };

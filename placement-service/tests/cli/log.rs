@@ -5,8 +5,9 @@ use super::{PASSWORD, RunningService, run_berth, write_config};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ATTEMPTS: u64 = 200;
 /// The service writes this many lines of an event per minute in full.
@@ -164,4 +165,65 @@ fn a_discovery_source_cannot_fill_the_log() {
     assert_eq!(lengths.len(), 21, "{log}");
     assert!(lengths.iter().all(|length| *length < 1_000), "{lengths:?}");
     assert!(log.contains("80 more engines are left out"), "{log}");
+}
+
+/// Reads the log of a running service until a line has this message and engine. Returns all lines up to it.
+fn wait_for_line(file: &Path, message: &str, engine: Option<&str>) -> Vec<Value> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let text = std::fs::read_to_string(file.with_extension("log")).unwrap();
+        // The last line may be incomplete.
+        let lines = text
+            .lines()
+            .map_while(|line| serde_json::from_str(line).ok());
+        let lines: Vec<Value> = lines.collect();
+        let is_wanted = |line: &Value| {
+            line["message"] == message && engine.is_none_or(|engine| line["engine"] == engine)
+        };
+        if let Some(at) = lines.iter().rposition(is_wanted) {
+            return lines[..=at].to_vec();
+        }
+        assert!(Instant::now() < deadline, "{message} is not in {text}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_loss_of_an_engine_is_a_warning_and_that_of_the_last_one_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let (first, last) = (bind(), bind());
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let last_port = port(&last);
+    let engines = format!(
+        "{{ name: first, ip: 127.0.0.1, port: {} }}, {{ name: last, ip: 127.0.0.1, port: {last_port} }}",
+        port(&first)
+    );
+    let pools = format!(
+        "probe: {{ interval: 100ms, failures: 1 }}
+pools: [ {{ name: p, cluster: c, driver: websocket, discovery: {{ static: [ {engines} ] }} }} ]"
+    );
+    let file = write_config(dir.path(), &pools);
+    let served = RunningService::start(&file);
+    let levels = |lines: &[Value], level: &str| {
+        let of_level = lines.iter().filter(|line| line["level"] == level);
+        of_level
+            .map(|line| line["message"].clone())
+            .collect::<Vec<_>>()
+    };
+    wait_for_line(&file, "engine is ok", Some("first"));
+    wait_for_line(&file, "engine is ok", Some("last"));
+    drop(first);
+    let lines = wait_for_line(&file, "engine is unhealthy", Some("first"));
+    assert_eq!(lines.last().unwrap()["level"], "WARN");
+    assert!(levels(&lines, "ERROR").is_empty(), "{lines:?}");
+    drop(last);
+    let gone = "no engine of the pool is usable: new WebSockets are refused";
+    let lines = wait_for_line(&file, gone, None);
+    assert_eq!(levels(&lines, "ERROR"), [gone]);
+    assert_eq!(lines.last().unwrap()["pool"], "p");
+    let _engine = TcpListener::bind(("127.0.0.1", last_port)).unwrap();
+    wait_for_line(&file, "an engine of the pool is usable again", None);
+    let (_, log) = served.terminate();
+    assert_eq!(log.matches(gone).count(), 1, "{log}");
 }

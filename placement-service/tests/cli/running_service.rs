@@ -35,6 +35,10 @@ impl RunningService {
         }
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(super) fn post(&self, path: &str, body: Value) -> String {
         self.send("POST", path, "application/json", &body.to_string())
     }

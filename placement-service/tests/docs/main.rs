@@ -9,6 +9,7 @@
 
 mod commands;
 mod links;
+mod messages;
 mod pages;
 mod reference;
 mod threats;

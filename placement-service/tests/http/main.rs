@@ -40,6 +40,7 @@ mod lockout;
 mod login;
 mod logout;
 mod lost_parents;
+mod metrics;
 mod migration;
 mod oidc;
 mod oidc_back_channel;

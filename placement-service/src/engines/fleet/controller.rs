@@ -108,6 +108,7 @@ impl FleetController {
                 prober: Prober::new(pool, transport, probe.timeout, keep_reports)?,
                 sources,
                 metrics_stale: false,
+                unusable: false,
                 engines: BTreeMap::new(),
             });
         }
@@ -277,6 +278,7 @@ impl FleetController {
             if accepts_new {
                 engine.accounting.mark_ready(Instant::now());
             }
+            self.metrics.add_engine(&pool.name, &name);
             let engine_state = EngineState {
                 engine: Arc::new(engine),
                 health: HealthState::new(self.thresholds),
@@ -314,7 +316,14 @@ impl FleetController {
         }
         if let Some((previous_state, state)) = change.state {
             let (previous_state, state) = (previous_state.as_str(), state.as_str());
-            info!(pool = %pool.name, engine = %name, previous_state, state, "engine is {state}");
+            if change
+                .state
+                .is_some_and(|(_, state)| state == State::Unhealthy)
+            {
+                warn!(pool = %pool.name, engine = %name, previous_state, state, "engine is unhealthy");
+            } else {
+                info!(pool = %pool.name, engine = %name, previous_state, state, "engine is {state}");
+            }
         }
         if let Some((State::Unhealthy, _)) = change.state {
             engine_state.engine.accounting.mark_ready(Instant::now());

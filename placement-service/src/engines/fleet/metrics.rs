@@ -2,6 +2,7 @@
 //! probes. The series of an engine end when the engine is gone. Decides nothing.
 
 use super::{Fleet, FleetReader};
+use crate::core::metrics::start_at_zero;
 use crate::engines::discovery::metrics::DiscoveryMetrics;
 use crate::engines::health::ProbeFault;
 use berth_scheduler::circuit_breaker::CircuitState;
@@ -51,6 +52,12 @@ impl ProbeMetrics {
         };
         registry.register("probe_failures", "Failed probes", metrics.failures.clone());
         metrics
+    }
+
+    /// Starts the counters of a new engine.
+    pub fn add_engine(&self, pool: &str, engine: &EngineName) {
+        let labels = ProbeFault::KINDS.map(|fault| FailureLabels::new(pool, engine, fault));
+        start_at_zero(&self.failures, labels);
     }
 
     /// Counts a failed probe.

@@ -16,6 +16,8 @@ pub(super) struct PoolState {
     pub(super) sources: Vec<Source>,
     /// Whether no usable engine had a current load in the last snapshot.
     pub(super) metrics_stale: bool,
+    /// It has no engine for new sessions.
+    pub(super) unusable: bool,
     pub(super) engines: BTreeMap<EngineName, EngineState>,
 }
 

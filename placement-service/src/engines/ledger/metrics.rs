@@ -1,11 +1,21 @@
 //! The metrics of the shared ledger.
 
-use crate::core::metrics::register_metric;
+use crate::core::metrics::{register_metric, start_at_zero};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+/// What the ledger may answer to a reservation.
+const OUTCOMES: [&str; 6] = [
+    "ok",
+    "engine-full",
+    "pool-full",
+    "settling",
+    "lease-expired",
+    "unavailable",
+];
 
 /// The metrics of the ledger. They do not exist without a shared ledger.
 pub(super) struct LedgerMetrics {
@@ -23,6 +33,10 @@ struct OutcomeLabels {
 
 impl LedgerMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
+        let help = "Placements under a limit, by the result of the shared ledger";
+        let reservations = register_metric(registry, "ledger_reservations", help);
+        let labels = OUTCOMES.map(|outcome| OutcomeLabels { outcome });
+        start_at_zero(&reservations, labels);
         Self {
             up: register_metric(
                 registry,
@@ -36,11 +50,7 @@ impl LedgerMetrics {
                 "ledger_failures",
                 "Times that the shared ledger stopped responding",
             ),
-            reservations: register_metric(
-                registry,
-                "ledger_reservations",
-                "Placements under a limit, by the result of the shared ledger",
-            ),
+            reservations,
         }
     }
 

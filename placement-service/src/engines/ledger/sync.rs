@@ -10,7 +10,7 @@ use berth_store::redis::{StreamChange, SyncReply};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info};
 
 /// After this number of heartbeats the streams in the ledger are compared with those of this replica.
 const AUDIT_INTERVAL: u32 = 240;
@@ -63,7 +63,7 @@ impl LedgerSync {
         if !self.lost {
             self.lost = true;
             self.ledger.0.metrics.record_loss();
-            warn!(%error, "the ledger does not respond: pools with limits get no new sessions");
+            error!(%error, "the ledger does not respond: pools with limits get no new sessions");
         }
         self.ledger.0.metrics.set_status(false, 0, true);
         self.stop_stream_exchange();

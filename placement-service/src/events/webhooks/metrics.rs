@@ -1,6 +1,6 @@
 //! Metrics of webhook deliveries. Label values are names from the configuration and constants.
 
-use crate::core::metrics::register_metric;
+use crate::core::metrics::{register_metric, start_at_zero};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -44,6 +44,16 @@ impl WebhookMetrics {
                 "Entries trimmed from the event log before they were delivered to the webhook",
             ),
         }
+    }
+
+    /// Starts the counters of a webhook.
+    pub(super) fn start(&self, webhook: &str) {
+        let results = ["ok", "failed", "dead-letter"].map(|result| ResultLabels {
+            webhook: webhook.to_owned(),
+            result,
+        });
+        start_at_zero(&self.deliveries, results);
+        start_at_zero(&self.missed, [name_label(webhook)]);
     }
 
     /// Counts an attempt with its result: `ok`, `failed` or `dead-letter`.

@@ -1,7 +1,7 @@
 //! Limits the connections of all listeners together, and decides which one to close for a new one at the limit. Knows
 //! nothing of bytes and requests.
 
-use crate::core::metrics::register_metric;
+use crate::core::metrics::{register_metric, start_at_zero};
 use crate::core::open_files;
 use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -28,6 +28,18 @@ pub(super) enum CloseCause {
     Refused,
     /// Its client was too slow to send a request, or to read a response.
     Timeout,
+}
+
+impl CloseCause {
+    const ALL: [Self; 3] = [Self::Limit, Self::Refused, Self::Timeout];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,6 +80,11 @@ impl Connections {
         let limit = connection_limit(max_connections, open_files::max_open_files());
         tracing::info!(limit, "limit of HTTP connections");
         let help = "Connections that the service closed, by cause";
+        let closed = register_metric(registry, "http_connections_closed", help);
+        let label = |cause: CloseCause| CauseLabel {
+            cause: cause.as_str(),
+        };
+        start_at_zero(&closed, CloseCause::ALL.map(label));
         Arc::new(Self {
             request_timeout,
             limit,
@@ -76,7 +93,7 @@ impl Connections {
             next_id: AtomicU64::new(0),
             limit_logged: AtomicBool::new(false),
             open: register_metric(registry, "http_connections", "Open HTTP connections"),
-            closed: register_metric(registry, "http_connections_closed", help),
+            closed,
         })
     }
 
@@ -137,11 +154,7 @@ impl Connections {
 
     /// Counts a connection that the service closed.
     pub(super) fn count_closed(&self, cause: CloseCause) {
-        let cause = match cause {
-            CloseCause::Limit => "limit",
-            CloseCause::Refused => "refused",
-            CloseCause::Timeout => "timeout",
-        };
+        let cause = cause.as_str();
         self.closed.get_or_create(&CauseLabel { cause }).inc();
     }
 

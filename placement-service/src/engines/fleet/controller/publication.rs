@@ -4,7 +4,7 @@ use super::FleetController;
 use crate::engines::fleet::{Fleet, PoolFleet};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 impl FleetController {
     /// Publishes the current state of all pools.
@@ -26,6 +26,13 @@ impl FleetController {
                 info!(pool = %pool.name, "the load of an engine is known again, or no engine is in use");
             }
             pool_state.metrics_stale = metrics_stale;
+            let is_unusable = pool.is_unusable();
+            if is_unusable && !pool_state.unusable {
+                error!(pool = %pool.name, "no engine of the pool is usable: new WebSockets are refused");
+            } else if pool_state.unusable && !is_unusable {
+                info!(pool = %pool.name, "an engine of the pool is usable again");
+            }
+            pool_state.unusable = is_unusable;
             for (name, engine_state) in &pool_state.engines {
                 if let Some(report) = &engine_state.report {
                     let key = (Arc::clone(&pool.name), name.clone());
