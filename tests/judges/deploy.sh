@@ -2,6 +2,7 @@
 # A Kubernetes API server judges placement-service/deploy: strict validation without a warning, the Pod Security Standard
 # `restricted`, and the rights of the service's account. `make judges` builds the server and calls this script.
 . "$(dirname "$0")/../setup/lib.sh"
+. "$(dirname "$0")/../setup/checks.sh"
 
 JUDGES=$TOOLS/judges
 PATH=$JUDGES:$TOOLS/bin:$PATH
@@ -11,29 +12,10 @@ chart=$deploy/helm/berth
 OPERATOR=(github.com/prometheus-operator/prometheus-operator@v0.85.0 h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s= example/prometheus-operator-crd)
 
 [ -x "$JUDGES/kube" ] || die "$JUDGES/kube is missing: run make judges"
-passed=0 failed=0
 dir=$(mktemp -d "$TARGET/judge-deploy.XXXXXX")
 kube "$dir/kube" >"$LOGS/judge-deploy-kube.log" 2>&1 </dev/null & server=$!
 trap 'kill $server 2>/dev/null || true; wait $server 2>/dev/null || true; rm -rf "$dir"' EXIT
 export KUBECONFIG=$dir/kube/kubeconfig
-
-# check NAME COMMAND...: passes if the command succeeds.
-check() {
-    local name=$1 status=0
-    shift
-    set +e
-    (set -e; "$@") >"$dir/log" 2>&1
-    status=$?
-    set -e
-    if [ $status -eq 0 ]; then
-        say "test $name ... ok"
-        passed=$((passed + 1))
-    else
-        say "test $name ... FAILED"
-        tail -n 30 "$dir/log"
-        failed=$((failed + 1))
-    fi
-}
 
 # fails COMMAND...: succeeds if the command does not. With `!`, `set -e` would have no effect.
 fails() {

@@ -2,31 +2,13 @@
 # Checks placement-service/deploy without a cluster: Helm's own checks with several values, generated files, Envoy's
 # validation of the rendered gateway, Prometheus rules. The tests in tests/deploy run beside it, in the same suite.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/checks.sh"
 
 envoy=${ENVOY_PATH:-$TOOLS/envoy}
 deploy=placement-service/deploy
 chart=$deploy/helm/berth
-passed=0 failed=0
 dir=$(mktemp -d "$TARGET/deploy.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
-
-# check NAME COMMAND...: passes if the command succeeds.
-check() {
-    local name=$1 status=0
-    shift
-    set +e
-    (set -e; "$@") >"$dir/log" 2>&1
-    status=$?
-    set -e
-    if [ $status -eq 0 ]; then
-        say "test $name ... ok"
-        passed=$((passed + 1))
-    else
-        say "test $name ... FAILED"
-        tail -n 30 "$dir/log"
-        failed=$((failed + 1))
-    fi
-}
 
 # template VERSION VALUES-FILE OPTION...: the manifests for a version of Kubernetes.
 template() { helm template berth "$chart" -n berth --kube-version "$1" ${2:+-f "$2"} "${@:3}"; }

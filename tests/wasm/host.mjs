@@ -3,6 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { WASI } from 'node:wasi';
 import { Entries } from './entries.mjs';
+import { grpcTarget } from './grpc_target.mjs';
+import { encodePairs, latin1, ModuleMemory } from './module_memory.mjs';
 
 const OK = 0;
 const NOT_FOUND = 1;
@@ -21,30 +23,6 @@ export const CONTINUE = 0;
 
 const file = process.env.BERTH_WASM ?? new URL('../../target/wasm/berth_filter.wasm', import.meta.url);
 const module = new WebAssembly.Module(readFileSync(file));
-
-const latin1 = (text) => Buffer.from(text, 'latin1');
-
-/** The texts of protobuf fields with one-byte tags and lengths of up to two bytes. */
-function fields(bytes) {
-  const texts = {};
-  for (let at = 0; at < bytes.length; ) {
-    const tag = bytes[at];
-    let size = bytes[at + 1];
-    at += 2;
-    if (size >= 0x80) size += (bytes[at++] - 1) * 0x80;
-    texts[tag >> 3] = bytes.subarray(at, at + size);
-    at += size;
-  }
-  return texts;
-}
-
-/** Cluster and authority of a GrpcService with an envoy_grpc. Envoy also accepts a bare name, unless that parses as a message. */
-function grpcTarget(bytes) {
-  const envoyGrpc = fields(bytes)[1];
-  if (!envoyGrpc || bytes[0] !== 10) return undefined;
-  const { 1: cluster, 2: authority } = fields(envoyGrpc);
-  return { cluster: String(cluster), authority: String(authority) };
-}
 
 export class Host {
   clusters = new Set(['placement', 'svc']);
@@ -74,6 +52,7 @@ export class Host {
   #metricNames = [];
   #calloutAnswer = { headers: [], body: Buffer.alloc(0) };
   #message = Buffer.alloc(0);
+  #memory;
 
   constructor({ env = {} } = {}) {
     const wasi = new WASI({ version: 'preview1', env });
@@ -90,6 +69,7 @@ export class Host {
     }
     this.instance = new WebAssembly.Instance(module, { env: imports, ...wasi.getImportObject() });
     this.exports = this.instance.exports;
+    this.#memory = new ModuleMemory(this.exports);
     wasi.initialize(this.instance);
   }
 
@@ -208,26 +188,11 @@ export class Host {
   }
 
   get memory() {
-    return this.exports.memory.buffer.byteLength;
-  }
-
-  #bytes(at, size) {
-    return Buffer.from(new Uint8Array(this.exports.memory.buffer, at >>> 0, size >>> 0));
-  }
-
-  #text(at, size) {
-    return this.#bytes(at, size).toString('utf8');
-  }
-
-  #number(at, value) {
-    new DataView(this.exports.memory.buffer).setUint32(at >>> 0, value >>> 0, true);
+    return this.#memory.size;
   }
 
   #give(data, dataAt, sizeAt) {
-    const at = this.exports.proxy_on_memory_allocate(data.length);
-    new Uint8Array(this.exports.memory.buffer).set(data, at >>> 0);
-    this.#number(dataAt, at);
-    this.#number(sizeAt, data.length);
+    this.#memory.give(data, dataAt, sizeAt);
     return OK;
   }
 
@@ -235,22 +200,6 @@ export class Host {
     if (kind === CALLOUT_HEADERS) return this.#calloutAnswer.headers;
     if (kind === REQUEST_TRAILERS) return this.#contexts.get(this.#current)?.trailers;
     return kind === REQUEST_HEADERS ? this.#contexts.get(this.#current)?.headers : undefined;
-  }
-
-  #readMap(at, size) {
-    const data = this.#bytes(at, size);
-    const pairs = [];
-    let text = 4 + 8 * data.readUInt32LE(0);
-    const readText = (length) => {
-      const part = data.subarray(text, text + length).toString('utf8');
-      text += length + 1;
-      return part;
-    };
-    for (let i = 0; i < data.readUInt32LE(0); i += 1) {
-      const name = readText(data.readUInt32LE(4 + 8 * i));
-      pairs.push([name, readText(data.readUInt32LE(8 + 8 * i))]);
-    }
-    return pairs;
   }
 
   /** A stream that fails within the call: Envoy answers itself, and its metadata enter the module at once. */
@@ -265,15 +214,14 @@ export class Host {
 
   #hostCalls() {
     const request = () => this.#contexts.get(this.#current);
-    const headerName = (at, size) => this.#text(at, size).toLowerCase();
+    const headerName = (at, size) => this.#memory.text(at, size).toLowerCase();
     return {
       proxy_log: (level, at, size) => {
-        this.logs.push({ level, text: this.#text(at, size) });
+        this.logs.push({ level, text: this.#memory.text(at, size) });
         return OK;
       },
       proxy_get_current_time_nanoseconds: (at) => {
-        const view = new DataView(this.exports.memory.buffer);
-        view.setBigUint64(at >>> 0, BigInt(this.now) * 1_000_000n, true);
+        this.#memory.number64(at, BigInt(this.now) * 1_000_000n);
         return OK;
       },
       proxy_set_tick_period_milliseconds: (period) => {
@@ -293,14 +241,7 @@ export class Host {
       proxy_get_header_map_pairs: (kind, dataAt, sizeAt) => {
         const map = this.#map(kind);
         if (!map) return BAD_ARGUMENT;
-        const sizes = Buffer.alloc(4 + 8 * map.length);
-        sizes.writeUInt32LE(map.length, 0);
-        const texts = map.flatMap(([name, value], i) => {
-          sizes.writeUInt32LE(name.length, 4 + 8 * i);
-          sizes.writeUInt32LE(value.length, 8 + 8 * i);
-          return [latin1(name), Buffer.alloc(1), value, Buffer.alloc(1)];
-        });
-        const buffer = Buffer.concat([sizes, ...texts]);
+        const buffer = encodePairs(map);
         return this.#give(buffer.subarray(0, this.cut ?? buffer.length), dataAt, sizeAt);
       },
       proxy_get_header_map_value: (kind, at, size, dataAt, sizeAt) => {
@@ -318,24 +259,24 @@ export class Host {
         if (!request() || kind !== REQUEST_HEADERS) return BAD_ARGUMENT;
         const replacedName = headerName(at, size);
         const others = request().headers.filter(([name]) => name !== replacedName);
-        request().headers = [...others, [replacedName, this.#bytes(valueAt, valueSize)]];
+        request().headers = [...others, [replacedName, this.#memory.bytes(valueAt, valueSize)]];
         return OK;
       },
       proxy_add_header_map_value: (kind, at, size, valueAt, valueSize) => {
         if (!request() || kind !== REQUEST_HEADERS) return BAD_ARGUMENT;
-        request().headers.push([headerName(at, size), this.#bytes(valueAt, valueSize)]);
+        request().headers.push([headerName(at, size), this.#memory.bytes(valueAt, valueSize)]);
         return OK;
       },
       proxy_set_property: (at, size, valueAt, valueSize) => {
         if (!request()) return BAD_ARGUMENT;
-        request().properties[this.#text(at, size)] = this.#text(valueAt, valueSize);
+        request().properties[this.#memory.text(at, size)] = this.#memory.text(valueAt, valueSize);
         return OK;
       },
       // Like Envoy: prepend, append, or replace.
       proxy_set_buffer_bytes: (kind, start, size, at, length) => {
         const chunk = kind === REQUEST_BODY ? request()?.chunk : undefined;
         if (!chunk) return NOT_FOUND;
-        const data = this.#bytes(at, length);
+        const data = this.#memory.bytes(at, length);
         if (start === 0 && size === 0) request().chunk = Buffer.concat([data, chunk]);
         else if (start === 0 && size >= chunk.length) request().chunk = data;
         else if (start >= chunk.length) request().chunk = Buffer.concat([chunk, data]);
@@ -343,7 +284,7 @@ export class Host {
         return OK;
       },
       proxy_get_property: (at, size, dataAt, sizeAt) => {
-        const value = request()?.numbers?.[this.#text(at, size).replaceAll('\0', '.')];
+        const value = request()?.numbers?.[this.#memory.text(at, size).replaceAll('\0', '.')];
         if (value === undefined) return NOT_FOUND;
         const data = Buffer.alloc(8);
         data.writeBigUInt64LE(BigInt(value));
@@ -362,14 +303,14 @@ export class Host {
         return OK;
       },
       proxy_send_local_response: (status, at, size, bodyAt, bodySize, headersAt, headersSize) => {
-        const headers = this.#readMap(headersAt, headersSize);
-        const body = this.#text(bodyAt, bodySize);
-        request().replies.push({ status, details: this.#text(at, size), headers, body });
+        const headers = this.#memory.readPairs(headersAt, headersSize);
+        const body = this.#memory.text(bodyAt, bodySize);
+        request().replies.push({ status, details: this.#memory.text(at, size), headers, body });
         return OK;
       },
       proxy_define_metric: (kind, at, size, idAt) => {
-        this.#metricNames.push(this.#text(at, size));
-        this.#number(idAt, this.#metricNames.length - 1);
+        this.#metricNames.push(this.#memory.text(at, size));
+        this.#memory.number(idAt, this.#metricNames.length - 1);
         return OK;
       },
       proxy_increment_metric: (id, offset) => {
@@ -383,9 +324,9 @@ export class Host {
         return OK;
       },
       proxy_http_call: (at, size, headersAt, headersSize, bodyAt, bodySize, _t, _ts, timeout, tokenAt) => {
-        const cluster = this.#text(at, size);
+        const cluster = this.#memory.text(at, size);
         if (!this.clusters.has(cluster)) return BAD_ARGUMENT;
-        const headers = Object.fromEntries(this.#readMap(headersAt, headersSize));
+        const headers = Object.fromEntries(this.#memory.readPairs(headersAt, headersSize));
         const call = { token: this.#next++, context: this.#current, cluster, headers, timeout };
         this.attempts += 1;
         // Envoy drops the call, so its response does not reach the module.
@@ -393,23 +334,23 @@ export class Host {
           this.entries.defer(() => {});
           return INTERNAL_FAILURE;
         }
-        call.body = this.#text(bodyAt, bodySize);
+        call.body = this.#memory.text(bodyAt, bodySize);
         (headers[':path'].startsWith('/v1/gateways/') ? this.gatewayCalls : this.calls).push(call);
-        this.#number(tokenAt, call.token);
+        this.#memory.number(tokenAt, call.token);
         return OK;
       },
       proxy_grpc_stream: (at, size, serviceAt, serviceSize, methodAt, methodSize, metaAt, metaSize, tokenAt) => {
         if (!this.takesStreams) return INTERNAL_FAILURE;
-        const path = `/${this.#text(serviceAt, serviceSize)}/${this.#text(methodAt, methodSize)}`;
-        const metadata = Object.fromEntries(this.#readMap(metaAt, metaSize));
-        const { cluster, authority } = grpcTarget(this.#bytes(at, size)) ?? {};
+        const path = `/${this.#memory.text(serviceAt, serviceSize)}/${this.#memory.text(methodAt, methodSize)}`;
+        const metadata = Object.fromEntries(this.#memory.readPairs(metaAt, metaSize));
+        const { cluster, authority } = grpcTarget(this.#memory.bytes(at, size)) ?? {};
         if (cluster === undefined) return BAD_ARGUMENT;
         this.attempts += 1;
         if (this.unreachable) return this.#failStream(this.#current, this.#next++);
         // `kept`: Envoy keeps it, and would use it when the root context is deleted.
         const stream = { token: this.#next++, context: this.#current, cluster, authority, path, metadata, sent: [], open: true, kept: true };
         this.callStreams.push(stream);
-        this.#number(tokenAt, stream.token);
+        this.#memory.number(tokenAt, stream.token);
         return OK;
       },
       proxy_grpc_send: (token, at, size) => {
@@ -417,7 +358,7 @@ export class Host {
         if (!stream) return BAD_ARGUMENT;
         // The connection is lost: Envoy notifies later.
         if (stream.broken) this.entries.defer(() => this.closeStream(stream));
-        else stream.sent.push(this.#bytes(at, size));
+        else stream.sent.push(this.#memory.bytes(at, size));
         return OK;
       },
       proxy_grpc_cancel: (token) => {

@@ -50,7 +50,7 @@ pub struct Route {
     pub bearer: bool,
     /// A request without a session passes without a token.
     pub anonymous: bool,
-    /// What happens to a request whose session is over.
+    /// What happens to a request whose session has ended.
     pub on_login_timeout: LoginTimeout,
     /// The maximum age of its WebSockets.
     pub max_age: Option<MaxAge>,
@@ -108,7 +108,7 @@ impl Route {
     }
 }
 
-/// What happens to a request whose cookie names a session that is over.
+/// What happens to a request whose cookie names a session that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginTimeout {

@@ -1,5 +1,5 @@
-//! The walk over a client's frames, and the close frame between them, against tungstenite: what it
-//! writes is result, and what goes on to the engine it can read. Native only.
+//! The scan of a client's frames, and the close frame between them, against tungstenite: the scanner accepts what
+//! tungstenite writes, and tungstenite can read what is forwarded to the engine. Native only.
 #![cfg(not(target_family = "wasm"))]
 #![allow(
     clippy::unwrap_used,

@@ -14,7 +14,8 @@ pub const DEFAULT: &str = include_str!("../../config/default.yaml");
 
 /// Names that are less similar are different names.
 const MIN_SIMILARITY: f64 = 0.85;
-/// Names that start with so many equal characters, half of the given name, are similar too: `drain_over`.
+/// Names are also similar if at least this number of first characters, and half of the given name, are equal:
+/// `drain_over`.
 const MIN_SAME_START: usize = 5;
 
 /// The parsed defaults.

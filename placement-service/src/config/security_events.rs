@@ -77,8 +77,8 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
     let path = "security_events.max_age";
     faults.check_range(path, config.max_age, 60 * SECOND, 30 * DAY);
     if config.transmitters.is_empty() {
-        let nobody = "must not be empty: nobody could send anything";
-        faults.add(LIST, nobody);
+        let message = "must not be empty: nobody could send anything";
+        faults.add(LIST, message);
     }
     for (index, transmitter) in config.transmitters.iter().enumerate() {
         let path = |field: &str| format!("{LIST}[{index}].{field}");
@@ -93,8 +93,8 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
             web_address::check(&path("jwks.url"), url, transmitter.insecure, faults);
         }
         if transmitter.provider.is_none() && transmitter.account_by.is_none() {
-            let nobody = "set provider, account_by or both: no subject would be known";
-            faults.add(path("account_by"), nobody);
+            let missing_subject = "set provider, account_by or both: no subject would be known";
+            faults.add(path("account_by"), missing_subject);
         }
     }
     let names = config.transmitters.iter().map(|t| t.name.as_str());

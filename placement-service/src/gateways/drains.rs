@@ -1,5 +1,5 @@
 //! Drains of Envoys: the gateways of a drained Envoy close their sockets, spread over a period, and refuse new ones if
-//! the operator wants that. A drain is a record in the store, so that every replica notifies the gateways that report to
+//! the operator requires that. A drain is a record in the store, so that every replica notifies the gateways that report to
 //! it within a second. While the store does not respond, the last known drains continue. Closes no socket itself.
 
 use super::registry::{DrainRecords, GatewayDrain, GatewayView};

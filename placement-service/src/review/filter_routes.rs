@@ -69,7 +69,7 @@ fn review_route(part: &Part<'_>, route: &EdgeRoute, findings: &mut Vec<Finding>)
     }
 }
 
-/// Without the setting, a session that is over is treated like none.
+/// Without the setting, a session that has ended is treated like none.
 fn review_login_timeout(part: &Part<'_>, route: &EdgeRoute, findings: &mut Vec<Finding>) {
     let by_default = |anonymous: bool| {
         if anonymous {

@@ -39,7 +39,7 @@ impl CleanupTasks {
         Self { tasks, expiry }
     }
 
-    /// Aborts the tasks at their next await point, and releases the lease, so that another replica goes on at once.
+    /// Aborts the tasks at their next await point, and releases the lease, so that another replica continues at once.
     pub async fn stop(&self) {
         self.abort();
         self.expiry.release().await;

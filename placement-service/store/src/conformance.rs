@@ -31,6 +31,26 @@ use crate::{
     EndCause, Event, PAYLOAD_VERSION, ProviderLink, SessionRemoval, SessionRow, SessionState,
 };
 
+/// A test of each part of the suite, except [`lost_parents`], which needs the database itself. `$new_store` is an async
+/// function that returns a guard of the database, and the store.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($new_store:ident) => {
+        $crate::conformance_tests!($new_store sessions lists limits accounts events coordination leases);
+        $crate::conformance_tests!($new_store races limit_race coordination_race log_race versions_and_clocks);
+        $crate::conformance_tests!($new_store affinity_states affinity_expiry affinity_lists affinity_owners);
+        $crate::conformance_tests!($new_store tab_affinity affinity_claim_race affinity_limit_race);
+        $crate::conformance_tests!($new_store affinity_late_hold_race affinity_sweep_race);
+    };
+    ($new_store:ident $($part:ident)+) => {
+        $(#[tokio::test]
+        async fn $part() {
+            let (_guard, store) = $new_store().await;
+            $crate::conformance::$part(&store).await;
+        })+
+    };
+}
+
 /// A row with every column set; rows with different seeds differ.
 #[must_use]
 pub fn session_row(seed: u8) -> SessionRow {

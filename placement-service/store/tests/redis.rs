@@ -1,4 +1,4 @@
-//! The contract on Redis, and what only a shared server can do.
+//! The conformance suite on Redis, and what only a shared server can do.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use berth_databases::Redis;
@@ -19,20 +19,7 @@ async fn new_store() -> (Arc<Redis>, RedisStore) {
     (server, store)
 }
 
-macro_rules! contract {
-    ($($part:ident)+) => {
-        $(#[tokio::test]
-        async fn $part() {
-            let (_server, store) = new_store().await;
-            conformance::$part(&store).await;
-        })+
-    };
-}
-
-contract!(sessions lists limits accounts events coordination leases);
-contract!(races limit_race coordination_race log_race versions_and_clocks);
-contract!(affinity_states affinity_expiry affinity_lists affinity_owners tab_affinity);
-contract!(affinity_claim_race affinity_limit_race affinity_late_hold_race affinity_sweep_race);
+berth_store::conformance_tests!(new_store);
 
 #[tokio::test]
 async fn lost_parents() {

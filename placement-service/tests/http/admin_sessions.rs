@@ -40,8 +40,8 @@ async fn an_operator_sees_sessions_without_their_ids() {
     for text in [&listed.text, &one.text] {
         assert!(!text.contains(&first) && !text.contains(&second));
     }
-    let nobody = request_as_operator(&site, Method::GET, "/v1/sessions?account=Demo").await;
-    assert_eq!(nobody.json(), json!({"sessions": [], "more": false}));
+    let none_found = request_as_operator(&site, Method::GET, "/v1/sessions?account=Demo").await;
+    assert_eq!(none_found.json(), json!({"sessions": [], "more": false}));
     site.clock.advance_ms(30 * 60_000);
     let over = request_as_operator(&site, Method::GET, "/v1/sessions?account=demo").await;
     assert_eq!(

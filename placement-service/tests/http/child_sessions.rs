@@ -105,7 +105,7 @@ async fn a_child_session_on_another_runtime_returns_its_result() {
     let done = post_completion(&flows, child, FLOWS_SECRET, json!({"result": result})).await;
     assert_eq!((done.status, done.text.as_str()), (204, ""));
     assert!(!is_logged_in(&flows, &cookies).await);
-    assert!(is_logged_in(&berth, &cookies).await, "the parent goes on");
+    assert!(is_logged_in(&berth, &cookies).await, "the parent continues");
     let event = find_end_event(&berth, BERTH_SECRET, child).await.unwrap();
     assert_eq!(
         (

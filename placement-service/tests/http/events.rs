@@ -111,9 +111,9 @@ async fn events_are_read_in_order_and_only_by_authorized_clients() {
         (&others["events"], &others["cursor"]),
         (&json!([]), &page["cursor"])
     );
-    let nobody = request_events(&site, "", "wrong").await;
+    let anonymous = request_events(&site, "", "wrong").await;
     assert_eq!(
-        (nobody.status, nobody.reason().as_str()),
+        (anonymous.status, anonymous.reason().as_str()),
         (403, "unknown-client")
     );
 }

@@ -249,6 +249,6 @@ async fn invalid_requests_name_their_fault() {
         let detail = refused.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.starts_with(fault), "{path}: {detail}");
     }
-    let nobody = site.post_json(DRAIN, "").await;
-    assert_eq!(nobody.reason(), "unknown-client");
+    let anonymous = site.post_json(DRAIN, "").await;
+    assert_eq!(anonymous.reason(), "unknown-client");
 }

@@ -34,8 +34,8 @@ async fn streams_are_counted_as_they_open_and_close() {
         "resync": false, "draining": false, "refusing": false,
     });
     assert_eq!(listed, json!({ "gateways": [view], "complete": true }));
-    let nobody = site.get("/v1/gateways", "").await;
-    assert_eq!(nobody.reason(), "unknown-client");
+    let anonymous = site.get("/v1/gateways", "").await;
+    assert_eq!(anonymous.reason(), "unknown-client");
     // The other stream is lost with the gateway, after 30 s of the monotonic clock. The wall clock does not matter.
     advance_monotonic_clock(Duration::from_secs(30)).await;
     eventually("the gateway is forgotten", async || {

@@ -28,7 +28,7 @@ async fn reported_sessions(site: &Site) -> u64 {
 async fn assert_single_prober(engine: &Engine, sites: &[Site]) {
     eventually("one probes", async || find_probers(sites).await.len() == 1).await;
     let (started_at, before) = (Instant::now(), engine.stats().healthchecks_total);
-    eventually("it goes on", async || {
+    eventually("it continues", async || {
         engine.stats().healthchecks_total >= before + 10
     })
     .await;

@@ -114,6 +114,6 @@ async fn requests_that_would_write_are_refused() {
         (logout.status, logout.reason().as_str()),
         (501, "read-only-store")
     );
-    assert!(logout.cookies().is_empty(), "the session goes on");
+    assert!(logout.cookies().is_empty(), "the session continues");
     assert_eq!(old.site.token("c").await.status, 200);
 }

@@ -1,4 +1,4 @@
-//! One of two replicas loses its connection to the shared store: it refuses requests while the other replica goes on,
+//! One of two replicas loses its connection to the shared store: it refuses requests while the other replica continues,
 //! and it recovers by itself. Also a store that returns without its latest writes: the replicas follow later events.
 
 use crate::site::{LONG_CACHE, Site, eventually};

@@ -190,8 +190,8 @@ async fn the_minimal_configuration_trusts_no_spoofed_header() -> Result<()> {
     let destination = trap.local_addr()?.to_string();
     let headers = misspelled_headers(&token, &destination);
 
-    let nobody = upgrade_head(stack.address(), "/app/sales.qvf", "other=1");
-    let line = send_verbatim(&stack, &nobody, &headers).await?;
+    let anonymous = upgrade_head(stack.address(), "/app/sales.qvf", "other=1");
+    let line = send_verbatim(&stack, &anonymous, &headers).await?;
     assert!(line.starts_with("HTTP/1.1 401 "), "{line}");
     assert_eq!(stack.engines[0].upgrades().await?.len(), 0);
 

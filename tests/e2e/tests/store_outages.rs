@@ -73,8 +73,8 @@ async fn check_no_access(stack: &Stack, cookie: &str) -> Result<()> {
     let got = (session.status, session.reason());
     assert_eq!(got, (503, "store-down".into()));
     // A request without a cookie is rejected without the store.
-    let nobody = stack.send(Call::get("/api/whoami")).await?;
-    assert_eq!(nobody.reason(), "no-session");
+    let anonymous = stack.send(Call::get("/api/whoami")).await?;
+    assert_eq!(anonymous.reason(), "no-session");
     Ok(())
 }
 

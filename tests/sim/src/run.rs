@@ -41,7 +41,7 @@ pub struct Outcome {
     pub given_up: u32,
 }
 
-/// A refused client tries again after this time, at most so many times.
+/// A refused client tries again after this time, a limited number of times.
 const RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRIES: u32 = 30;
 

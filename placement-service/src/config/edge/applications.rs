@@ -38,12 +38,12 @@ pub struct ApplicationRoute {
     /// Accounts need one of these roles; empty: any account may use the route.
     #[serde(default)]
     pub roles: Vec<String>,
-    /// What happens to a request whose session is over; `None`: what happens to one without a session.
+    /// What happens to a request whose session has ended; `None`: what happens to one without a session.
     #[serde(default)]
     pub on_login_timeout: Option<LoginTimeout>,
 }
 
-/// What happens to a request whose cookie names a session that is over.
+/// What happens to a request whose cookie names a session that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginTimeout {

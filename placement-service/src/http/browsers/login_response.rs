@@ -74,7 +74,7 @@ pub(in crate::http) fn success_response(
 
 /// The response of a login at a provider that succeeded, with its cookies. Browsers do not send a `SameSite=Strict`
 /// cookie with a redirect that began at another site, so that a redirect would lead to the login again: then the
-/// response is a page, which goes on by itself.
+/// response is a page, which continues by itself.
 pub(in crate::http) fn callback_response(
     app: &App,
     request: (&Uri, &HeaderMap),

@@ -90,7 +90,7 @@ pub(in crate::http) async fn redirect_to_provider(
 /// `GET /login/oidc/{provider}/callback`: receives the browser back from the provider.
 #[utoipa::path(get, path = CALLBACK_PATH, tag = BROWSERS,
     params(("provider" = String, Path, description = "The provider's name"), ("code" = Option<String>, Query, description = "From the provider"), ("state" = Option<String>, Query, description = "From the provider")),
-    responses((status = 200, description = "Logged in, with `session.cookie.same_site: strict`: a page that goes on by itself", body = String, content_type = "text/html"), (status = 303, description = "Logged in"), PageOrProblem<400>, PageOrProblem<403>, PageOrProblem<404>, PageOrProblem<429>, ProblemResponse<500>, PageOrProblem<502>, PageOrProblem<503>))]
+    responses((status = 200, description = "Logged in, with `session.cookie.same_site: strict`: a page that continues by itself", body = String, content_type = "text/html"), (status = 303, description = "Logged in"), PageOrProblem<400>, PageOrProblem<403>, PageOrProblem<404>, PageOrProblem<429>, ProblemResponse<500>, PageOrProblem<502>, PageOrProblem<503>))]
 pub(in crate::http) async fn provider_callback(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

@@ -83,7 +83,7 @@ impl Pages {
         self.login_with(StatusCode::OK, notice, "", return_to)
     }
 
-    /// A page that goes on to a path of this site by itself.
+    /// A page that continues to a path of this site by itself.
     pub fn logged_in(&self, return_to: &str) -> Response {
         let values = [("style", STYLE), ("return_to", &escape(return_to))];
         let page = fill_template(LOGGED_IN, &values);

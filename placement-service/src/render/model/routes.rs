@@ -44,7 +44,7 @@ pub struct EdgeRoute {
     pub bearer: Permission,
     /// Whether requests without a session are forwarded.
     pub anonymous: Permission,
-    /// What happens when a session is over; `None`: the filter's default.
+    /// What happens when a session has ended; `None`: the filter's default.
     pub on_login_timeout: Option<LoginTimeout>,
     /// The age at which a WebSocket is closed.
     pub max_age: Option<String>,

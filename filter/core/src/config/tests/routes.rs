@@ -1,4 +1,4 @@
-//! Defaults of routes: a route requires a session, and one that is over is treated like none.
+//! Defaults of routes: a route requires a session, and one that has ended is treated like none.
 
 use super::*;
 use crate::routing::LoginTimeout;

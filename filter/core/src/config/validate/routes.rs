@@ -107,7 +107,7 @@ fn plain_http(i: usize, route: &schema::Route, errors: &mut Errors) -> bool {
     allowed
 }
 
-/// What happens when a session is over; by default what happens to a request without a session.
+/// What happens when a session has ended; by default what happens to a request without a session.
 fn on_login_timeout(i: usize, route: &schema::Route, errors: &mut Errors) -> LoginTimeout {
     let field = format!("routes[{i}].on_login_timeout");
     let anonymous = route.anonymous == Permission::Allow;
