@@ -169,6 +169,20 @@ test('a Secret is generated only if a value says so', () => {
   assert.deepEqual(kinds(render('--set', 'generateSecret=true,existingSecret=other'), /^Secret$/), ['Secret berth']);
 });
 
+test('the service behind another gateway admits it', () => {
+  for (const [folder, namespace, port] of [['istio', 'istio-ingress', '15012'], ['envoy-gateway', 'envoy-gateway-system', undefined]]) {
+    const manifests = render('-f', `envoy/${folder}/service-values.yaml`);
+    assert.deepEqual(kinds(manifests, /^Deployment$/), ['Deployment berth']);
+    const policies = manifests.split('\n---\n').filter((one) => /^kind: NetworkPolicy$/m.test(one));
+    assert.equal(policies.length, 2);
+    // The service's port, and the engines' port for their WebSockets.
+    const [service, engines] = policies.map((policy) => policy.split(/^  ingress:$/m)[1].split(/^  egress:$/m)[0].split(/^    - ports:/m));
+    for (const rule of [service[1], engines[1]]) assert.match(rule, new RegExp(`metadata.name: ${namespace}$`, 'm'));
+    assert.ok(!engines[2].includes(namespace), 'not the port of metrics');
+    assert.equal(policies[0].match(/port: (15012)/)?.[1], port);
+  }
+});
+
 test('the registry is that of images without one', () => {
   const images = (...options) => [...render('--set', 'imageRegistry=r.example', ...options).matchAll(/^ +(?:image|reference): (.*)$/gm)].map(([, image]) => image);
   assert.match(images('--set', 'service.image.repository=own.example/berth').join(' '), /(^| )own\.example\/berth:/);

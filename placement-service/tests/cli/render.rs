@@ -146,8 +146,12 @@ edge:
         ]) {
             assert!(!all.contains(default), "{target}: {default}");
         }
+        let gateways = namespace
+            .trim()
+            .replace("namespace", "kubernetes.io/metadata.name");
         for name in [
             namespace,
+            &gateways,
             "own-host.test",
             "own-tls",
             "secretKeyRef: { name: own-env, key: OWN_GATEWAY_SECRET }",
