@@ -58,9 +58,14 @@ impl Target {
                 ),
                 ("gateway-values.yaml", "istio/gateway-values.yaml"),
                 (
+                    "gateway-values-image-volume.yaml",
+                    "istio/gateway-values-image-volume.yaml",
+                ),
+                (
                     "gateway-values-init-container.yaml",
                     "istio/gateway-values-init-container.yaml",
                 ),
+                ("service-values.yaml", "istio/service-values.yaml"),
                 (
                     "traffic-extension/filter.yaml",
                     "istio/traffic-extension/filter.yaml",
@@ -80,6 +85,7 @@ impl Target {
                 ("filter.yaml", "filter.yaml"),
                 ("gateway.yaml", "envoy-gateway/gateway.yaml"),
                 ("kustomization.yaml", "envoy-gateway/kustomization.yaml"),
+                ("service-values.yaml", "envoy-gateway/service-values.yaml"),
             ],
             Self::Kubernetes => &[("values.yaml", "kubernetes/values.yaml")],
         }

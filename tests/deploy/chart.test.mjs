@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { CHART, block, file, render } from './chart.mjs';
+import { CHART, DEPLOY, block, file, render } from './chart.mjs';
 import { readValues, rows, table, withTable } from './values.mjs';
 
 const folder = mkdtempSync(join(tmpdir(), 'chart-'));
@@ -50,23 +50,33 @@ test('every value has a row', () => {
   assert.ok(paths.length > 80);
 });
 
-test('the service may list pods only where its configuration looks for engines', () => {
-  const rbac = /Role/;
-  const own = renderWith('config', config('{ kubernetes: { selector: a } }'));
-  assert.deepEqual(kinds(own, rbac), ['Role berth', 'RoleBinding berth']);
-  const two = renderWith('config', config('[ { static: [] }, { kubernetes: { namespace: b } }, { kubernetes: { namespace: a } } ]'));
-  assert.deepEqual(kinds(two, rbac), ['Role a', 'Role b', 'RoleBinding a', 'RoleBinding b']);
-  const all = renderWith('config', config('{ kubernetes: { all_namespaces: true } }'));
-  assert.deepEqual(kinds(all, rbac), ['ClusterRole', 'ClusterRoleBinding']);
-  for (const without of ['{ static: [] }', '{ kubernetes: { kubeconfig: /file } }']) {
-    assert.deepEqual(kinds(renderWith('config', config(without)), rbac), []);
+// The rules of each Role and ClusterRole: "KIND NAMESPACE: RESOURCES".
+function rights(manifests) {
+  const roles = manifests.split('\n---\n').filter((one) => /^kind: (Cluster)?Role$/m.test(one));
+  return roles.map((role) => {
+    const rules = role.match(/^rules:\n((?: .*\n?)+)/m)[1].trim().replaceAll(/\s+/g, ' ');
+    const each = rules.split('- apiGroups:').filter((rule) => rule);
+    const resources = each.map((rule) => rule.trim().match(/^- (\S+) resources: - (\S+) verbs: - list - watch$/));
+    assert.ok(resources.every((found) => found), rules);
+    const [place] = kinds(role, /Role/);
+    return `${place}: ${resources.map(([, group, resource]) => [group.replaceAll('"', ''), resource].filter((part) => part).join('/')).join(', ')}`;
+  });
+}
+
+test('the service may list what its configuration looks for, only where it looks', () => {
+  const granted = (discovery) => rights(renderWith('config', config(discovery)));
+  const slices = 'discovery.k8s.io/endpointslices';
+  assert.deepEqual(granted('{ kubernetes: { selector: a } }'), ['Role berth: pods']);
+  assert.deepEqual(granted('{ kubernetes: { service: a } }'), [`Role berth: ${slices}`]);
+  const two = '[ { static: [] }, { kubernetes: { namespace: b } }, { kubernetes: { service: s, namespace: a } }, { kubernetes: { namespace: a } } ]';
+  assert.deepEqual(granted(two), [`Role a: pods, ${slices}`, 'Role b: pods']);
+  const all = '[ { kubernetes: { all_namespaces: true } }, { kubernetes: { namespace: b } }, { kubernetes: { service: s, namespace: a } } ]';
+  assert.deepEqual(granted(all), ['ClusterRole: pods', `Role a: ${slices}`]);
+  for (const without of ['{ static: [] }', '{ kubernetes: { kubeconfig: /file } }', '{ kubernetes: { service: s, kubeconfig: /file } }']) {
+    assert.deepEqual(granted(without), []);
   }
-  for (const manifests of [own, two, all]) {
-    const rules = manifests.match(/^rules:\n(?: .*\n)+/gm);
-    assert.ok(rules.length > 0);
-    const least = 'rules: - apiGroups: - "" resources: - pods verbs: - list - watch';
-    for (const rule of rules) assert.equal(rule.trim().replaceAll(/\s+/g, ' '), least);
-  }
+  const bindings = kinds(renderWith('config', config(all)), /RoleBinding/);
+  assert.deepEqual(bindings, ['ClusterRoleBinding', 'RoleBinding a']);
 });
 
 test('the cookie of the filter is that of the configuration', () => {
@@ -135,6 +145,51 @@ test('a gateway that ends asks the service to drain it', async () => {
   assert.equal(await new Promise((exit) => bash.on('exit', exit)), 7);
   server.close();
   assert.deepEqual(asked, [['POST', '/v1/gateways/berth-gateway-0/drain?over=30s&refuse=true', 'Bearer the-secret']]);
+});
+
+test('the trial needs one image, no Secret and no new Kubernetes', () => {
+  const trial = render('--kube-version', '1.30.0', '-f', join(DEPLOY, 'helm/trial.yaml'), '--set', 'imageRegistry=registry.example.com/team');
+  const images = [...trial.matchAll(/^ +image: (.*)$/gm)].map(([, image]) => image);
+  assert.ok(images.length >= 3);
+  const version = trial.match(/app\.kubernetes\.io\/version: "(.*)"/)[1];
+  assert.deepEqual([...new Set(images)], [`registry.example.com/team/berth-demo:${version}`]);
+  const secret = trial.split('\n---\n').find((one) => /^kind: Secret$/m.test(one));
+  const values = [...secret.matchAll(/^  (BERTH_\w+): (.*)$/gm)].map(([, name, value]) => [name, Buffer.from(value, 'base64').toString()]);
+  assert.deepEqual(values.map(([name]) => name), ['BERTH_TOKEN_KEY', 'BERTH_GATEWAY_SECRET', 'BERTH_OPS_SECRET']);
+  for (const [, value] of values) assert.match(value, /^\w{48}$/);
+  assert.equal(new Set(values.map(([, value]) => value)).size, 3);
+  // Whatever reads the Secret finds its keys there. The image has no shell for a hook.
+  const read = [...trial.matchAll(/secretKeyRef: \{ name: berth, key: (\w+)/g)].map(([, key]) => key);
+  for (const key of read) assert.ok(values.some(([name]) => name === key), key);
+  assert.doesNotMatch(trial, /- bash/);
+});
+
+test('a Secret is generated only if a value says so', () => {
+  assert.deepEqual(kinds(render(), /^Secret$/), []);
+  assert.deepEqual(kinds(render('--set', 'generateSecret=true,existingSecret=other'), /^Secret$/), ['Secret berth']);
+});
+
+test('the service behind another gateway admits it', () => {
+  for (const [folder, namespace, port] of [['istio', 'istio-ingress', '15012'], ['envoy-gateway', 'envoy-gateway-system', undefined]]) {
+    const manifests = render('-f', `envoy/${folder}/service-values.yaml`);
+    assert.deepEqual(kinds(manifests, /^Deployment$/), ['Deployment berth']);
+    const policies = manifests.split('\n---\n').filter((one) => /^kind: NetworkPolicy$/m.test(one));
+    assert.equal(policies.length, 2);
+    // The service's port, and the engines' port for their WebSockets.
+    const [service, engines] = policies.map((policy) => policy.split(/^  ingress:$/m)[1].split(/^  egress:$/m)[0].split(/^    - ports:/m));
+    for (const rule of [service[1], engines[1]]) assert.match(rule, new RegExp(`metadata.name: ${namespace}$`, 'm'));
+    assert.ok(!engines[2].includes(namespace), 'not the port of metrics');
+    assert.equal(policies[0].match(/port: (15012)/)?.[1], port);
+  }
+});
+
+test('the registry is that of images without one', () => {
+  const images = (...options) => [...render('--set', 'imageRegistry=r.example', ...options).matchAll(/^ +(?:image|reference): (.*)$/gm)].map(([, image]) => image);
+  assert.match(images('--set', 'service.image.repository=own.example/berth').join(' '), /(^| )own\.example\/berth:/);
+  const found = images().join(' ');
+  assert.match(found, /(^| )r\.example\/berth:/);
+  assert.match(found, /(^| )r\.example\/berth-filter:/);
+  assert.match(found, /(^| )docker\.io\/envoyproxy\/envoy:/);
 });
 
 test('an image volume is refused where Kubernetes has none', () => {

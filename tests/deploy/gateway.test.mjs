@@ -1,84 +1,23 @@
 // The files that the chart renders for the gateway run: real Envoy with the built filter, the placement service and a
 // simulated engine. Only addresses, ports and paths are replaced.
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { connect } from 'node:tls';
 import { CHART, file, render } from './chart.mjs';
+import { Lab } from './lab.mjs';
 
 // The certificates of this test have no authority.
 process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
 
-const WebSocket = createRequire(new URL('../clients/', import.meta.url))('ws');
 const TOKEN_KEY = 'a-token-key-of-at-least-32-bytes-for-this-test';
 const GATEWAY_SECRET = 'a-gateway-secret-for-this-test';
 
-const folder = mkdtempSync(join(tmpdir(), 'gateway-'));
-const processes = [];
-const ports = {};
-
-async function freePort() {
-  const server = createServer();
-  await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
-  const { port } = server.address();
-  await new Promise((closed) => server.close(closed));
-  return port;
-}
-
-function start(program, args, env = {}) {
-  const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
-  const started = { child, log: '' };
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (started.log += data));
-  processes.push(started);
-  return started;
-}
-
-async function eventually(what, check) {
-  const deadline = Date.now() + 60_000;
-  let last;
-  while (Date.now() < deadline) {
-    try {
-      const result = await check();
-      if (result) return result;
-    } catch (error) {
-      last = error;
-    }
-    await new Promise((next) => setTimeout(next, 50));
-  }
-  throw new Error(`${what}: ${last ?? ''}\n${processes.map(({ log }) => log.slice(-2000)).join('\n---\n')}`);
-}
-
-// The rendered file with the addresses, ports and paths of this test.
-function local(text) {
-  return text
-    .replaceAll('address: 0.0.0.0', 'address: 127.0.0.1')
-    .replaceAll('address: berth.berth.svc.cluster.local', 'address: 127.0.0.1')
-    .replaceAll('/etc/berth/', `${folder}/`)
-    .replaceAll('/opt/berth/plugin.wasm', resolve('target/wasm/berth_filter.wasm'))
-    .replaceAll('port_value: 8080', `port_value: ${ports.http}`)
-    .replaceAll('port_value: 9901', `port_value: ${ports.admin}`)
-    .replaceAll('port_value: 9902', `port_value: ${ports.stats}`)
-    .replaceAll('port_value: 9455', `port_value: ${ports.service}`);
-}
-
-// Replaces the files of a mounted ConfigMap or Secret as the kubelet does: by a rename of the symbolic link `..data`.
-let version = 0;
-function mount(volume, files) {
-  const at = join(folder, volume);
-  const data = `..${(version += 1)}`;
-  mkdirSync(join(at, data), { recursive: true });
-  for (const [name, text] of Object.entries(files)) {
-    writeFileSync(join(at, data, name), text);
-    if (!existsSync(join(at, name))) symlinkSync(join('..data', name), join(at, name));
-  }
-  symlinkSync(data, join(at, '..data_tmp'));
-  renameSync(join(at, '..data_tmp'), join(at, '..data'));
-}
+const lab = new Lab('gateway-');
+const { folder, ports } = lab;
+const eventually = (what, check) => lab.eventually(what, check);
 
 // A certificate for this name, and its key.
 function certificate(name) {
@@ -98,11 +37,11 @@ async function servedName() {
 }
 
 before(async () => {
-  for (const name of ['http', 'admin', 'stats', 'service', 'engine', 'metrics']) ports[name] = await freePort();
+  await lab.reservePorts();
   const manifests = render('--set', 'gateway.tls.existingSecret=berth-tls');
-  mount('envoy', { 'envoy.yaml': local(file(manifests, 'envoy.yaml')), 'certificate.yaml': local(file(manifests, 'certificate.yaml')) });
-  mount('filter', { 'filter.yaml': local(file(manifests, 'filter.yaml')) });
-  mount('tls', certificate('first.example'));
+  lab.mount('envoy', { 'envoy.yaml': lab.local(file(manifests, 'envoy.yaml')), 'certificate.yaml': lab.local(file(manifests, 'certificate.yaml')) });
+  lab.mount('filter', { 'filter.yaml': lab.local(file(manifests, 'filter.yaml')) });
+  lab.mount('tls', certificate('first.example'));
   // The default configuration, with a store, a ledger and a discovery for one machine.
   const config = readFileSync(`${CHART}/files/berth.yaml`, 'utf8')
     .replace(/^store: .*$/m, `store: { kind: sqlite, path: ${folder}/berth.db }`)
@@ -119,45 +58,15 @@ before(async () => {
     BERTH_OPS_SECRET: 'an-operator-secret-for-this-test',
   };
   const engine = ['--api', `127.0.0.1:${ports.engine}`, '--metrics', `127.0.0.1:${ports.metrics}`];
-  start('target/quick/engine-sim', [...engine, '--jwt-secret', TOKEN_KEY, '--document', 'sales.qvf=10']);
-  start('target/quick/berth', ['serve', '--listen', `127.0.0.1:${ports.service}`], env);
-  await eventually('the service', async () => (await fetch(`http://127.0.0.1:${ports.service}/health/ready`)).ok);
-  const account = spawn('target/quick/berth', ['account', 'add', 'ada', '--role', 'user', '--password-stdin'], {
-    env: { ...process.env, ...env },
-    stdio: ['pipe', 'inherit', 'inherit'],
-  });
-  account.stdin.end('a-long-password-of-ada\n');
-  assert.equal(await new Promise((exit) => account.on('exit', exit)), 0);
-  start(
-    process.env.ENVOY_PATH ?? '.tools/envoy',
-    ['--config-path', join(folder, 'envoy/envoy.yaml'), '--service-node', 'gateway-0', '--log-level', 'warning', '--disable-hot-restart', '--concurrency', '1'],
-    env,
-  );
-  await eventually('the gateway', async () => (await fetch(`https://127.0.0.1:${ports.http}/berth-ready`)).ok);
+  lab.start('target/quick/engine-sim', [...engine, '--jwt-secret', TOKEN_KEY, '--document', 'sales.qvf=10']);
+  await lab.startService(env);
+  await lab.startGateway(`https://127.0.0.1:${ports.http}`, env);
 });
 
-after(async () => {
-  for (const { child } of processes) {
-    child.kill();
-    if (child.exitCode === null) await new Promise((exit) => child.on('exit', exit));
-  }
-  rmSync(folder, { recursive: true });
-});
+after(() => lab.stop());
 
-async function login() {
-  const body = new URLSearchParams({ username: 'ada', password: 'a-long-password-of-ada' });
-  const reply = await fetch(`https://127.0.0.1:${ports.http}/login`, { method: 'POST', body, redirect: 'manual' });
-  assert.equal(reply.status, 303, await reply.text());
-  return reply.headers.getSetCookie()[0].split(';')[0];
-}
-
-async function open(cookie) {
-  const socket = new WebSocket(`wss://127.0.0.1:${ports.http}/app/sales.qvf`, { headers: { cookie } });
-  const messages = [];
-  socket.on('message', (data) => messages.push(JSON.parse(data)));
-  await new Promise((opened, failed) => socket.on('open', opened).on('error', failed));
-  return { socket, messages };
-}
+const login = () => lab.login(`https://127.0.0.1:${ports.http}`);
+const open = (cookie) => lab.open(`wss://127.0.0.1:${ports.http}/app/sales.qvf`, cookie);
 
 async function metrics() {
   const reply = await fetch(`http://127.0.0.1:${ports.stats}/stats/prometheus`);
@@ -173,7 +82,7 @@ test('a logged-in user gets a WebSocket, and a change of the ConfigMap keeps it'
   const reloads = async () => Number((await metrics()).match(/http_filter_berth_config_reload\{\} (\d+)/)[1]);
   const changed = file(render(), 'filter.yaml').replaceAll('/logout', '/bye').replace(/version_info: .*/, 'version_info: changed');
   const reloadsBefore = await reloads();
-  mount('filter', { 'filter.yaml': local(changed) });
+  lab.mount('filter', { 'filter.yaml': lab.local(changed) });
   await eventually('the reload', async () => (await reloads()) > reloadsBefore);
   const reply = await fetch(`https://127.0.0.1:${ports.http}/logout`, { method: 'POST', headers: { cookie } });
   assert.equal(reply.status, 404);
@@ -185,7 +94,7 @@ test('a logged-in user gets a WebSocket, and a change of the ConfigMap keeps it'
 
 test('a renewed certificate is served without a restart', async () => {
   assert.equal(await servedName(), 'first.example');
-  mount('tls', certificate('second.example'));
+  lab.mount('tls', certificate('second.example'));
   await eventually('the renewed certificate', async () => (await servedName()) === 'second.example');
 });
 

@@ -78,6 +78,7 @@ withArchive('berth-demo: Envoy, its libraries, the programs and the configuratio
   assert.equal(archive.config.config.User, '65532:65532');
   const paths = assertReproducible(archive).map((file) => file.path);
   for (const path of ['berth', 'berth-run', 'engine-sim', 'envoy']) assert.ok(paths.includes(`usr/local/bin/${path}`), path);
+  assert.ok(paths.includes('opt/berth/plugin.wasm'), 'the place where the chart looks for a bundled filter');
 });
 
 test('skopeo reads every archive', () => {

@@ -113,18 +113,31 @@ rights() {
     kubectl delete -f "$dir/base.yaml" --ignore-not-found --wait=false
 }
 
+# With a source `service`, the account reads EndpointSlices and no pods.
+slice_rights() {
+    echo 'pools: [ { name: p, discovery: { kubernetes: { service: engine, namespace: engines } } } ]' >"$dir/slices.yaml"
+    helm template berth "$chart" -n berth --set-file "config=$dir/slices.yaml" -s templates/rbac.yaml 2>/dev/null >"$dir/rbac.yaml"
+    kubectl apply -f "$dir/rbac.yaml"
+    for verb in list watch; do may $verb endpointslices.discovery.k8s.io engines; done
+    for verb in get create update delete; do fails may $verb endpointslices.discovery.k8s.io engines; done
+    fails may list endpointslices.discovery.k8s.io berth
+    for namespace in berth engines; do fails may list pods $namespace; done
+    kubectl delete -f "$dir/rbac.yaml" --wait=false
+}
+
 check "the API server is ready" ready
 check "definitions of the Prometheus Operator" operator_definitions
 check "namespaces" namespaces
 check "kustomize base" base_accepted
-for file in "" "$deploy/helm/trial.yaml" "$chart"/ci/*.yaml; do
-    check "chart: $(basename "${file:-default values}")" chart_accepted "$file"
+for file in "" "$deploy/helm/trial.yaml" "$chart"/ci/*.yaml envoy/*/service-values.yaml; do
+    check "chart: ${file:-default values}" chart_accepted "$file"
 done
 for file in "" "$deploy/helm/trial.yaml" "$chart/ci/every-option.yaml"; do
     check "pods under the standard restricted: $(basename "${file:-default values}")" pods_admitted "$file"
 done
 check "a pod with more rights is refused" pods_refused
 check "a misspelt field is refused" misspelt_refused
+check "with a Service, the service may list and watch EndpointSlices instead of pods" slice_rights
 check "the service may list and watch pods, and nothing else" rights
 
 say "deploy: $passed passed, $failed failed"

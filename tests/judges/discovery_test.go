@@ -1,7 +1,7 @@
 package judges
 
-// The discovery of engines in Kubernetes, against a real API server: rights, pods that come and go, a watch that was cut
-// for so long that its history is gone. There are no nodes: the tests write the status of the pods.
+// The discovery of engines in Kubernetes, against a real API server: rights, pods and EndpointSlices that come and go, a
+// watch that was cut for so long that its history is gone. There are no nodes: the tests write the status of the pods.
 
 import (
 	"fmt"
@@ -19,17 +19,22 @@ import (
 )
 
 const discoveryConfig = `
-store: { kind: sqlite, path: %q }
+store: { kind: sqlite, path: %[1]q }
 log: { format: text }
-tokens: { key: { inline: %s } }
+tokens: { key: { inline: %[2]s } }
 api: { clients: [{ name: judge, secret: { inline: a-secret-of-the-judges-that-is-long-enough }, role: operator }] }
 pools:
   - name: qix
     driver: qix
     cluster: engines
-    discovery: { kubernetes: { selector: qix-engine, namespace: engines, kubeconfig: %q } }
+    discovery: { kubernetes: { selector: qix-engine, namespace: engines, kubeconfig: %[3]q } }
+  - name: sliced
+    driver: websocket
+    cluster: engines
+    discovery: { kubernetes: { service: sliced, namespace: engines, port: websocket, metrics_port: null, kubeconfig: %[3]q } }
 routes:
   - { path: "/app/{document}", pool: qix, open: { document: "{document}" } }
+  - { path: "/sliced/{document}", pool: sliced }
 `
 
 const discoveryAccount = `
@@ -43,12 +48,28 @@ const discoveryRights = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: { name: berth-engines, namespace: engines }
-rules: [{ apiGroups: [""], resources: [pods], verbs: [list, watch] }]
+rules:
+  - { apiGroups: [""], resources: [pods], verbs: [list, watch] }
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: { name: berth-engines, namespace: engines }
 roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: berth-engines }
+subjects: [{ kind: ServiceAccount, name: berth, namespace: engines }]
+`
+
+// sliceRights is what the chart grants for a source with `service`.
+const sliceRights = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: { name: berth-slices, namespace: engines }
+rules:
+  - { apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: { name: berth-slices, namespace: engines }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: berth-slices }
 subjects: [{ kind: ServiceAccount, name: berth, namespace: engines }]
 `
 
@@ -110,6 +131,44 @@ func TestDiscovery(t *testing.T) {
 		link.mend()
 		service.expect(t, "engine-f 10.1.0.6:9076 -", "engine-g 10.1.0.7:9076 -")
 	})
+	pods := []string{"engine-f 10.1.0.6:9076 -", "engine-g 10.1.0.7:9076 -"}
+	t.Run("endpoints of a Service are found with the right to list EndpointSlices", func(t *testing.T) {
+		on.apply(t, slice("sliced-a", endpoint("sliced-0", "10.2.0.1", "ready: true, serving: true, terminating: false")))
+		service.expect(t, pods...)
+		on.apply(t, sliceRights)
+		service.expect(t, append(pods, "sliced-0 10.2.0.1:8888 -")...)
+	})
+	t.Run("EndpointSlices come and go, and an endpoint that terminates is drained", func(t *testing.T) {
+		on.apply(t, slice("sliced-a", endpoint("sliced-0", "10.2.0.1", "ready: false, serving: true, terminating: true")))
+		on.apply(t, slice("sliced-b", "{ addresses: [10.2.0.2] }"))
+		service.expect(t, append([]string{"10.2.0.2-8888 10.2.0.2:8888 -"}, append(pods, "sliced-0 10.2.0.1:8888 draining")...)...)
+		on.kubectl(t, "", "delete", "endpointslice", "sliced-a", "-n", "engines")
+		service.expect(t, append([]string{"10.2.0.2-8888 10.2.0.2:8888 -"}, pods...)...)
+	})
+	t.Run("after a cut the EndpointSlices are listed again", func(t *testing.T) {
+		link.cut()
+		on.apply(t, slice("sliced-b", "{ addresses: [10.2.0.3] }"))
+		time.Sleep(4 * compaction)
+		link.mend()
+		service.expect(t, append([]string{"10.2.0.3-8888 10.2.0.3:8888 -"}, pods...)...)
+	})
+}
+
+// slice is an EndpointSlice of the Service `sliced`.
+func slice(name, endpoints string) string {
+	return fmt.Sprintf(`
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: %s, namespace: engines, labels: { kubernetes.io/service-name: sliced } }
+addressType: IPv4
+ports: [{ name: websocket, port: 8888, protocol: TCP }]
+endpoints: [%s]
+`, name, endpoints)
+}
+
+// endpoint is the endpoint of a pod with these conditions.
+func endpoint(pod, address, conditions string) string {
+	return fmt.Sprintf(`{ addresses: [%s], targetRef: { kind: Pod, name: %s, namespace: engines }, conditions: { %s } }`, address, pod, conditions)
 }
 
 // link forwards connections to an address, and can be cut.
@@ -175,7 +234,7 @@ func (l *link) mend() {
 	l.isCut = false
 }
 
-// discovering is a placement service that discovers pods.
+// discovering is a placement service that discovers engines.
 type discovering struct {
 	process         *process
 	config, address string

@@ -50,6 +50,13 @@ func TestManifests(t *testing.T) {
 		on.kubectl(t, "", "delete", "-f", definitions)
 	}
 	t.Run("values of Istio's gateway", func(t *testing.T) { judgeAll(t, on, gatewayChart(t)) })
+	t.Run("values of Istio's gateway with an image volume", func(t *testing.T) {
+		chart := gatewayChart(t, "gateway-values-image-volume.yaml")
+		if !strings.Contains(chart, "reference:") {
+			t.Fatal(chart)
+		}
+		judgeAll(t, on, chart)
+	})
 	t.Run("values of Istio's gateway with an init container", func(t *testing.T) {
 		chart := gatewayChart(t, "gateway-values-init-container.yaml")
 		if !strings.Contains(chart, "crane export") || strings.Contains(chart, "reference:") {

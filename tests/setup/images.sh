@@ -46,6 +46,8 @@ lay_out() {
     system_files "$root"
     install -D -m 644 target/wasm/berth_filter.wasm "$context/berth-demo/data/wasm/berth_filter.wasm"
     mkdir -p "$context/berth-demo/data/run"
+    # Where the chart looks for the module of an image that contains it.
+    install -D -m 644 target/wasm/berth_filter.wasm "$root/opt/berth/plugin.wasm"
 }
 
 # system_files ROOT: a name for the user of the images, and the certificates, without which the service does not start.

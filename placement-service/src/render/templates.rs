@@ -50,7 +50,9 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "istio/gateway-api/gateway.yaml",
     "istio/gateway-api/kustomization.yaml",
     "istio/gateway-values.yaml",
+    "istio/gateway-values-image-volume.yaml",
     "istio/gateway-values-init-container.yaml",
+    "istio/service-values.yaml",
     "istio/traffic-extension/filter.yaml",
     "istio/traffic-extension/kustomization.yaml",
     "istio/wasm-plugin/filter.yaml",
@@ -58,6 +60,7 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "envoy-gateway/edge.yaml",
     "envoy-gateway/gateway.yaml",
     "envoy-gateway/kustomization.yaml",
+    "envoy-gateway/service-values.yaml",
     "kubernetes/values.yaml",
 ];
 

@@ -99,7 +99,7 @@ edge:
         }
         let gateways = namespace
             .trim()
-            .replace("namespace", "kubernetes.io/metadata.name");
+            .replacen("namespace", "kubernetes.io/metadata.name", 1);
         for name in [
             namespace,
             &gateways,

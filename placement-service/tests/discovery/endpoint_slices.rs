@@ -188,21 +188,18 @@ async fn what_is_not_usable_does_not_hide_the_others() {
 #[tokio::test]
 async fn an_expired_version_causes_a_new_list() {
     let fake = FakeApiServer::default();
-    fake.put(slice(
-        "one",
-        "IPv4",
-        &json!([endpoint("a", "10.0.0.1", READY)]),
-    ));
+    for (name, pod, ip) in [("one", "a", "10.0.0.1"), ("two", "b", "10.0.0.2")] {
+        fake.put(slice(name, "IPv4", &json!([endpoint(pod, ip, READY)])));
+    }
     let mut engines = slices(&fake, &service_source()).await;
-    assert_eq!(next_list(&mut engines).await.unwrap().len(), 1);
+    assert_eq!(next_list(&mut engines).await.unwrap().len(), 2);
     assert!(is_quiet(&mut engines).await);
     fake.wait_for_watch().await;
     fake.update(|cluster| {
         cluster.watches.clear();
+        cluster.objects.remove("one");
         cluster.version = 90;
         cluster.oldest = 90;
-        let endpoints = &mut cluster.objects.get_mut("one").unwrap()["endpoints"];
-        *endpoints = json!([endpoint("b", "10.0.0.2", READY)]);
     });
     let found = next_list_after_faults(&mut engines).await;
     assert_eq!(format_engines(&found), ["b@10.0.0.2:9076"]);

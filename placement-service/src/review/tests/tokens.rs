@@ -61,7 +61,7 @@ fn the_secret_of_the_demonstration_is_for_the_demonstration_only() {
 #[test]
 fn public_keys_are_compared() {
     let own = json!({"kty": "OKP", "crv": "Ed25519", "x": "own"});
-    let review = |configured: bool, keys: serde_json::Value| {
+    let token_findings = |configured: bool, keys: serde_json::Value| {
         let mut model = model("");
         model.tokens.keys = Vec::new();
         model.tokens.jwks_path = (!configured).then_some("/.well-known/jwks.json");
@@ -84,18 +84,18 @@ fn public_keys_are_compared() {
         let jwk = |x: &&str| json!({"jwk": {"kty": "OKP", "crv": "Ed25519", "x": x}});
         json!({"keys": keys.iter().map(jwk).collect::<Vec<_>>()})
     };
-    assert_eq!(review(true, keys(&["own"])), [""; 0]);
+    assert_eq!(token_findings(true, keys(&["own"])), [""; 0]);
     let foreign =
         "x: plugin_config.tokens.keys[1].jwk: is no key of the service: tokens, edge.token_keys";
-    assert_eq!(review(true, keys(&["own", "other"])), [foreign]);
+    assert_eq!(token_findings(true, keys(&["own", "other"])), [foreign]);
     let missing = "x: plugin_config.tokens.keys: has no key with the public key of edge.token_keys";
-    assert_eq!(review(true, keys(&[])), [missing]);
+    assert_eq!(token_findings(true, keys(&[])), [missing]);
     // The filter fetches the keys, or lists one that the configuration does not contain.
     assert_eq!(
-        review(false, json!({"jwks": {"path": "/.well-known/jwks.json"}})),
+        token_findings(false, json!({"jwks": {"path": "/.well-known/jwks.json"}})),
         [""; 0]
     );
-    assert_eq!(review(false, keys(&["own"])), [""; 0]);
+    assert_eq!(token_findings(false, keys(&["own"])), [""; 0]);
     let none = "x: plugin_config.tokens.jwks: is missing: the service signs with a private key";
-    assert_eq!(review(false, json!({})), [none]);
+    assert_eq!(token_findings(false, json!({})), [none]);
 }

@@ -11,7 +11,8 @@
 {{- toJson $config -}}
 {{- end }}
 
-{{/* What the sources `kubernetes` read, as JSON: {all: bool, namespaces: [...]}. */}}
+{{/* What the sources `kubernetes` read, as JSON: {all: bool, namespaces: {NAME: {pods: bool, endpointslices: bool}}}. `all`
+means the pods of every namespace. */}}
 {{- define "berth.discovery" -}}
 {{- $config := include "berth.config.json" . | fromJson -}}
 {{- $all := false -}}
@@ -25,12 +26,14 @@
 {{- else if $source.all_namespaces -}}
 {{- $all = true -}}
 {{- else -}}
-{{- $_ := set $namespaces ($source.namespace | default $.Release.Namespace) true -}}
+{{- $name := $source.namespace | default $.Release.Namespace -}}
+{{- $read := dict (ternary "pods" "endpointslices" (empty $source.service)) true -}}
+{{- $_ := set $namespaces $name (merge $read (get $namespaces $name | default dict)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- dict "all" $all "namespaces" (keys $namespaces | sortAlpha) | toJson -}}
+{{- dict "all" $all "namespaces" $namespaces | toJson -}}
 {{- end }}
 
 {{/* The longest `drain_duration` of the pools, in whole seconds. */}}

@@ -48,10 +48,12 @@ annotations:
 
 {{/* The reference of an image: (list $ image). */}}
 {{- define "berth.image" -}}
+{{- $root := index . 0 -}}
 {{- $image := index . 1 -}}
+{{- if and $root.Values.imageRegistry (not (contains "/" $image.repository)) }}{{ $root.Values.imageRegistry }}/{{ end -}}
 {{- if $image.digest -}}
 {{ $image.repository }}@{{ $image.digest }}
 {{- else -}}
-{{ $image.repository }}:{{ $image.tag | default (index . 0).Chart.AppVersion }}
+{{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}
 {{- end -}}
 {{- end }}
