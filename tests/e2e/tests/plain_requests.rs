@@ -19,12 +19,22 @@ struct Lab {
     cookie: String,
 }
 
-/// Two HTTP engines behind `/jup/`, by account, and behind `/rooms/{room}/`; the first has a host of its own, too.
+/// Two HTTP engines behind `/jup/`, by account, and behind `/rooms/{room}/`.
 async fn start_lab() -> Result<Lab> {
-    start_lab_with(|builder| builder).await
+    start_lab_with(routes(), |builder| builder).await
+}
+
+fn routes() -> Value {
+    json!([
+        {"path": "/jup/{rest}", "pool": "lab", "http": "allow", "affinity": {"key": "account"},
+            "rewrite": "/{rest}", "headers": {"x-forwarded-user": "{account}"}},
+        {"path": "/rooms/{room}/{rest}", "pool": "lab", "http": "allow", "affinity": {"key": "{room}"}},
+        {"path": "/ws/{rest}", "pool": "lab"},
+    ])
 }
 
 async fn start_lab_with(
+    routes: Value,
     change: impl FnOnce(berth_harness::stack::Builder) -> berth_harness::stack::Builder,
 ) -> Result<Lab> {
     let engines = vec![HttpEngine::start("lab-0").await?, HttpEngine::start("lab-1").await?];
@@ -32,13 +42,7 @@ async fn start_lab_with(
     let config = json!({
         "edge": {"origins": ["https://portal.example.com"]},
         "pools": [{"name": "lab", "driver": "websocket", "cluster": "engines", "discovery": {"static": listed}}],
-        "routes": [
-            {"path": "/jup/{rest}", "pool": "lab", "http": "allow", "affinity": {"key": "account", "idle": "10m"},
-                "rewrite": "/{rest}", "headers": {"x-forwarded-user": "{account}"}},
-            {"path": "/rooms/{room}/{rest}", "pool": "lab", "http": "allow", "affinity": {"key": "{room}", "idle": "10m"}},
-            {"path": "/{rest}", "host": "lab.example.com", "pool": "lab", "http": "allow", "affinity": {"key": "account", "idle": "10m"}},
-            {"path": "/ws/{rest}", "pool": "lab"},
-        ],
+        "routes": routes,
     });
     let builder = Stack::builder().engines(1).service_config(&config);
     let stack = change(builder).start().await?;
@@ -134,7 +138,9 @@ async fn all_requests_of_a_key_reach_one_engine_with_the_identity_of_the_session
 
 #[tokio::test]
 async fn a_host_of_its_own_has_the_login_and_its_engines() -> Result<()> {
-    let lab = start_lab().await?;
+    let own = json!([{"path": "/{rest}", "host": "lab.example.com", "pool": "lab", "http": "allow",
+        "affinity": {"key": "account"}}]);
+    let lab = start_lab_with(own, |builder| builder).await?;
     let send = |path: &str, cookie: &str| {
         let call = Call::get(path).header("host", "lab.example.com").cookie(cookie);
         lab.stack.send(call)
@@ -216,7 +222,7 @@ async fn a_response_that_runs_on_ends_with_the_session() -> Result<()> {
 #[tokio::test]
 async fn a_slow_upload_outlasts_the_limits_of_other_requests() -> Result<()> {
     // The limits of requests to the service, scaled down.
-    let lab = start_lab_with(|builder| builder.envoy_text("60s", "1s").envoy_text("75s", "1s")).await?;
+    let lab = start_lab_with(routes(), |builder| builder.envoy_text("60s", "1s").envoy_text("75s", "1s")).await?;
     lab.warm_up("/jup/a").await?;
     let mut upload = lab.open("POST /jup/upload").await?;
     upload.write_all(b"transfer-encoding: chunked\r\nexpect: 100-continue\r\ntrailer: x-sum\r\n\r\n").await?;
