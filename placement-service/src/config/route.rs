@@ -6,9 +6,7 @@ mod headers;
 mod overlap;
 
 pub use affinity::{Affinity, AffinityCount, AffinityKey, AffinityMode};
-pub(super) use affinity::{
-    check_cache, check_store, warn_of_missing_effects, warn_of_shared_hosts,
-};
+pub(super) use affinity::{check_cache, check_store, warn_of_shared_hosts};
 pub(crate) use overlap::compare_precedence;
 
 use super::fault_collector::{FaultCollector, SECOND};
