@@ -5,7 +5,7 @@ use crate::abi;
 use berth_filter_core::affinity::{AffinityCache, EngineLookup, EngineRoute};
 use berth_filter_core::auth::single_flight::SingleFlight;
 use berth_filter_core::auth::token_cache::{CacheKey, Settings};
-use berth_filter_core::control::Told;
+use berth_filter_core::control::Invalidation;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -118,14 +118,14 @@ impl<W> EngineCache<W> {
     }
 
     /// Removes what events invalidate. `now` is the time at which they arrived.
-    pub(crate) fn apply_events(&self, invalidation: &Told, now: u64) {
+    pub(crate) fn apply_events(&self, invalidation: &Invalidation, now: u64) {
         let Ok(mut cache) = self.cache.try_borrow_mut() else {
             return;
         };
-        if invalidation.lost {
+        if invalidation.all {
             cache.clear();
         }
-        cache.remove_sessions(&invalidation.ended);
+        cache.remove_sessions(&invalidation.sessions);
         for (key, epoch) in &invalidation.moved_keys {
             cache.key_moved(key, *epoch, now);
         }
