@@ -16,9 +16,9 @@ function createHost() {
 /** Ticks until the gateway polls; answers with these events. */
 function answerPoll(host, events = [], extra = {}) {
   let at = -1;
-  const findPoll = () => (at = host.feed.findIndex((call) => JSON.parse(call.body).cursor));
+  const findPoll = () => (at = host.gatewayCalls.findIndex((call) => JSON.parse(call.body).cursor));
   for (let i = 0; i < 100 && findPoll() < 0; i += 1) host.wait(host.tick);
-  const [call] = host.feed.splice(at, 1);
+  const [call] = host.gatewayCalls.splice(at, 1);
   assert.ok(call, 'the gateway polls');
   host.answer(call, 200, JSON.stringify({ cursor: `log-${host.now}`, events, ...extra }));
 }
@@ -217,7 +217,7 @@ test('an engine that does not answer is reported, and its own errors pass', () =
   assert.deepEqual([reply.status, JSON.parse(reply.body).reason], [503, 'engine-failed']);
   assert.equal(Object.fromEntries(reply.headers)['retry-after'], '1');
   for (let i = 0; i < 20; i += 1) host.wait(50);
-  const reports = host.feed.map((call) => JSON.parse(call.body));
+  const reports = host.gatewayCalls.map((call) => JSON.parse(call.body));
   assert.deepEqual(reports.flatMap((report) => report.failed_engines ?? []), [{ pool: POOL, engine: 'engine-1' }]);
   assert.equal(host.metrics.get(`berth_engine_failures.pool=${POOL}`), 1);
 });
@@ -237,7 +237,7 @@ test('only requests that count are activity of the session and the key', () => {
   const host = createHostWithKey();
   const reported = () => {
     for (let i = 0; i < 40; i += 1) host.wait(50);
-    const reports = host.feed.splice(0).filter((call) => !JSON.parse(call.body).cursor);
+    const reports = host.gatewayCalls.splice(0).filter((call) => !JSON.parse(call.body).cursor);
     for (const call of reports) host.answer(call, 200, '{}');
     const bodies = reports.map((call) => JSON.parse(call.body));
     return ['active', 'active_keys'].map((field) => bodies.flatMap((body) => body[field] ?? []));
