@@ -16,7 +16,7 @@
 //! | [`grpc::open`] | yes: no endpoint, name not resolved, circuit breaker open | only if the module exports the callbacks of gRPC metadata |
 //! | [`dispatch_http_call`] | yes: the same | no |
 //! | [`grpc::send`] | yes: the connection is lost | no |
-//! | [`grpc::cancel`], [`resume_request`], [`send_local_reply`], all others | no | no |
+//! | [`grpc::cancel`], [`resume_request`], [`send_local_reply`], all others | no | no: Envoy carries out the last two after it has left the module, and only then `proxy_on_response_headers` enters it |
 //!
 //! Hence the rules, in this order:
 //! 1. The module exports only callbacks that it uses, and none of gRPC metadata (`tests/setup/exports.mjs`).
@@ -36,7 +36,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, StreamType};
 use std::time::Duration;
 
-pub(crate) use headers::{Headers, apply_mutations, strip_trailers};
+pub(crate) use headers::{Headers, apply_mutations, replace_set_cookies, strip_trailers};
 
 /// A host call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -97,6 +97,18 @@ pub enum Activity {
     None,
 }
 
+impl Activity {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Unsafe => "unsafe",
+            Self::None => "none",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OpenTemplate {

@@ -28,7 +28,8 @@ const FIELDS: [(&str, &str, &str); 5] = [
 ];
 /// The cookies that a browser keeps for a site, and the other headers of a request.
 const MIN_HEADERS: u64 = 250;
-const TIME_LIMITS: [&str; 2] = ["request_headers_timeout", "request_timeout"];
+const REQUEST_TIMEOUT: &str = "request_timeout";
+const TIME_LIMITS: [&str; 2] = ["request_headers_timeout", REQUEST_TIMEOUT];
 pub(super) const BUFFER: &str = "envoy.filters.http.buffer";
 
 pub(super) fn review(manager: &Part<'_>, model: &EdgeModel, findings: &mut Vec<Finding>) {
@@ -40,6 +41,13 @@ pub(super) fn review(manager: &Part<'_>, model: &EdgeModel, findings: &mut Vec<F
     }
     for field in TIME_LIMITS {
         let limit = manager.get(field);
+        if field == REQUEST_TIMEOUT && model.plain_http {
+            if limit.is_some_and(|limit| limit.value().as_str() != Some("0s")) {
+                let message = "must be 0s: it would end long uploads to engines";
+                manager.report_at(field, message, findings);
+            }
+            continue;
+        }
         let unlimited =
             limit.is_none_or(|limit| matches!(limit.value().as_str(), None | Some("0s")));
         if unlimited {

@@ -31,6 +31,8 @@ pub(super) struct Parts<'a> {
     pub(super) managers: Vec<Part<'a>>,
     /// Routes with a match and a target.
     pub(super) routes: Vec<Part<'a>>,
+    /// Virtual hosts with their domains.
+    pub(super) virtual_hosts: Vec<Part<'a>>,
     /// Clusters whose engines a header selects.
     pub(super) engine_clusters: Vec<Part<'a>>,
     /// Wasm filters.
@@ -100,6 +102,9 @@ impl<'a> Parts<'a> {
         if let Some(settings) = part.get("plugin_config") {
             self.settings.push(settings);
         }
+        if part.get("domains").is_some() {
+            self.virtual_hosts.push(part.clone());
+        }
         if part.get("match").is_some()
             && part
                 .get("route")
@@ -125,6 +130,12 @@ impl<'a> Parts<'a> {
 }
 
 impl<'a> Part<'a> {
+    /// Whether this part is in another one.
+    pub(super) fn is_in(&self, other: &Self) -> bool {
+        let suffix = self.path.strip_prefix(&other.path);
+        self.file == other.file && suffix.is_some_and(|suffix| suffix.starts_with('.'))
+    }
+
     /// The field of that name; `name` is in snake case.
     pub(super) fn get(&self, name: &str) -> Option<Self> {
         let camel = camel_case(name);

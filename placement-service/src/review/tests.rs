@@ -28,6 +28,14 @@ edge:
     - { name: app, addresses: ["app:80"], routes: [ { prefix: /api/, action: authenticate, anonymous: allow } ] }
 "#;
 
+/// Plain requests, and a host of its own.
+const PLAIN: &str = r#"
+pools: [ { name: p, driver: websocket, cluster: engines, discovery: { static: [ { name: e, ip: 10.0.0.1, port: 80 } ] } } ]
+routes:
+  - { path: "/jup/{rest}", pool: p, http: allow, activity: unsafe, affinity: { key: account } }
+  - { path: "/{rest}", host: lab.example.com, pool: p, http: allow, affinity: { key: account } }
+"#;
+
 fn model(config: &str) -> EdgeModel {
     let config = load::from_text(config).unwrap().config;
     EdgeModel::new(&config, &no_file).unwrap()
@@ -76,7 +84,7 @@ fn route(index: usize) -> String {
 
 #[test]
 fn rendered_files_have_no_finding() {
-    for config in ["", CONFIG, PRODUCTION] {
+    for config in ["", CONFIG, PRODUCTION, PLAIN] {
         assert_eq!(lines(config, &rendered(config)), [""; 0]);
         // The filter's file alone, and Envoy's alone.
         for file in rendered(config) {

@@ -29,6 +29,7 @@ mod login;
 mod memory;
 mod oidc;
 mod outages;
+mod plain_requests;
 mod rejections;
 mod replicas;
 mod resume;

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod engine;
 pub mod envoy;
 pub mod fake_service;
+pub mod http_engine;
 pub mod oidc_provider;
 pub mod paths;
 pub mod process;
@@ -23,6 +24,7 @@ pub mod wait;
 
 pub use client::{Browser, Call, Qix, Reply, WebSocket};
 pub use fake_service::FakeService;
+pub use http_engine::HttpEngine;
 pub use stack::Stack;
 
 /// Any failure of the harness, with a message for the test's output.

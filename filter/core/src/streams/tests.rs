@@ -303,3 +303,24 @@ fn the_streams_of_a_key_close_together_with_those_that_join_them() {
     streams.open(6, of_key("c", late), 20_000, 0.5);
     assert_eq!(streams.open[&6].drain_at, None);
 }
+
+#[test]
+fn activity_names_the_key_and_may_not_count() {
+    let mut streams = streams();
+    let read_chunk = |start: usize, max: usize| FRAME.get(start..FRAME.len().min(start + max));
+    let keyed = PlacedStream {
+        key: Some("k".into()),
+        ..placed("a", "e")
+    };
+    let mut interceptor = streams.open(1, keyed, 0, 0.5);
+    let (_, active) = interceptor.on_chunk(FRAME.len(), 10, read_chunk);
+    let active = active.unwrap();
+    assert_eq!((&*active.session_ref, active.key.as_deref()), ("a", Some("k")));
+    assert_eq!(streams.describe(1).unwrap().key.as_deref(), Some("k"));
+    let silent = PlacedStream {
+        counts_activity: false,
+        ..placed("b", "e")
+    };
+    let mut interceptor = streams.open(2, silent, 0, 0.5);
+    assert_eq!(interceptor.on_chunk(FRAME.len(), 10, read_chunk).1, None);
+}

@@ -245,3 +245,31 @@ fn routes_of_the_filter_are_compared() {
         );
     }
 }
+
+#[test]
+fn plain_requests_and_hosts_are_compared() {
+    let routes = format!("{SETTINGS}.routes");
+    for (old, new, finding) in [
+        (
+            "action: place, http: allow, activity: unsafe",
+            "action: place, activity: unsafe",
+            ".http: must be allow for the prefix /jup/",
+        ),
+        (
+            "http: allow, activity: unsafe",
+            "http: allow",
+            ".activity: must be unsafe for the prefix /jup/",
+        ),
+    ] {
+        let found = findings(PLAIN, old, new);
+        assert!(found.len() == 1 && found[0].ends_with(finding), "{found:?}");
+        assert!(found[0].starts_with(&routes), "{found:?}");
+    }
+    let timeout = findings(PLAIN, "request_timeout: 0s", "request_timeout: 60s");
+    let message = "must be 0s: it would end long uploads to engines";
+    assert_eq!(timeout, [format!("{MANAGER}.request_timeout: {message}")]);
+    let host = findings(PLAIN, "domains: [lab.example.com, \"lab.example.com:*\"]", "domains: [other.example.com]");
+    assert!(!host.is_empty());
+    let callback = findings(PLAIN, "proxy_on_response_headers: {}", "");
+    assert!(callback[0].ends_with("has no proxy_on_response_headers, which the filter needs"), "{callback:?}");
+}
