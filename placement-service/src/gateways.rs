@@ -202,6 +202,11 @@ impl Shared {
                 break;
             }
         }
+        for stream in &report.opened {
+            if let Some(key) = &stream.key {
+                self.placement.adopt_key(&stream.pool, &stream.engine, key);
+            }
+        }
         let (now_ms, now) = (self.clock.now_ms(), Instant::now());
         let outcome = self.registry().take(gateway, report, now_ms, now);
         self.taken.notify_waiters();

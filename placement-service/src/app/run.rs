@@ -99,6 +99,7 @@ pub async fn run(
     // Sessions come last: `flush` writes the activity that the last requests recorded.
     last.cleanup.stop().await;
     last.webhooks.stop().await;
+    last.placement.flush_keys().await;
     last.sessions.flush().await;
     Ok(())
 }

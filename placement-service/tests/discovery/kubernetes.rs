@@ -6,7 +6,7 @@ use berth_api::GatewayEvent;
 use berth_placement::config::KubernetesSource;
 use berth_placement::core::clock::SystemClock;
 use berth_placement::engines::discovery::kubernetes::Kubernetes;
-use berth_placement::engines::drains::Drains;
+use berth_placement::engines::drains::{ActiveDrains, Drains};
 use berth_scheduler::accounting::AccountingRegistry;
 use berth_store::in_memory::InMemoryStore;
 use serde_json::json;
@@ -268,6 +268,7 @@ async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_sta
         Arc::new(InMemoryStore::new(None).unwrap()),
         Arc::new(SystemClock),
         [("p".to_owned(), Duration::from_secs(7))].into(),
+        ActiveDrains::default(),
         Box::new(move |event| drop(sender.send(event))),
     );
     let drains = drains.await.unwrap();
