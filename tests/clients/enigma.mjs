@@ -5,21 +5,14 @@
 // Prints one JSON line per path.
 import { createRequire } from 'node:module';
 import WebSocket from 'ws';
+import { login } from './login.mjs';
 
 const require = createRequire(import.meta.url);
 const enigma = require('enigma.js');
 const schema = require('enigma.js/schemas/12.2027.0.json');
 
 const base = process.env.BERTH_URL ?? 'http://127.0.0.1:8080';
-const cookie = process.env.BERTH_COOKIE ?? (await login('demo', 'demo-password'));
-
-async function login(username, password) {
-  const body = new URLSearchParams({ username, password });
-  const reply = await fetch(`${base}/login`, { method: 'POST', body, redirect: 'manual' });
-  const cookie = reply.headers.getSetCookie().map((setCookie) => setCookie.split(';')[0]).find((pair) => pair.startsWith('berth='));
-  if (!cookie) throw new Error(`login: ${reply.status} ${await reply.text()}`);
-  return cookie;
-}
+const cookie = process.env.BERTH_COOKIE ?? (await login(base, 'demo', 'demo-password'));
 
 for (const path of process.argv.slice(2)) {
   const session = enigma.create({

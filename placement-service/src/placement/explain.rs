@@ -1,5 +1,5 @@
-//! Explains placements: turns the scheduler's evaluation and the session affinity into the form for operators,
-//! and administrators. Decides nothing itself.
+//! Explains placements: turns the scheduler's evaluation and the session affinity into the form for operators and
+//! administrators. Decides nothing itself.
 
 use super::affinity::AffinityKey;
 use super::decision_log::Candidate;
@@ -66,7 +66,7 @@ impl PlacementService {
         let entry = key.and_then(|key| self.affinity.peek(key));
         let attached_entry = entry.as_ref();
         let attached = attached_entry.and_then(|entry| self.attached_engine(target.pool, entry));
-        let selected = explanation.chosen.as_ref().map(ToString::to_string);
+        let selected = explanation.selected.as_ref().map(ToString::to_string);
         let is_full = |engine: &ExplainedEngine| matches!(engine.outcome, Outcome::Excluded(reason) if reason.is_capacity_exhausted());
         let any_full = explanation.engines.iter().any(is_full);
         let ledger = self

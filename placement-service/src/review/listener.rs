@@ -2,7 +2,7 @@
 //! filter, a closed WebSocket closes at once, and bodies are buffered behind the filter.
 
 use super::Finding;
-use super::parts::Part;
+use super::parts::{Part, WASM};
 use crate::render::model::EdgeModel;
 use serde_json::{Value, json};
 
@@ -61,7 +61,9 @@ pub(super) fn review(manager: &Part<'_>, model: &EdgeModel, findings: &mut Vec<F
     review_header_count(manager, findings);
     review_removed_headers(manager, model, findings);
     review_upgrades(manager, findings);
-    review_buffer(manager, findings);
+    if let Some(filters) = manager.get("http_filters") {
+        review_filters(manager, &filters.items(), findings);
+    }
 }
 
 /// Envoy's default is 100.
@@ -127,18 +129,17 @@ fn review_removed_headers(manager: &Part<'_>, model: &EdgeModel, findings: &mut 
     }
 }
 
-/// The buffer filter must follow the Berth filter, which rejects requests by their headers.
-fn review_buffer(manager: &Part<'_>, findings: &mut Vec<Finding>) {
-    let Some(filters) = manager.get("http_filters") else {
-        return;
-    };
-    let filters = filters.items();
-    let position = |name: &str| {
-        filters
-            .iter()
-            .position(|filter| filter.text("name") == Some(name))
-    };
-    match (position("berth"), position(BUFFER)) {
+/// The Berth filter must be in the chain. The buffer filter must follow it, as it rejects requests by their headers.
+fn review_filters(manager: &Part<'_>, filters: &[Part<'_>], findings: &mut Vec<Finding>) {
+    let berth = filters.iter().position(is_enabled_wasm);
+    if berth.is_none() {
+        let message = "has no enabled Berth filter: requests would be routed without a session";
+        manager.report_at("http_filters", message, findings);
+    }
+    let buffer = filters
+        .iter()
+        .position(|filter| filter.text("name") == Some(BUFFER));
+    match (berth, buffer) {
         (_, None) => {
             let message =
                 format!("has no {BUFFER}: slow bodies would hold connections of the service");
@@ -152,4 +153,19 @@ fn review_buffer(manager: &Part<'_>, findings: &mut Vec<Finding>) {
         }
         _ => {}
     }
+}
+
+/// Whether Envoy runs a Wasm filter here, inline or by discovery. Names of filters are arbitrary.
+fn is_enabled_wasm(filter: &Part<'_>) -> bool {
+    let is_wasm = |kind: &str| kind.ends_with(WASM);
+    let inline = filter.get("typed_config");
+    let inline = inline.is_some_and(|config| config.text("@type").is_some_and(is_wasm));
+    let discovered = filter.at("config_discovery.type_urls");
+    let discovered = discovered.map(|urls| urls.items()).unwrap_or_default();
+    let discovered = discovered
+        .iter()
+        .any(|url| url.value().as_str().is_some_and(is_wasm));
+    let disabled = filter.get("disabled");
+    let disabled = disabled.is_some_and(|part| part.value() == &Value::Bool(true));
+    (inline || discovered) && !disabled
 }

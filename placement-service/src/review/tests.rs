@@ -1,8 +1,10 @@
 //! The rendered files have no finding, and each change of them in one place has exactly the finding of its rule.
 
+mod clusters;
 mod filter;
 mod listener;
 mod routes;
+mod tokens;
 
 use super::*;
 use crate::config::load;
@@ -85,12 +87,18 @@ fn rendered_files_have_no_finding() {
 
 #[test]
 fn the_process_is_reviewed() {
-    assert_eq!(
-        findings(CONFIG, "kill_timeout: 30s", "# no kill_timeout"),
-        [
-            "config.yaml: watchdogs.worker_watchdog: has no kill_timeout: a worker that hangs in the filter would stay forever"
-        ]
-    );
+    for (old, new) in [
+        ("kill_timeout: 30s", "# no kill_timeout"),
+        ("worker_watchdog:", "main_thread_watchdog:"),
+        ("watchdogs:", "unknown:"),
+    ] {
+        assert_eq!(
+            findings(CONFIG, old, new),
+            [
+                "config.yaml: watchdogs.worker_watchdog: has no kill_timeout: a worker that hangs in the filter would stay forever"
+            ]
+        );
+    }
     assert_eq!(
         findings(
             CONFIG,

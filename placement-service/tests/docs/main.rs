@@ -11,3 +11,4 @@ mod commands;
 mod links;
 mod pages;
 mod reference;
+mod threats;

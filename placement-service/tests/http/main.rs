@@ -68,6 +68,7 @@ mod stream_limit;
 mod stream_limit_replicas;
 mod tab_resume;
 mod tls;
+mod token_placements;
 mod transmitter;
 mod warnings;
 mod webhook_caep;

@@ -7,6 +7,8 @@ import { after, before } from 'node:test';
 import { chromium } from 'playwright-core';
 import { url } from './stack.mjs';
 
+export { waitUntil } from '../../clients/wait.mjs';
+
 const EXECUTABLE = process.env.BERTH_CHROMIUM ?? '/usr/bin/chromium';
 const ARGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
@@ -85,15 +87,4 @@ export async function screenshot(page, name) {
   if (!folder) return;
   fs.mkdirSync(folder, { recursive: true });
   await page.screenshot({ path: `${folder}/${name}.png` });
-}
-
-/** Resolves when `check()` holds. */
-export async function waitUntil(description, check, limit = 10_000) {
-  const end = Date.now() + limit;
-  for (;;) {
-    const result = await check();
-    if (result) return result;
-    if (Date.now() > end) throw new Error(`not true after ${limit} ms: ${description}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }

@@ -16,6 +16,7 @@ pub mod render;
 pub mod restart_policy;
 pub mod service;
 pub mod stack;
+pub mod tls_terminator;
 pub mod token;
 pub mod usage;
 pub mod wait;

@@ -1,83 +1,90 @@
-//! What a gateway reports to the placement service: opened and closed streams and active sessions, in batches; and
+//! What a gateway reports to the placement service: opened and closed streams, active sessions and keys, in batches; and
 //! the list of all open streams, in parts, when the service asks for it. The content of a failed report is sent again.
 //! Knows no host; times are milliseconds of any clock.
 
+mod activity;
+
 use crate::retry::RetrySchedule;
-use crate::streams::{ACTIVITY_INTERVAL_MS, Streams};
-use berth_api::{ClosedStream, FullSyncPart, GatewayReport, MAX_REPORT_ENTRIES, OpenStream};
-use std::collections::{HashMap, HashSet, VecDeque};
+use crate::streams::Streams;
+use activity::Activity;
+use berth_api::{
+    ClosedStream, FailedEngine, FullSyncPart, GatewayReport, MAX_REPORT_ENTRIES, OpenStream,
+};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Minimum milliseconds between two reports.
 const INTERVAL_MS: u64 = 250;
-/// Milliseconds that activity may wait to be batched.
-const ACTIVITY_DELAY_MS: u64 = 500;
-/// Maximum sessions whose last report is remembered, and maximum streams that wait to be reported. Beyond that a
-/// session is reported early, the oldest closed stream is dropped, and open streams are listed again.
+/// Maximum sessions and keys whose last report is remembered, and maximum streams that wait to be reported. Beyond that
+/// a session is reported early, the oldest closed stream is dropped, and open streams are listed again.
 const MAX_QUEUED: usize = 20_000;
+/// Maximum engines of a report that did not answer a request; further ones are reported when a request fails again.
+const MAX_FAILED_ENGINES: usize = 100;
 /// Maximum milliseconds between two attempts after failures.
 const MAX_BACK_OFF_MS: u64 = 2_000;
 /// Milliseconds after which a report without a response counts as failed.
 const TIMEOUT_MS: u64 = 10_000;
 
-/// The reports of one gateway.
+/// Reports the streams of one gateway.
 #[derive(Debug)]
-pub struct Reports {
+pub struct StreamReporter {
     sequence: u64,
     schedule: RetrySchedule,
     opened: VecDeque<OpenStream>,
     closed: VecDeque<ClosedStream>,
-    active: HashSet<Rc<str>>,
-    active_since: u64,
-    mentioned: HashMap<Rc<str>, u64>,
-    cleared_at: u64,
-    listing: Listing,
+    sessions: Activity,
+    keys: Activity,
+    /// Each once.
+    failed_engines: Vec<FailedEngine>,
+    full_sync: FullSync,
     /// The content of the report in flight.
     in_flight: Option<ReportContent>,
 }
 
-/// The state of the list of all streams.
+/// The state of the transfer of the full list of streams.
 #[derive(Debug)]
-enum Listing {
-    None,
-    Wanted,
-    InProgress { rest: VecDeque<u32>, first: bool },
+enum FullSync {
+    Idle,
+    Requested,
+    InProgress {
+        remaining: VecDeque<u32>,
+        first: bool,
+    },
 }
 
 #[derive(Debug)]
 struct ReportContent {
     closed: Vec<ClosedStream>,
-    active: Vec<Rc<str>>,
+    sessions: Vec<Rc<str>>,
+    keys: Vec<Rc<str>>,
+    failed_engines: Vec<FailedEngine>,
 }
 
-impl Default for Reports {
+impl Default for StreamReporter {
     fn default() -> Self {
         Self {
             sequence: 0,
             schedule: RetrySchedule::new(INTERVAL_MS, MAX_BACK_OFF_MS, TIMEOUT_MS),
             opened: VecDeque::new(),
             closed: VecDeque::new(),
-            active: HashSet::new(),
-            active_since: 0,
-            mentioned: HashMap::new(),
-            cleared_at: 0,
-            listing: Listing::None,
+            sessions: Activity::default(),
+            keys: Activity::default(),
+            failed_engines: Vec::new(),
+            full_sync: FullSync::Idle,
             in_flight: None,
         }
     }
 }
 
-impl Reports {
+impl StreamReporter {
     /// A stream has opened.
     pub fn opened(&mut self, id: u32, stream: OpenStream) {
-        match &mut self.listing {
-            Listing::None if self.opened.len() < MAX_QUEUED => self.opened.push_back(stream),
+        match &mut self.full_sync {
+            FullSync::Idle if self.opened.len() < MAX_QUEUED => self.opened.push_back(stream),
             // The list will contain it.
-            Listing::None => self.list(),
-            Listing::Wanted => {}
-            Listing::InProgress {
-                rest: remaining, ..
-            } => remaining.push_back(id),
+            FullSync::Idle => self.request_full_sync(),
+            FullSync::Requested => {}
+            FullSync::InProgress { remaining, .. } => remaining.push_back(id),
         }
     }
 
@@ -91,44 +98,38 @@ impl Reports {
 
     /// The client of a session was active.
     pub fn active(&mut self, session_ref: &str, now: u64) {
-        let is_recent = |reported_at: &u64| now < reported_at.saturating_add(ACTIVITY_INTERVAL_MS);
-        if self.mentioned.get(session_ref).is_some_and(is_recent) {
-            return;
-        }
-        if !is_recent(&self.cleared_at) {
-            self.cleared_at = now;
-            self.mentioned
-                .retain(|_, reported_at| is_recent(reported_at));
-        }
-        let session: Rc<str> = session_ref.into();
-        if self.mentioned.len() < MAX_QUEUED {
-            self.mentioned.insert(Rc::clone(&session), now);
-        }
-        if self.active.is_empty() {
-            self.active_since = now;
-        }
-        if self.active.len() < MAX_QUEUED {
-            self.active.insert(session);
+        self.sessions.add(session_ref, now);
+    }
+
+    /// A client of a key was active.
+    pub fn active_key(&mut self, key: &str, now: u64) {
+        self.keys.add(key, now);
+    }
+
+    /// An engine did not answer a request.
+    pub fn engine_failed(&mut self, engine: FailedEngine) {
+        let is_new = !self.failed_engines.contains(&engine);
+        if is_new && self.failed_engines.len() < MAX_FAILED_ENGINES {
+            self.failed_engines.push(engine);
         }
     }
 
     /// The clock has moved back: the age of the last reports is unknown.
     pub fn clock_moved_back(&mut self, now: u64) {
-        self.mentioned.clear();
-        self.cleared_at = self.cleared_at.min(now);
-        self.active_since = self.active_since.min(now);
+        self.sessions.clock_moved_back(now);
+        self.keys.clock_moved_back(now);
     }
 
-    /// The service asks for the list of all streams.
-    pub fn list(&mut self) {
-        self.listing = Listing::Wanted;
+    /// The next reports contain the list of all streams.
+    pub fn request_full_sync(&mut self) {
+        self.full_sync = FullSync::Requested;
         self.opened.clear();
     }
 
     /// Whether there is anything to report, now or soon.
     #[must_use]
     pub fn is_pending(&self) -> bool {
-        self.has_changes() || !self.active.is_empty()
+        self.has_changes() || self.sessions.is_pending() || self.keys.is_pending()
     }
 
     /// The next sequence number; reports and polls share them.
@@ -142,8 +143,7 @@ impl Reports {
         if self.schedule.is_timed_out(now) {
             self.failed(now);
         }
-        let is_active_due =
-            !self.active.is_empty() && now >= self.active_since.saturating_add(ACTIVITY_DELAY_MS);
+        let is_active_due = self.sessions.is_due(now) || self.keys.is_due(now);
         if !self.schedule.is_due(now) || !(self.has_changes() || is_active_due) {
             return None;
         }
@@ -151,19 +151,25 @@ impl Reports {
         let mut capacity = MAX_REPORT_ENTRIES;
         let (full_sync, opened) = self.take_opened(streams, &mut capacity);
         let closed: Vec<ClosedStream> = take(&mut self.closed, &mut capacity);
-        let active: Vec<Rc<str>> = self.active.iter().take(capacity).map(Rc::clone).collect();
-        for session in &active {
-            self.active.remove(session);
-        }
+        let sessions = self.sessions.take(&mut capacity);
+        let keys = self.keys.take(&mut capacity);
+        let failed_engines = std::mem::take(&mut self.failed_engines);
         let report = GatewayReport {
             sequence: self.number(),
             full: full_sync,
             opened,
-            active: active.iter().map(|session| session.to_string()).collect(),
+            active: to_strings(&sessions),
+            active_keys: to_strings(&keys),
+            failed_engines: failed_engines.clone(),
             closed: closed.clone(),
             ..GatewayReport::default()
         };
-        self.in_flight = Some(ReportContent { closed, active });
+        self.in_flight = Some(ReportContent {
+            closed,
+            sessions,
+            keys,
+            failed_engines,
+        });
         Some(report)
     }
 
@@ -176,7 +182,7 @@ impl Reports {
     /// The service has not accepted the report, or the result is unknown.
     pub fn failed(&mut self, now: u64) {
         self.schedule.failed(now);
-        self.list();
+        self.request_full_sync();
         let Some(content) = self.in_flight.take() else {
             return;
         };
@@ -185,11 +191,16 @@ impl Reports {
                 self.closed.push_front(stream);
             }
         }
-        self.active.extend(content.active);
+        self.sessions.put_back(content.sessions);
+        self.keys.put_back(content.keys);
+        for engine in content.failed_engines {
+            self.engine_failed(engine);
+        }
     }
 
     fn has_changes(&self) -> bool {
-        !self.opened.is_empty() || !self.closed.is_empty() || !matches!(self.listing, Listing::None)
+        let has_queued = !self.opened.is_empty() || !self.closed.is_empty();
+        has_queued || !self.failed_engines.is_empty() || !matches!(self.full_sync, FullSync::Idle)
     }
 
     /// The next opened streams, or the next part of the list.
@@ -198,19 +209,16 @@ impl Reports {
         streams: &Streams,
         capacity: &mut usize,
     ) -> (Option<FullSyncPart>, Vec<OpenStream>) {
-        let (mut remaining, first) = match std::mem::replace(&mut self.listing, Listing::None) {
-            Listing::None => return (None, take(&mut self.opened, capacity)),
-            Listing::Wanted => (streams.ids().collect(), true),
-            Listing::InProgress {
-                rest: remaining,
-                first,
-            } => (remaining, first),
+        let (mut remaining, first) = match std::mem::replace(&mut self.full_sync, FullSync::Idle) {
+            FullSync::Idle => return (None, take(&mut self.opened, capacity)),
+            FullSync::Requested => (streams.ids().collect(), true),
+            FullSync::InProgress { remaining, first } => (remaining, first),
         };
         let mut opened = Vec::new();
         while *capacity > 0
             && let Some(id) = remaining.pop_front()
         {
-            // A stream that has closed since the list began is left out.
+            // A stream that has closed since the start of the list is left out.
             if let Some(stream) = streams.describe(id) {
                 opened.push(stream);
                 *capacity = capacity.saturating_sub(1);
@@ -223,13 +231,17 @@ impl Reports {
             (false, true) => FullSyncPart::Last,
         };
         if !remaining.is_empty() {
-            self.listing = Listing::InProgress {
-                rest: remaining,
+            self.full_sync = FullSync::InProgress {
+                remaining,
                 first: false,
             };
         }
         (Some(part), opened)
     }
+}
+
+fn to_strings(names: &[Rc<str>]) -> Vec<String> {
+    names.iter().map(|name| name.to_string()).collect()
 }
 
 /// Takes items from the front while there is room.

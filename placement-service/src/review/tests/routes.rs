@@ -96,6 +96,22 @@ fn routes_of_envoy_are_compared() {
 }
 
 #[test]
+fn the_private_paths_of_the_service_are_found() {
+    let home = "match: { path: / }";
+    for private in ["/v1/", "/health/", "/metrics", "/openapi.json"] {
+        let route = format!(
+            "{home}\n                          route: *service\n                        - match: {{ path: {private} }}"
+        );
+        let found = findings(CONFIG, home, &route);
+        let message = format!("exposes {private} of the service to clients");
+        assert!(
+            found.iter().any(|line| line.contains(&message)),
+            "{found:#?}"
+        );
+    }
+}
+
+#[test]
 fn websockets_are_enabled_by_their_routes_only() {
     assert_eq!(
         findings(CONFIG, "websocket, enabled: false", "websocket"),
@@ -206,6 +222,13 @@ fn routes_of_the_filter_are_compared() {
             "authenticate, bearer: allow, anonymous: allow",
             "routes[11].bearer",
             "must be deny for the prefix /api/",
+        ),
+        (
+            CONFIG,
+            "- { prefix: /api/, action: authenticate }",
+            "- { prefix: /api/, action: authenticate, roles: [admin] }",
+            "routes[14].roles",
+            "must be [] for the prefix /api/",
         ),
         (
             PRODUCTION,
