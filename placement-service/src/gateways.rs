@@ -206,6 +206,11 @@ impl Shared {
                 break;
             }
         }
+        for stream in &report.opened {
+            if let Some(key) = &stream.key {
+                self.placement.adopt_key(&stream.pool, &stream.engine, key);
+            }
+        }
         let (now_ms, now) = (self.clock.now_ms(), Instant::now());
         let outcome = self.registry().apply(gateway, report, now_ms, now);
         self.report_applied.notify_waiters();

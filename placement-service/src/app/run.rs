@@ -99,6 +99,7 @@ pub async fn run(
     let last = live.app();
     last.cleanup.stop().await;
     last.webhooks.stop().await;
+    last.placement.flush_keys().await;
     last.sessions.flush().await;
     Ok(())
 }

@@ -6,11 +6,15 @@ use crate::core::ticker::ticker;
 use crate::events::follower::Change;
 use crate::sessions::SessionStatus;
 use berth_store::StoreError;
+use futures_util::StreamExt;
+use futures_util::stream;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Entries of the log that are read at once.
 const BATCH: usize = 1000;
+/// Login sessions whose keys end concurrently.
+const CONCURRENT: usize = 32;
 /// How often login sessions are checked that may have expired.
 const INTERVAL: Duration = Duration::from_millis(500);
 
@@ -45,13 +49,22 @@ impl Shared {
                 match &logged.change {
                     Change::SessionEnded { session_ref, .. } => {
                         self.placement.end_login(session_ref);
-                        self.placement.end_login_keys(session_ref).await;
                     }
                     Change::KeyMoved { key, epoch } => {
                         self.placement.key_moved(key, *epoch).await;
                     }
                 }
             }
+            let ended = since
+                .changes
+                .iter()
+                .filter_map(|logged| match &logged.change {
+                    Change::SessionEnded { session_ref, .. } => Some(session_ref),
+                    Change::KeyMoved { .. } => None,
+                });
+            let keys = stream::iter(ended)
+                .for_each_concurrent(CONCURRENT, |login| self.placement.end_login_keys(login));
+            keys.await;
             if since.sequence == position || since.changes.is_empty() {
                 return since.sequence;
             }

@@ -1,7 +1,7 @@
 //! Session affinity: which engine session a tab, or a whole login session, has on which engine, and the return to it:
 //! on the same engine, at the same address, while the engine still has it. A session leaves a live engine session only
-//! if the engine is gone, unhealthy or draining, never because another engine has more capacity. Bounded, and only in the
-//! memory of this process: after a restart every session is placed again.
+//! if the engine is gone, unhealthy or draining, never because another engine has more capacity. Bounded, and in the memory
+//! of this process; `tab_store` has the same in the store.
 
 use super::attempts::PreparedEngine;
 use super::pool;
@@ -59,6 +59,10 @@ impl AffinityKey {
             hash.update(part);
         }
         Some(Self(hash.finalize().into()))
+    }
+
+    pub(super) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 

@@ -1,7 +1,6 @@
 //! The keys that count on engines through this replica: each from the moment in which a request of it was placed here
 //! until it is released, has moved, or has expired in the store. Finds no engine.
 
-use super::keys::RequestKey;
 use crate::config::AffinityCount;
 use berth_scheduler::accounting::{HeldKey, KeyCount, Reservation};
 use berth_scheduler::engine::Engine;
@@ -14,6 +13,9 @@ use tokio::time::Instant;
 
 /// Maximum number of keys, about 300 bytes each. Streams of further keys count by themselves.
 const MAX_KEYS: usize = 200_000;
+
+/// The epoch of a key that is known from reports only.
+pub(super) const UNKNOWN_EPOCH: u64 = 0;
 
 /// The keys by their ids.
 #[derive(Debug, Default)]
@@ -28,6 +30,16 @@ struct LocalKey {
     active_at: Instant,
 }
 
+/// What a key counts, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CountedKey<'a> {
+    pub(super) name: &'a str,
+    /// [`UNKNOWN_EPOCH`] if a gateway has named the key.
+    pub(super) epoch: u64,
+    pub(super) counts: AffinityCount,
+    pub(super) idle: Duration,
+}
+
 /// A key that counts here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KeyUse {
@@ -40,41 +52,47 @@ impl KeyTable {
     /// The key counts on this engine. `reservation`: that of its preparation.
     pub(super) fn hold(
         &self,
-        key: &RequestKey<'_>,
-        epoch: u64,
+        id: AffinityId,
+        key: &CountedKey<'_>,
         engine: &Arc<Engine>,
         reservation: Option<Reservation>,
         now: Instant,
     ) {
         let mut keys = self.0.lock();
-        if let Some(known) = keys.get_mut(&key.id) {
-            if known.epoch > epoch {
-                return;
-            }
-            if known.epoch == epoch && known.held.is_in(&engine.accounting) {
+        if let Some(known) = keys.get_mut(&id) {
+            let is_here = known.held.is_in(&engine.accounting);
+            if is_here && (known.epoch == key.epoch || known.epoch == UNKNOWN_EPOCH) {
+                known.epoch = key.epoch;
                 known.active_at = now;
                 return;
             }
+            if known.epoch > key.epoch {
+                return;
+            }
             // It has moved. Ends the counting on the other engine before it begins here.
-            keys.remove(&key.id);
+            keys.remove(&id);
         }
         if keys.len() >= MAX_KEYS {
             return;
         }
-        let counts = match key.settings.effective_counts() {
+        let counts = match key.counts {
             AffinityCount::Key => KeyCount::Key,
             AffinityCount::Streams => KeyCount::Streams,
         };
-        let held = engine
-            .accounting
-            .hold_key(&key.name, counts, reservation, now);
+        let accounting = &engine.accounting;
+        let held = accounting.hold_key((key.name, &engine.name), counts, reservation, now);
         let local = LocalKey {
-            epoch,
+            epoch: key.epoch,
             held,
-            idle: key.settings.idle,
+            idle: key.idle,
             active_at: now,
         };
-        keys.insert(key.id, local);
+        keys.insert(id, local);
+    }
+
+    /// Whether the key counts here.
+    pub(super) fn contains(&self, id: &AffinityId) -> bool {
+        self.0.lock().contains_key(id)
     }
 
     /// A reservation for one more stream of the key; `None`: it does not count here.

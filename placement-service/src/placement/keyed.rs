@@ -4,6 +4,7 @@
 
 use super::affinity_directory::{EngineSource, TargetState};
 use super::attempts::PreparedEngine;
+use super::key_table::CountedKey;
 use super::keys::{self, RequestKey};
 use super::selection::{DecisionTrace, PlacementTask};
 use super::{Placement, PlacementService, stream_name};
@@ -112,8 +113,14 @@ impl PlacementService {
         let engine = engine.ok_or_else(|| engine_failed("the engine of the key is gone"))?;
         let mut prepared = source.prepared.into_inner().filter(|_| resolution.is_new);
         let reservation = prepared.as_mut().and_then(|one| one.reservation.take());
+        let counted = CountedKey {
+            name: &key.name,
+            epoch: held.epoch,
+            counts: key.settings.effective_counts(),
+            idle: key.settings.idle,
+        };
         self.key_table
-            .hold(key, held.epoch, &engine, reservation, Instant::now());
+            .hold(key.id, &counted, &engine, reservation, Instant::now());
         let drain = self.active_drains.get(&task.pool.name, name.as_str());
         let left_ms = drain.map(|drain| stays_until_ms(key, drain).saturating_sub(as_of));
         let valid_ms = millis(directory.valid).min(left_ms.unwrap_or(u64::MAX));
@@ -222,7 +229,7 @@ impl PlacementService {
         let fleet = self.fleet.snapshot();
         let routes = self.routes();
         let pools = fleet.pools().iter().enumerate();
-        let pools = pools.filter(|(index, _)| routes.has_sticky_keys(*index));
+        let pools = pools.filter(|(index, _)| routes.sticky_settings(*index).is_some());
         let engines = pools.flat_map(|(_, pool)| pool.engines.iter().map(move |e| (pool, e)));
         let staying = engines.filter(|(pool, engine)| {
             let drain = self.active_drains.get(&pool.name, engine.name.as_str());

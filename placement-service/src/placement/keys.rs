@@ -7,6 +7,7 @@ use super::affinity_directory::{
 };
 use super::keyed::engine_failed;
 use super::routes::RouteDetails;
+use super::tab_store::TabStore;
 use crate::config::{self, AffinityKey, Config};
 use crate::core::affinity_key::CanonicalKey;
 use crate::core::clock::Clock;
@@ -29,6 +30,8 @@ const TOO_MANY_RETRY_S: u32 = 5;
 pub struct KeyDirectory {
     pub(super) ids: AffinityKeys,
     pub(super) directory: AffinityDirectory,
+    /// The engine sessions of tabs.
+    pub(super) tabs: TabStore,
     /// How long a gateway may use what it knows of a key.
     pub(super) valid: Duration,
 }
@@ -82,8 +85,11 @@ impl KeyDirectory {
             clock,
             appended,
         };
+        let ids = AffinityKeys::load(stores.coordination.as_ref()).await?;
+        let tab_idle = config.session.absolute_timeout;
         Ok(Some(Self {
-            ids: AffinityKeys::load(stores.coordination.as_ref()).await?,
+            tabs: TabStore::new(store.clone(), ids.clone(), tab_idle),
+            ids,
             directory: AffinityDirectory::new(store, Some(moves), settings),
             valid: config.edge.cache.ttl,
         }))

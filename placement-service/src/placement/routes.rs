@@ -2,7 +2,8 @@
 //! Pure functions over untrusted bytes; knows no engine and no driver protocol.
 
 use crate::config::{
-    self, AffinityKey, AffinityMode, DOCUMENT_PLACEHOLDER, OpenTemplate, compare_precedence,
+    self, AffinityCount, AffinityKey, AffinityMode, DOCUMENT_PLACEHOLDER, OpenTemplate,
+    compare_precedence,
 };
 use crate::core::affinity_key::{CanonicalKey, KeyTemplate};
 use crate::core::header_template::HeaderTemplate;
@@ -212,13 +213,22 @@ impl Routes {
         of_session.map(|route| route.pool.as_str()).collect()
     }
 
-    /// Whether keys stay on the engines of a pool.
+    /// What a key counts that stays on the engines of a pool, and its longest time without activity; `None`: none stays.
+    /// If the routes to the pool count in several ways, each stream counts.
     #[must_use]
-    pub fn has_sticky_keys(&self, pool: usize) -> bool {
-        let mut routes = self.0.iter().filter(|route| route.pool == pool);
-        routes.any(|route| {
-            let affinity = &route.config.affinity;
-            affinity.keeps_keys() && affinity.mode == AffinityMode::Sticky
+    pub fn sticky_settings(&self, pool: usize) -> Option<(AffinityCount, Duration)> {
+        let routes = self.0.iter().filter(|route| route.pool == pool);
+        let settings = routes.map(|route| &route.config.affinity);
+        let sticky = settings
+            .filter(|affinity| affinity.keeps_keys() && affinity.mode == AffinityMode::Sticky);
+        let settings = sticky.map(|affinity| (affinity.effective_counts(), affinity.idle));
+        settings.reduce(|one, other| {
+            let counts = if one.0 == other.0 {
+                one.0
+            } else {
+                AffinityCount::Streams
+            };
+            (counts, one.1.max(other.1))
         })
     }
 

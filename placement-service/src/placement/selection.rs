@@ -149,8 +149,12 @@ impl PlacementService {
                 attempt => attempt?,
             };
             let limits = task.pool.scheduler.limits();
-            let name = || task.key.map_or_else(stream_name, ledger_name);
-            let confirmed = attempt.selection.reservation.confirm(name, limits);
+            let engine = &attempt.selection.engine.name;
+            let name = match task.key {
+                Some(key) => ledger_name(key, engine),
+                None => stream_name(),
+            };
+            let confirmed = attempt.selection.reservation.confirm(|| name, limits);
             match timeout_at(task.deadline, confirmed).await {
                 Ok(LedgerReply::Reserved) => {
                     if let Some(explanation) = &mut trace.explanation {

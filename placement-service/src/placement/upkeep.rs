@@ -3,7 +3,7 @@
 
 use super::PlacementService;
 use super::affinity_directory::{key_name, parse_key_name};
-use super::key_table::KeyTable;
+use super::key_table::{CountedKey, KeyTable, UNKNOWN_EPOCH};
 use super::keys::KeyDirectory;
 use crate::core::affinity_key::CanonicalKey;
 use crate::core::ticker::ticker;
@@ -54,17 +54,18 @@ async fn run(keys: Arc<KeyDirectory>, table: Arc<KeyTable>) {
             Ok(0)
         };
         let ended = end_expired(&keys, &table).await;
-        match flushed.and(ended).and(swept) {
+        let tabs = keys.tabs.flush().await;
+        match flushed.and(tabs).and(ended).and(swept) {
             Ok(removed) => {
                 is_failing = false;
                 if removed > 0 {
                     debug!(removed, "keys without activity have lost their engines");
                 }
             }
-            Err(error) if is_failing => debug!(%error, "the activity of keys is not written"),
+            Err(error) if is_failing => debug!(%error, "keys are not written"),
             Err(error) => {
                 is_failing = true;
-                warn!(%error, "the activity of keys is not written: it is kept");
+                warn!(%error, "the activity of keys and the engine sessions of tabs are not written: they are kept");
             }
         }
     }
@@ -74,7 +75,7 @@ async fn run(keys: Arc<KeyDirectory>, table: Arc<KeyTable>) {
 async fn end_expired(keys: &KeyDirectory, table: &KeyTable) -> Result<(), StoreError> {
     for (id, epoch) in table.take_idle(LOOKUPS, Instant::now()) {
         let record = keys.directory.find(&id).await?;
-        if record.is_none_or(|record| record.epoch != epoch) {
+        if record.is_none_or(|record| epoch != UNKNOWN_EPOCH && record.epoch != epoch) {
             let next = epoch.saturating_add(1);
             keys.directory.forget(id, next).await;
             table.remove(&id, next);
@@ -88,6 +89,16 @@ async fn end_expired(keys: &KeyDirectory, table: &KeyTable) -> Result<(), StoreE
 }
 
 impl PlacementService {
+    /// Writes what the next interval would write.
+    pub async fn flush_keys(&self) {
+        if let Some(keys) = &self.keys {
+            let flushed = keys.directory.flush_activity(Instant::now()).await;
+            if let Err(error) = flushed.and(keys.tabs.flush().await) {
+                warn!(%error, "keys are not written at the end");
+            }
+        }
+    }
+
     /// How often the streams of keys count as activity: several times in the shortest `affinity.idle`.
     #[must_use]
     pub fn key_activity_interval(&self) -> Duration {
@@ -102,6 +113,29 @@ impl PlacementService {
             self.key_table.touch(&id, now);
             keys.directory.record_activity(id, now);
         }
+    }
+
+    /// A gateway has a stream of this key: it counts from now on, if it did not.
+    pub fn adopt_key(&self, pool: &str, engine: &str, key: &str) {
+        let Some(id) = parse_key_name(key).filter(|id| !self.key_table.contains(id)) else {
+            return;
+        };
+        let position = self.pools.iter().position(|own| *own.name == *pool);
+        let Some(position) = position else { return };
+        let settings = self.routes().sticky_settings(position);
+        let (Some((counts, idle)), Some(engine)) =
+            (settings, self.find_engine(position, &engine.into()))
+        else {
+            return;
+        };
+        let counted = CountedKey {
+            name: key,
+            epoch: UNKNOWN_EPOCH,
+            counts,
+            idle,
+        };
+        self.key_table
+            .hold(id, &counted, &engine, None, Instant::now());
     }
 
     /// A key has another engine, or none, since that epoch.

@@ -154,6 +154,74 @@ routes: [ { path: /x, pool: p } ]";
 }
 
 #[test]
+fn keys_of_a_running_service_are_listed_explained_and_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = engine.local_addr().unwrap().port();
+    let settings = format!(
+        "session: {{ cookie: {{ secure: false }} }}\n\
+         api: {{ clients: [ {{ name: ops, role: operator, secret: {{ inline: operator-secret-1 }} }} ] }}\n\
+         pools: [ {{ name: lab, driver: websocket, cluster: c, discovery: {{ static: [ {{ name: lab-0, ip: 127.0.0.1, port: {port} }} ] }} }} ]\n\
+         routes: [ {{ path: '/lab/{{rest}}', pool: lab, http: allow, affinity: {{ key: account }} }} ]"
+    );
+    let file = write_config(dir.path(), &settings);
+    let file = file.to_str().unwrap();
+    let add = [
+        "account",
+        "add",
+        "demo",
+        "--password-stdin",
+        "--config",
+        file,
+    ];
+    run_berth(&add, PASSWORD);
+    let served = RunningService::start(Path::new(file));
+    let login = served.post("/login", json!({"username": "demo", "password": PASSWORD}));
+    let id = login.split("berth=").nth(1).unwrap();
+    let id = id.split(';').next().unwrap();
+    let body =
+        json!({"session": id, "method": "GET", "path": "/lab/x", "host": "h", "upgrade": false});
+    let began = Instant::now();
+    while !served
+        .post("/v1/placements", body.clone())
+        .contains("200 OK")
+    {
+        assert!(began.elapsed() < Duration::from_secs(30), "never placed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let at = format!("http://{}", served.address);
+    let run = |args: &[&str]| {
+        let more = ["--service", &at, "--config", file];
+        run_berth(&[args, &more].concat(), "")
+    };
+    let (code, out, err) = run(&["affinities", "ls", "lab"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let fields: Vec<&str> = out.trim_end().split('\t').collect();
+    assert_eq!(
+        (fields.len(), fields[0], fields[3]),
+        (6, "lab-0", "0"),
+        "{out}"
+    );
+    let key = fields[1];
+    let (_, json, _) = run(&["affinities", "ls", "lab", "--engine", "lab-0", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json[0]["key"], &json[0]["engine"]),
+        (&json!(key), &json!("lab-0"))
+    );
+    let (_, sessions, _) = run_berth(&["sessions", "ls", "--config", file], "");
+    let session = sessions.split('\t').next().unwrap();
+    let (_, explained, err) = run(&["explain", "/lab/x", "--session", session]);
+    let expected = format!("key {key} (sticky): engine lab-0, streams 0, idle left ");
+    assert!(explained.contains(&expected), "{explained}{err}");
+    let (code, out, _) = run(&["affinities", "release", key]);
+    assert_eq!((code, out), (Some(0), format!("{key} is released\n")));
+    assert_eq!(run(&["affinities", "ls", "lab"]).1, "");
+    assert_eq!(run(&["affinities", "release", key]).0, Some(1));
+    served.terminate();
+}
+
+#[test]
 fn a_drain_waits_for_the_streams_of_the_engine_with_progress() {
     let dir = tempfile::tempdir().unwrap();
     // No engine listens on this port.

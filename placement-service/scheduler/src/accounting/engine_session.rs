@@ -29,6 +29,15 @@ impl EngineSession {
         }
     }
 
+    /// A session that no accounting of this process has: another process has prepared it.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            accounting: Weak::new(),
+            id: SessionId::default(),
+        }
+    }
+
     /// A reservation for one more stream of the session, which counts no further session. `None` when the session has
     /// ended, or when each stream is a session of its own.
     #[must_use]

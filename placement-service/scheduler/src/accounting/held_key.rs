@@ -1,7 +1,9 @@
 //! The handle of a key that counts on an engine: as long as it exists the key counts as one session, with or without
 //! streams. Knows neither what a key is nor how long it lives.
 
+use super::state::SessionId;
 use super::{EngineAccounting, Reservation};
+use crate::engine::EngineName;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -17,14 +19,19 @@ pub enum KeyCount {
 /// The prefix of the names of keys in the ledger, where they are beside streams.
 const LEDGER_PREFIX: &str = "key.";
 
-/// The name of a key in the ledger. All replicas use it, so the ledger counts the key once.
+/// The name of a key on an engine in the ledger. All replicas use it, so the ledger counts the key once. The name of a key
+/// has no dot in it.
 #[must_use]
-pub fn ledger_name(key: &str) -> String {
-    format!("{LEDGER_PREFIX}{key}")
+pub fn ledger_name(key: &str, engine: &EngineName) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let engine = engine.as_str().chars();
+    let engine: String = engine.map(|c| if is_plain(c) { c } else { '_' }).collect();
+    format!("{LEDGER_PREFIX}{key}.{engine}")
 }
 
 pub(super) fn key_of_ledger_name(name: &str) -> Option<&str> {
-    name.strip_prefix(LEDGER_PREFIX)
+    let (key, _) = name.strip_prefix(LEDGER_PREFIX)?.split_once('.')?;
+    Some(key)
 }
 
 /// A key that counts on an engine until this is dropped.
@@ -33,6 +40,7 @@ pub(super) fn key_of_ledger_name(name: &str) -> Option<&str> {
 pub struct HeldKey {
     accounting: Arc<EngineAccounting>,
     name: Arc<str>,
+    counts: KeyCount,
 }
 
 impl EngineAccounting {
@@ -40,13 +48,14 @@ impl EngineAccounting {
     /// key's [`ledger_name`]; `None`: the key has been on the engine before.
     pub fn hold_key(
         self: &Arc<Self>,
-        key: &str,
+        (key, engine): (&str, &EngineName),
         counts: KeyCount,
         reservation: Option<Reservation>,
         now: Instant,
     ) -> HeldKey {
         let name: Arc<str> = key.into();
-        let in_ledger: Option<Arc<str>> = self.ledger.as_ref().map(|_| ledger_name(key).into());
+        let in_ledger = self.ledger.as_ref().map(|_| ledger_name(key, engine));
+        let in_ledger: Option<Arc<str>> = in_ledger.map(Into::into);
         let mut reservation = reservation.filter(|own| Arc::ptr_eq(&own.accounting, self));
         let estimate = reservation.as_mut().map(|reservation| {
             // The key's entry releases it in the ledger.
@@ -64,6 +73,7 @@ impl EngineAccounting {
         HeldKey {
             accounting: Arc::clone(self),
             name,
+            counts,
         }
     }
 }
@@ -77,6 +87,11 @@ impl HeldKey {
         if let Some(session) = state.join_key(&self.name, &accounting.lifetime, now) {
             drop(state);
             return Reservation::joining(Arc::clone(accounting), session);
+        }
+        if self.counts == KeyCount::Key {
+            // Another replica counts the key.
+            drop(state);
+            return Reservation::joining(Arc::clone(accounting), SessionId::NONE);
         }
         // Does not count as a selection for the strategy's rotation: reuses the turn of the engine.
         let turn = state.turn;
@@ -129,7 +144,8 @@ mod tests {
         ] {
             let accounting = Arc::new(EngineAccounting::new(60 * second));
             let reservation = accounting.reserve(1);
-            let key = accounting.hold_key("k", counts, Some(reservation), now);
+            let engine = EngineName::from("e");
+            let key = accounting.hold_key(("k", &engine), counts, Some(reservation), now);
             assert_eq!(sessions(&accounting, now), (expected[0], expected[0]));
             key.join(now).placed("a", now);
             assert_eq!(sessions(&accounting, now), (expected[1], expected[1]));
@@ -157,5 +173,25 @@ mod tests {
             assert_eq!(accounting.snapshot(now).own, 0);
             assert_eq!(accounting.snapshot(now).idle_keys, 0);
         }
+    }
+
+    #[test]
+    fn a_key_that_another_replica_counts_does_not_count_here() {
+        let now = Instant::now();
+        let accounting = Arc::new(EngineAccounting::new(Duration::from_secs(60)));
+        let engine = EngineName::from("e 1");
+        let key = accounting.hold_key(("k", &engine), KeyCount::Key, None, now);
+        key.join(now).placed("a", now);
+        assert_eq!(ledger_name("k", &engine), "key.k.e_1");
+        accounting.transferred(&ledger_name("k", &engine));
+        assert_eq!(sessions(&accounting, now).0, 0);
+        key.join(now).placed("b", now);
+        assert_eq!(sessions(&accounting, now).0, 0);
+        for stream in ["a", "b"] {
+            assert!(accounting.closed(stream, Duration::ZERO, now));
+        }
+        drop(key);
+        assert_eq!(accounting.snapshot(now).own, 0);
+        assert_eq!(accounting.snapshot(now).idle_keys, 0);
     }
 }

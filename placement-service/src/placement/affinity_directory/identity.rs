@@ -48,6 +48,18 @@ impl AffinityKeys {
         OwnerId(self.hash(&parts))
     }
 
+    /// The id of a tab or, where sockets share engine sessions, of what shares one.
+    #[must_use]
+    pub fn tab_id(&self, tab: &[u8]) -> AffinityId {
+        AffinityId(self.hash(&[b"tab", tab]))
+    }
+
+    /// The owner of the tabs of a login session.
+    #[must_use]
+    pub fn tab_owner(&self, session_ref: &str) -> OwnerId {
+        OwnerId(self.hash(&[b"tab-owner", session_ref.as_bytes()]))
+    }
+
     /// Each part has its length in front, so that parts cannot run into one another.
     fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = self.0.clone();

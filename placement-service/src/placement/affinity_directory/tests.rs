@@ -1,7 +1,9 @@
 //! Three directories over one store: three replicas.
 
 use super::*;
+use async_trait::async_trait;
 use berth_store::sqlite::SqliteStore;
+use berth_store::{AffinityTarget, OwnerId};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::sync::atomic::AtomicU32;

@@ -10,8 +10,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Names one session within the accounting of its engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::accounting) struct SessionId(u64);
+
+impl SessionId {
+    /// The session of streams that do not count here.
+    pub(in crate::accounting) const NONE: Self = Self(u64::MAX);
+}
 
 /// What the accounting knows of a session.
 #[derive(Debug)]
