@@ -36,7 +36,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, StreamType};
 use std::time::Duration;
 
-pub(crate) use headers::{Headers, apply_mutations, strip_trailers};
+pub(crate) use headers::{Headers, apply_mutations, replace_set_cookies, strip_trailers};
 
 /// A host call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

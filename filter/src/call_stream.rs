@@ -2,7 +2,7 @@
 //! [`crate::plugin`] delivers them. When the stream is lost, the next tick of the root context repeats the pending
 //! calls as HTTP requests. Decides nothing.
 
-use crate::abi::grpc;
+use crate::abi::{DispatchError, grpc};
 use crate::service_client::{ServiceResponse, labelled_authority, post};
 use berth_api::{CALLS_METHOD, CALLS_SERVICE};
 use berth_filter_core::config::Service;
@@ -159,6 +159,22 @@ impl<R> CallStream<R> {
             }
         }
         failed
+    }
+
+    /// Sends a call as an HTTP request of the root context, which is in effect.
+    pub(crate) fn call_over_http(
+        &self,
+        service: &Service,
+        path: &str,
+        body: &[u8],
+        requester: Requester<R>,
+    ) -> Result<(), DispatchError> {
+        let label = requester.context_id;
+        let call = post(service, label, path, body, service.timeout_ms)?;
+        let mut retries = self.retries.try_borrow_mut();
+        let retries = retries.as_mut().map_err(|_| DispatchError::Failed)?;
+        retries.insert(call, requester);
+        Ok(())
     }
 
     /// Ends the calls that have timed out.

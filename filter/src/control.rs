@@ -6,15 +6,19 @@ use crate::abi::{self, streams};
 use crate::metrics::{Metrics, VERSION};
 use crate::service_client::{ServiceResponse, post};
 use berth_api::CloseReason;
+use berth_filter_core::affinity::EngineRoute;
 use berth_filter_core::config::{Config, Service};
 use berth_filter_core::control::events::BEYOND_HOLD_MS;
 use berth_filter_core::control::identity::Identity;
 use berth_filter_core::control::{
     self, ACTIVE_TICK_MS, AFTER_RESETS_TICK_MS, IDLE_TICK_MS, MAX_ANSWER_BYTES, TickActions, Told,
 };
+use berth_filter_core::decision::Worker;
+use berth_filter_core::decision::engine::PlacedRequest;
 use berth_filter_core::decision::response::placed_stream_id;
-use berth_filter_core::streams::{DueActions, FrameInterceptor, PlacedStream, StreamSummary};
+use berth_filter_core::streams::{ActiveStream, DueActions, FrameInterceptor, PlacedStream, StreamSummary};
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 /// Maximum milliseconds of a report.
@@ -92,9 +96,12 @@ impl Gateway {
         &self.label
     }
 
-    /// Whether new WebSockets are refused, because this Envoy is drained.
-    pub(crate) fn is_refusing(&self) -> bool {
-        self.with_core(|core| core.is_refusing())
+    /// What decisions need to know of this worker.
+    pub(crate) fn worker(&self) -> Worker<'_> {
+        Worker {
+            gateway: &self.label,
+            draining: self.with_core(|core| core.is_refusing()),
+        }
     }
 
     /// Whether this session has ended recently.
@@ -118,6 +125,41 @@ impl Gateway {
     pub(crate) fn active(&self, session_ref: &str) {
         let now = self.now.get();
         self.with_core(|core| core.active(session_ref, now));
+    }
+
+    /// The client of a stream was active.
+    pub(crate) fn active_at_engine(&self, active: &ActiveStream) {
+        let now = self.now.get();
+        self.with_core(|core| core.active_at_engine(active, now));
+    }
+
+    /// A plain request was sent to its engine.
+    pub(crate) fn begin_request(&self, id: u32, placed: &PlacedRequest) {
+        let now = self.now.get();
+        let route = &placed.route;
+        let session_ref = Rc::clone(&route.session_ref);
+        let expires_at = route.session_expires_at.saturating_mul(1_000);
+        self.with_core(|core| {
+            if placed.counts_activity {
+                let active = ActiveStream {
+                    session_ref: Rc::clone(&session_ref),
+                    key: Some(Rc::clone(&route.key)),
+                };
+                core.active_at_engine(&active, now);
+            }
+            core.begin_request(id, session_ref, expires_at);
+        });
+    }
+
+    /// A plain request at an engine has ended.
+    pub(crate) fn end_request(&self, id: u32) {
+        self.with_core(|core| core.end_request(id));
+    }
+
+    /// An engine did not answer a plain request.
+    pub(crate) fn engine_failed(&self, route: &EngineRoute) {
+        self.with_core(|core| core.engine_failed(&route.pool, &route.engine));
+        self.expedite_tick();
     }
 
     /// Adds a stream that was sent to its engine.

@@ -28,6 +28,13 @@ impl HttpContext for RequestContext {
         self.request.on_chunk(self.shared.as_deref(), size)
     }
 
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        match &self.shared {
+            Some(shared) => self.request.on_response_headers(shared),
+            None => Action::Continue,
+        }
+    }
+
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         self.request.on_trailers(self.shared.as_deref())
     }

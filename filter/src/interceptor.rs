@@ -14,8 +14,8 @@ pub(crate) fn on_chunk(
 ) -> abi::Result<()> {
     let read_chunk = |start, max| streams::request_chunk(start, max).ok();
     let (action, active) = interceptor.on_chunk(size, gateway.coarse_now(), read_chunk);
-    if let Some(session_ref) = active {
-        gateway.active(&session_ref);
+    if let Some(active) = active {
+        gateway.active_at_engine(&active);
     }
     match action {
         ChunkAction::Forward => Ok(()),

@@ -4,12 +4,13 @@
 //! [`abi`] alone talks to Envoy. [`plugin`] lives as long as a configuration, with everything in [`shared`];
 //! [`http_context`] and [`request`] live as long as a request. A file imports only files before it in this order, which
 //! `tests/imports.rs` checks: `abi` < `logger` < `metrics` < `service_client` < `control` < `token_cache` <
-//! `call_stream` < `shared` < `outcome` < `waiters` < `interceptor` < `request` < `http_context` < `plugin`.
+//! `call_stream` < `engine_cache` < `shared` < `outcome` < `waiters` < `interceptor` < `request` < `http_context` < `plugin`.
 #![cfg(target_os = "wasi")]
 
 mod abi;
 mod call_stream;
 mod control;
+mod engine_cache;
 mod http_context;
 mod interceptor;
 mod logger;

@@ -17,7 +17,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The label of a request without a route.
 const NONE: &str = "none";
 
-/// How a request got the token of its session.
+/// How a request got the token of its session, or its engine.
 #[derive(Clone, Copy)]
 pub(crate) enum CacheResult {
     /// From the cache.
@@ -26,6 +26,16 @@ pub(crate) enum CacheResult {
     Miss,
     /// By the call of another request.
     Coalesced,
+}
+
+impl CacheResult {
+    fn count(self, [hit, miss, coalesced]: &[BufferedCounter; 3]) {
+        match self {
+            Self::Hit => hit.count(),
+            Self::Miss => miss.count(),
+            Self::Coalesced => coalesced.count(),
+        }
+    }
 }
 
 /// A counter that is written to Envoy at the next tick.
@@ -70,6 +80,9 @@ pub(crate) struct Metrics {
     requests: Vec<BufferedCounter>,
     /// Hits, misses, coalesced.
     cache: [BufferedCounter; 3],
+    /// The same, for the engines of plain requests.
+    engine_cache: [BufferedCounter; 3],
+    engine_failures: RefCell<HashMap<String, u32>>,
     rejections: RefCell<HashMap<(RejectReason, Option<usize>), u32>>,
     callout_failures: Cell<Option<u32>>,
     callouts: Cell<Option<u32>>,
@@ -92,12 +105,17 @@ impl Metrics {
         };
         let routed = |route: &Route| counter(route.action.as_str(), route.pattern.as_str());
         let requests = routes.iter().map(routed).chain([counter(NONE, NONE)]);
-        let cache = |result| BufferedCounter::new(format!("berth_cache.result={result}"));
+        let cache = |name: &str| {
+            let counter = |result| BufferedCounter::new(format!("{name}.result={result}"));
+            ["hit", "miss", "coalesced"].map(counter)
+        };
         let path = |route: &Route| route.pattern.as_str().to_owned();
         Self {
             routes: routes.iter().map(path).collect(),
             requests: requests.collect(),
-            cache: ["hit", "miss", "coalesced"].map(cache),
+            cache: cache("berth_cache"),
+            engine_cache: cache("berth_engine_cache"),
+            engine_failures: RefCell::default(),
             rejections: RefCell::default(),
             callout_failures: Cell::default(),
             callouts: Cell::default(),
@@ -115,6 +133,7 @@ impl Metrics {
         self.requests
             .iter()
             .chain(&self.cache)
+            .chain(&self.engine_cache)
             .for_each(BufferedCounter::flush);
     }
 
@@ -159,11 +178,20 @@ impl Metrics {
 
     /// A request needed the token of a session.
     pub(crate) fn cache(&self, result: CacheResult) {
-        let [hit, miss, coalesced] = &self.cache;
-        match result {
-            CacheResult::Hit => hit.count(),
-            CacheResult::Miss => miss.count(),
-            CacheResult::Coalesced => coalesced.count(),
+        result.count(&self.cache);
+    }
+
+    /// A plain request needed its engine.
+    pub(crate) fn engine_cache(&self, result: CacheResult) {
+        result.count(&self.engine_cache);
+    }
+
+    /// An engine of this pool did not answer a plain request.
+    pub(crate) fn engine_failure(&self, pool: &str) {
+        let name = || format!("berth_engine_failures.pool={pool}");
+        let failures = &self.engine_failures;
+        if let Some(id) = find_or_define(failures, pool, || abi::define_counter(&name())) {
+            let _ = abi::increment(id);
         }
     }
 

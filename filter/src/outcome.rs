@@ -5,48 +5,50 @@ use crate::abi;
 use crate::shared::Shared;
 use berth_api::Excerpt;
 use berth_filter_core::decision::effects::LocalReply;
-use berth_filter_core::decision::pending::CallOutcome;
+use berth_filter_core::decision::pending::{CallOutcome, Target};
 use berth_filter_core::decision::rejection::RejectReason;
-use berth_filter_core::streams::PlacedStream;
 
 /// The filter state for the access log: one text, since each costs a host call.
 const ACCESS_LOG_KEY: &str = "berth";
 
-/// Applies the outcome of a call to the request in effect, without resuming it. Returns the placed stream.
+/// Applies the outcome of a call to the request in effect, without resuming it. Returns where it goes.
 ///
 /// # Errors
 /// The reply for the client.
-pub(crate) fn apply(outcome: CallOutcome) -> Result<Option<PlacedStream>, LocalReply> {
+pub(crate) fn apply(outcome: CallOutcome) -> Result<Target, LocalReply> {
     match outcome {
         CallOutcome::Reply(reply) => Err(reply),
         CallOutcome::Route {
             mutations,
             session_ref,
-            placed,
+            target,
         } => {
             abi::apply_mutations(&mutations)?;
             if let Some(session_ref) = session_ref {
                 // A failure affects the access log only.
-                let text = access_log_text(&session_ref, placed.as_ref());
+                let text = access_log_text(&session_ref, &target);
                 let _ = abi::set_property(ACCESS_LOG_KEY, &text);
             }
-            Ok(placed)
+            Ok(target)
         }
     }
 }
 
 /// `session=... pool=... engine=... placement=...`
-fn access_log_text(session_ref: &str, placed: Option<&PlacedStream>) -> String {
+fn access_log_text(session_ref: &str, target: &Target) -> String {
     let mut text = format!("session={session_ref}");
-    if let Some(placed) = placed {
-        for (name, value) in [
-            (" pool=", &placed.pool),
-            (" engine=", &placed.engine),
-            (" placement=", &placed.reason),
-        ] {
-            text.push_str(name);
-            text.push_str(value);
-        }
+    let (pool, engine, reason) = match target {
+        Target::Application => return text,
+        Target::Stream(placed) => (&placed.pool, &placed.engine, placed.reason.as_str()),
+        Target::Engine(placed) => (&placed.route.pool, &placed.route.engine, "key"),
+    };
+    for (name, value) in [
+        (" pool=", pool.as_str()),
+        (" engine=", engine),
+        (" placement=", reason),
+    ] {
+        text.push_str(name);
+        text.push_str(value);
     }
     text
 }

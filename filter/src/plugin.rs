@@ -104,6 +104,7 @@ impl RootContext for Plugin {
         self.repeat_and_expire_calls(&shared, now);
         self.fetch_keys(now);
         self.take_over_calls(&shared);
+        self.call_for_engines(&shared);
         gateway.send(&config.service, metrics, self.is_without_keys());
         metrics.flush();
     }
@@ -125,6 +126,8 @@ impl Context for Plugin {
         };
         if let Some(invalidation) = shared.gateway.on_response(call, size, &shared.metrics) {
             shared.token_cache.apply_events(&invalidation);
+            let now = shared.gateway.clock();
+            shared.engine_cache.apply_events(&invalidation, now);
         } else if let Some((key, flight)) = shared.token_cache.complete_takeover(call) {
             let result = shared.token_result(read_response(size));
             if result
@@ -220,6 +223,14 @@ impl Plugin {
         for (key, flight) in failed {
             let result = Err(CallError::Unreachable.into());
             waiters::complete(shared, key, flight, &result);
+            let _ = streams::set_effective_context(self.id);
+        }
+    }
+
+    /// Makes the calls of plain requests that are due.
+    fn call_for_engines(&self, shared: &Shared) {
+        for (_, request) in shared.engine_cache.take_due() {
+            request.on_call_due(shared);
             let _ = streams::set_effective_context(self.id);
         }
     }

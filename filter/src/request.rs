@@ -6,6 +6,7 @@
 //! each of its callbacks; for [`RequestHandle::on_response`] the caller does.
 
 mod call;
+mod plain;
 
 use crate::abi::{self, Headers, streams};
 use crate::service_client::read_response;
@@ -14,13 +15,15 @@ use crate::{interceptor, outcome};
 use berth_filter_core::auth::token_cache::CacheKey;
 use berth_filter_core::decision::effects::LocalReply;
 use berth_filter_core::decision::local_reply::not_ready;
-use berth_filter_core::decision::pending::CallOutcome;
-use berth_filter_core::decision::{Decision, RoutedDecision, decide};
+use berth_filter_core::decision::engine::PlacedRequest;
+use berth_filter_core::decision::pending::{CallOutcome, Target};
+use berth_filter_core::decision::{Decision, RoutedDecision, Worker, decide};
 use berth_filter_core::streams::{FrameInterceptor, PlacedStream, StreamSummary};
 use call::{Call, Transport};
+use plain::QueuedRequest;
 use proxy_wasm::types::Action;
 use std::cell::Cell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 /// Properties of a request in Envoy.
 const RESPONSE_STATUS: &str = "response\0code";
@@ -36,15 +39,20 @@ enum State {
     Calling(Call),
     /// It waits for the call of another request of its session. The flag says that it was resumed.
     Waiting(CacheKey, Rc<Cell<bool>>),
+    /// A plain request to an engine that has no call in flight.
+    Queued(QueuedRequest),
     /// It was forwarded.
     Passed,
     /// It was forwarded to its engine, as a placed stream.
     Open(FrameInterceptor),
+    /// It was forwarded to its engine, as a plain request.
+    AtEngine(PlacedRequest),
 }
 
 /// One request, shared by its context and its calls.
 pub(crate) struct RequestHandle {
     id: u32,
+    this: Weak<Self>,
     state: Cell<State>,
     /// The next tick resets it: nothing of it is forwarded.
     resetting: Cell<bool>,
@@ -52,15 +60,22 @@ pub(crate) struct RequestHandle {
 
 impl RequestHandle {
     pub(crate) fn new(id: u32) -> Rc<Self> {
-        Rc::new(Self {
+        Rc::new_cyclic(|this| Self {
             id,
+            this: Weak::clone(this),
             state: Cell::default(),
             resetting: Cell::new(false),
         })
     }
 
+    /// What a call keeps to find the request; `None`: its context is gone.
+    fn handler(&self) -> Option<Rc<dyn ResponseHandler>> {
+        let this: Rc<dyn ResponseHandler> = self.this.upgrade()?;
+        Some(this)
+    }
+
     /// The headers have arrived.
-    pub(crate) fn on_headers(self: &Rc<Self>, shared: Option<&Shared>) -> Action {
+    pub(crate) fn on_headers(&self, shared: Option<&Shared>) -> Action {
         let result = match shared {
             Some(shared) => self.start(shared),
             None => Err(not_ready("configuration")),
@@ -102,8 +117,10 @@ impl RequestHandle {
         let action = match &state {
             _ if self.resetting.get() => Action::Pause,
             State::Waiting(_, resumed) if resumed.get() => Action::Continue,
-            State::Passed | State::Open(_) => Action::Continue,
-            State::Held | State::Calling(_) | State::Waiting(..) => Action::Pause,
+            State::Passed | State::Open(_) | State::AtEngine(_) => Action::Continue,
+            State::Held | State::Calling(_) | State::Waiting(..) | State::Queued(_) => {
+                Action::Pause
+            }
         };
         self.state.set(state);
         action
@@ -127,18 +144,25 @@ impl RequestHandle {
     /// The request has ended, or its client has disconnected.
     pub(crate) fn on_done(&self, shared: &Shared) {
         self.cancel_call(shared);
-        if let State::Open(open_stream) = self.state.take() {
-            let summary = StreamSummary {
-                status: streams::number_property(RESPONSE_STATUS)
-                    .ok()
-                    .and_then(|status| u16::try_from(status).ok())
-                    .filter(|status| *status != 0),
-                received: open_stream.received(),
-                sent: streams::number_property(RESPONSE_SIZE).unwrap_or_default(),
-            };
-            if let Some(reason) = shared.gateway.close(self.id, summary) {
-                shared.metrics.stream_closed(reason);
-            }
+        match self.state.take() {
+            State::Open(open_stream) => self.close(shared, &open_stream),
+            State::AtEngine(_) => shared.gateway.end_request(self.id),
+            _ => {}
+        }
+    }
+
+    /// The placed stream has ended.
+    fn close(&self, shared: &Shared, open_stream: &FrameInterceptor) {
+        let summary = StreamSummary {
+            status: streams::number_property(RESPONSE_STATUS)
+                .ok()
+                .and_then(|status| u16::try_from(status).ok())
+                .filter(|status| *status != 0),
+            received: open_stream.received(),
+            sent: streams::number_property(RESPONSE_SIZE).unwrap_or_default(),
+        };
+        if let Some(reason) = shared.gateway.close(self.id, summary) {
+            shared.metrics.stream_closed(reason);
         }
     }
 
@@ -146,17 +170,19 @@ impl RequestHandle {
     ///
     /// # Errors
     /// The reply for the client.
-    fn start(self: &Rc<Self>, shared: &Shared) -> Result<(), LocalReply> {
+    fn start(&self, shared: &Shared) -> Result<(), LocalReply> {
         let headers = Headers::read_request().map_err(|_| not_ready("headers"))?;
         #[cfg(feature = "trap")]
         crate::trap::trap_if_requested(&headers);
         let keys = shared.keys().ok_or_else(|| not_ready("keys"))?;
         let pairs = headers.iter().ok_or_else(|| not_ready("headers"))?;
         let RoutedDecision { route, decision } =
-            decide(&shared.config, &keys, shared.gateway.is_refusing(), pairs);
+            decide(&shared.config, &keys, shared.gateway.worker(), pairs);
         shared.metrics.request(route);
         match decision {
             Decision::Reply(reply) => Err(reply),
+            Decision::Preflight(headers) => abi::send_local_reply(204, "preflight", &headers, &[])
+                .map_err(|_| not_ready("a preflight is not answered")),
             Decision::Pass(mutations) => {
                 abi::apply_mutations(&mutations)?;
                 self.state.set(State::Passed);
@@ -174,21 +200,29 @@ impl RequestHandle {
     }
 
     /// Applies the outcome of the call, without resuming the request.
-    fn pass(&self, outcome: CallOutcome) -> Result<Option<PlacedStream>, LocalReply> {
-        let placed = outcome::apply(outcome)?;
+    fn pass(&self, outcome: CallOutcome) -> Result<Target, LocalReply> {
+        let target = outcome::apply(outcome)?;
         self.state.set(State::Passed);
-        Ok(placed)
+        Ok(target)
+    }
+
+    /// The request was sent there.
+    fn settle(&self, shared: &Shared, target: Target, now: u64) {
+        match target {
+            Target::Application => {}
+            Target::Stream(placed) => self.open(shared, placed, now),
+            Target::Engine(placed) => self.begin(shared, placed),
+        }
     }
 
     /// Applies the outcome of the call and resumes the request, or refuses it.
     fn finish(&self, shared: &Shared, outcome: CallOutcome, now: u64) {
-        let finished = self.pass(outcome).and_then(|placed| {
+        let finished = self.pass(outcome).and_then(|target| {
             abi::resume_request().map_err(|_| not_ready("the request is not resumed"))?;
-            Ok(placed)
+            Ok(target)
         });
         match finished {
-            Ok(Some(placed)) => self.open(shared, placed, now),
-            Ok(None) => {}
+            Ok(target) => self.settle(shared, target, now),
             Err(reply) => self.refuse(Some(shared), &reply),
         }
     }

@@ -25,7 +25,7 @@ const HOST: &[&[&str]] = &[
     &["logger", "metrics", "trap"],
     &["service_client"],
     &["control"],
-    &["token_cache", "call_stream"],
+    &["token_cache", "call_stream", "engine_cache"],
     &["shared"],
     &["outcome"],
     &["waiters"],

@@ -10,6 +10,8 @@ mod completion;
 pub mod decision_log;
 mod engine_sessions;
 pub mod explain;
+mod keyed;
+pub mod keys;
 mod metrics;
 mod pool;
 mod recent;
@@ -17,19 +19,25 @@ pub mod routes;
 mod selection;
 mod session_ends;
 mod startup;
+mod upkeep;
 
-use crate::config;
+use crate::config::{self, AffinityMode, Permission};
 use crate::core::clock::Clock;
+use crate::core::header_template::HeaderSources;
 use crate::core::rejection::Rejection;
+use crate::engines::drains::ActiveDrains;
 use crate::engines::fleet::{FleetReader, FleetTask};
 use crate::engines::ledger::{Ledger, LedgerTask};
-use crate::placement::routes::{RouteTarget, Routes};
+use crate::placement::routes::{RouteDetails, RouteTarget, Routes};
 use crate::sessions::LiveSession;
 use affinity::{AffinityEntry, AffinityKey, SessionAffinity};
-use berth_api::RejectReason;
+use attempts::PreparedEngine;
+use berth_api::{KeyAffinity, RejectReason};
 use berth_scheduler::accounting::AccountingRegistry;
 use decision_log::Candidate;
 use engine_sessions::EngineSessions;
+use keyed::{KeyedEngine, engine_failed};
+use keys::KeyDirectory;
 use metrics::PlacementMetrics;
 use pool::Pool;
 use rand::RngExt;
@@ -42,6 +50,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
+use upkeep::KeyUpkeep;
 
 pub use recent::RecentPlacement;
 pub use session_ends::IssueToken;
@@ -54,7 +63,10 @@ pub const SHARED: &str = "shared";
 /// Reason of a placement: the previous engine session is gone; this is a new one.
 pub const REPLACED: &str = "replaced";
 
-/// A request to place one WebSocket.
+/// Reason of a placement: the key of the request had the engine before.
+pub const KEPT: &str = "affinity";
+
+/// A request to place: one WebSocket, or a plain request of a route that allows them.
 pub struct PlaceRequest<'a> {
     /// The login session that opens it.
     pub session: &'a Arc<LiveSession>,
@@ -64,6 +76,8 @@ pub struct PlaceRequest<'a> {
     pub host: &'a str,
     /// The path with its query, as the client sent it.
     pub path: &'a str,
+    /// Whether it is the upgrade to a WebSocket.
+    pub upgrade: bool,
     /// The client's name of its tab.
     pub tab: Option<&'a str>,
 }
@@ -79,7 +93,7 @@ pub struct Placement {
     pub path: String,
     /// Headers to set on the request to the engine; names in lower case.
     pub set_headers: BTreeMap<String, String>,
-    /// The id of the stream in the reports of gateways.
+    /// The id of the stream in the reports of gateways; empty for a plain request.
     pub stream: String,
     /// The pool's name.
     pub pool: String,
@@ -87,6 +101,8 @@ pub struct Placement {
     pub engine: String,
     /// Why this engine: a constant for the access log.
     pub reason: &'static str,
+    /// Where further requests of the same key go; `None`: the request has no key that stays on one engine.
+    pub affinity: Option<KeyAffinity>,
 }
 
 /// Places WebSockets on engines.
@@ -94,6 +110,9 @@ pub struct PlacementService {
     routes: Routes,
     pools: Arc<[Pool]>,
     affinity: SessionAffinity,
+    /// `None`: the store keeps no keys.
+    keys: Option<Arc<KeyDirectory>>,
+    active_drains: ActiveDrains,
     engine_sessions: EngineSessions,
     session_ends: SessionEnds,
     limits: config::Placement,
@@ -109,7 +128,7 @@ pub struct PlacementService {
     clock: Arc<dyn Clock>,
     ready: AtomicBool,
     /// Background tasks; they end when this is dropped.
-    _tasks: (Option<FleetTask>, Option<LedgerTask>),
+    _tasks: (Option<FleetTask>, Option<LedgerTask>, Option<KeyUpkeep>),
 }
 
 impl PlacementService {
@@ -125,8 +144,17 @@ impl PlacementService {
         &self.accounting
     }
 
+    /// The drains of engines, which end the stay of keys there.
+    #[must_use]
+    pub const fn active_drains(&self) -> &ActiveDrains {
+        &self.active_drains
+    }
+
     /// Releases a placement whose requester no longer waits for the response.
     pub fn release_placement(&self, placed: &Placement) {
+        if placed.stream.is_empty() {
+            return;
+        }
         self.accounting
             .release_placement(&placed.stream, Instant::now());
         self.stream_closed(&placed.stream, false);
@@ -189,13 +217,9 @@ impl PlacementService {
     ) -> Result<Placement, Rejection> {
         let (target, pool) =
             self.route(request.host, request.path, Some(&request.session.roles))?;
-        let task = PlacementTask {
-            pool,
-            target: &target,
-            request,
-            deadline: Instant::now() + self.limits.deadline,
-        };
-        let result = self.place_in_pool(task, trace).await;
+        let details = self.routes.describe(request.host, request.path)?;
+        let result = self.place_on_route(request, &details, (&target, pool), trace);
+        let result = result.await;
         let outcome = match &result {
             Ok(_) => "ok",
             Err(rejection) => rejection.reason.as_str(),
@@ -206,6 +230,63 @@ impl PlacementService {
         }
         self.metrics.record_placement(&pool.name, outcome);
         result
+    }
+
+    async fn place_on_route(
+        &self,
+        request: &PlaceRequest<'_>,
+        details: &RouteDetails<'_>,
+        (target, pool): (&RouteTarget, &Pool),
+        trace: &mut DecisionTrace,
+    ) -> Result<Placement, Rejection> {
+        if !request.upgrade && details.route.http == Permission::Deny {
+            return Err(RejectReason::UpgradeRequired.into());
+        }
+        let key = match &self.keys {
+            Some(keys) => keys.request_key(details, request)?,
+            None => None,
+        };
+        let affinity = &details.route.affinity;
+        let is_sticky = affinity.mode == AffinityMode::Sticky;
+        let preferred = key.as_ref().filter(|_| !is_sticky);
+        let preferred = preferred.map(|key| match &details.preferred_document {
+            Some(document) => document.as_str(),
+            None => key.name.as_str(),
+        });
+        let task = PlacementTask {
+            pool,
+            target,
+            request,
+            path: details.rewritten.as_deref().unwrap_or(request.path),
+            document: preferred.or(target.open_target.document()),
+            document_weight: preferred.and(affinity.weight),
+            deadline: Instant::now() + self.limits.deadline,
+        };
+        let keyed = match &key {
+            Some(key) if is_sticky => Some(self.resolve_key(task, key, trace).await?),
+            _ => None,
+        };
+        let mut placement = match (request.upgrade, keyed) {
+            (false, Some(keyed)) => self.plain_placement(task, keyed),
+            (false, None) => return Err(RejectReason::Internal.into()),
+            (true, keyed) => self.place_in_pool(task, keyed, trace).await?,
+        };
+        let sources = HeaderSources {
+            account: &request.session.account,
+            roles: &request.session.roles,
+            key: key.as_ref().map(|key| key.name.as_str()),
+            claims: &request.session.claims,
+        };
+        let headers = details.headers.iter().filter_map(|(name, template)| {
+            let value = template.render(&sources)?;
+            Some((name.clone(), value))
+        });
+        let headers: BTreeMap<String, String> = headers.collect();
+        placement.set_headers.extend(headers.clone());
+        if let Some(affinity) = &mut placement.affinity {
+            affinity.set_headers = headers;
+        }
+        Ok(placement)
     }
 
     fn route(
@@ -225,25 +306,37 @@ impl PlacementService {
     async fn place_in_pool(
         &self,
         task: PlacementTask<'_>,
+        mut keyed: Option<KeyedEngine>,
         trace: &mut DecisionTrace,
     ) -> Result<Placement, Rejection> {
         let PlacementTask { pool, target, .. } = task;
         // Released on drop, however the placement ends.
         let session_slot = pool.acquire_stream_slot(&task.request.session.session_ref)?;
-        let strategy = pool.scheduler.strategy().as_str();
+        let affinity = keyed.as_ref().map(|keyed| keyed.affinity.clone());
+        let with_affinity = |placement| Placement {
+            affinity,
+            ..placement
+        };
+        let is_new = keyed.as_ref().is_none_or(|keyed| keyed.prepared.is_some());
+        let reason = pool.key_reason(is_new);
         let Some(key) = AffinityKey::for_request(target, task.request, pool.sharing) else {
-            let prepared_engine = self.attempt_engines(task, trace).await?;
+            let prepared_engine = self.prepare_engine(task, keyed, trace).await?;
             let (placement, _) =
-                self.complete_placement(task, prepared_engine, session_slot, strategy, None);
-            return Ok(placement);
+                self.complete_placement(task, prepared_engine, session_slot, reason, None);
+            return Ok(with_affinity(placement));
         };
         let lock = self.affinity.entry(key);
         let Ok(mut entry) = timeout_at(task.deadline, lock.lock()).await else {
-            return Err(Rejection::new(RejectReason::EngineFailed)
-                .with_detail("another socket is still preparing the same session")
-                .with_retry_after(1));
+            return Err(engine_failed(
+                "another socket is still preparing the same session",
+            ));
         };
-        if let Some(previous) = entry.as_ref()
+        // The engine session of the tab may be on the engine that its key had before.
+        let stays = |entry: &&AffinityEntry| {
+            let engine = keyed.as_ref().map(|keyed| &keyed.engine.name);
+            engine.is_none_or(|engine| *engine == entry.engine)
+        };
+        if let Some(previous) = entry.as_ref().filter(stays)
             && let Some(prepared_engine) = self.resume(task, previous).await
         {
             let reason = explain::resume_reason(pool.sharing);
@@ -257,10 +350,10 @@ impl PlacementService {
             if let Some(entry) = entry.as_mut() {
                 entry.session = session;
             }
-            return Ok(placement);
+            return Ok(with_affinity(placement));
         }
-        let reason = if entry.is_some() { REPLACED } else { strategy };
-        match self.attempt_engines(task, trace).await {
+        let reason = if entry.is_some() { REPLACED } else { reason };
+        match self.prepare_engine(task, keyed.take(), trace).await {
             Ok(prepared_engine) => {
                 let (engine, prepared) = (
                     Arc::clone(&prepared_engine.engine),
@@ -275,7 +368,7 @@ impl PlacementService {
                 );
                 *entry = Some(AffinityEntry::new(&engine, prepared, session));
                 self.affinity.insert(key, &lock);
-                Ok(placement)
+                Ok(with_affinity(placement))
             }
             Err(rejection) => {
                 if entry.is_none() {
@@ -283,6 +376,23 @@ impl PlacementService {
                 }
                 Err(rejection)
             }
+        }
+    }
+
+    /// Prepares a session on the engine of the key, or on one that the scheduler selects.
+    async fn prepare_engine(
+        &self,
+        task: PlacementTask<'_>,
+        keyed: Option<KeyedEngine>,
+        trace: &mut DecisionTrace,
+    ) -> Result<PreparedEngine, Rejection> {
+        match keyed {
+            Some(KeyedEngine {
+                prepared: Some(prepared),
+                ..
+            }) => Ok(prepared),
+            Some(KeyedEngine { engine, .. }) => self.join_engine(task, engine).await,
+            None => self.attempt_engines(task, trace).await,
         }
     }
 }

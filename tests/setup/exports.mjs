@@ -16,6 +16,7 @@ export const CALLBACKS = [
   'proxy_on_request_headers',
   'proxy_on_request_body',
   'proxy_on_request_trailers',
+  'proxy_on_response_headers',
   'proxy_on_http_call_response',
   'proxy_on_grpc_receive',
   'proxy_on_grpc_close',

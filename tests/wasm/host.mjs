@@ -9,6 +9,7 @@ const NOT_FOUND = 1;
 const BAD_ARGUMENT = 2;
 const INTERNAL_FAILURE = 10;
 const REQUEST_HEADERS = 0;
+const RESPONSE_HEADERS = 2;
 const REQUEST_TRAILERS = 1;
 const CALLOUT_HEADERS = 6;
 const REQUEST_BODY = 0;
@@ -148,6 +149,14 @@ export class Host {
     return this.#enter('proxy_on_request_trailers', request.id, trailers.length);
   }
 
+  /** The head of the response arrives; `details` are those of Envoy. `request.response` has what is forwarded. */
+  response(request, headers, details = 'via_upstream') {
+    this.#current = request.id;
+    request.response = headers.map(([name, value]) => [name, latin1(value)]);
+    request.texts = { 'response.code_details': details };
+    return this.#enter('proxy_on_response_headers', request.id, headers.length, 0);
+  }
+
   /** The client disconnects, or the request ends. */
   done(request, { keep = false } = {}) {
     if (request.ended) return;
@@ -234,6 +243,7 @@ export class Host {
   #map(kind) {
     if (kind === CALLOUT_HEADERS) return this.#calloutAnswer.headers;
     if (kind === REQUEST_TRAILERS) return this.#contexts.get(this.#current)?.trailers;
+    if (kind === RESPONSE_HEADERS) return this.#contexts.get(this.#current)?.response;
     return kind === REQUEST_HEADERS ? this.#contexts.get(this.#current)?.headers : undefined;
   }
 
@@ -322,8 +332,9 @@ export class Host {
         return OK;
       },
       proxy_add_header_map_value: (kind, at, size, valueAt, valueSize) => {
-        if (!request() || kind !== REQUEST_HEADERS) return BAD_ARGUMENT;
-        request().headers.push([headerName(at, size), this.#bytes(valueAt, valueSize)]);
+        const map = kind === CALLOUT_HEADERS ? undefined : this.#map(kind);
+        if (!map) return BAD_ARGUMENT;
+        map.push([headerName(at, size), this.#bytes(valueAt, valueSize)]);
         return OK;
       },
       proxy_set_property: (at, size, valueAt, valueSize) => {
@@ -343,7 +354,10 @@ export class Host {
         return OK;
       },
       proxy_get_property: (at, size, dataAt, sizeAt) => {
-        const value = request()?.numbers?.[this.#text(at, size).replaceAll('\0', '.')];
+        const name = this.#text(at, size).replaceAll('\0', '.');
+        const text = request()?.texts?.[name];
+        if (text !== undefined) return this.#give(latin1(text), dataAt, sizeAt);
+        const value = request()?.numbers?.[name];
         if (value === undefined) return NOT_FOUND;
         const data = Buffer.alloc(8);
         data.writeBigUInt64LE(BigInt(value));

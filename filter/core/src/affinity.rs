@@ -8,6 +8,8 @@
 mod cache;
 mod changes;
 mod engine_route;
+mod lookup;
 
-pub use cache::{AffinityCache, MAX_SCOPES, Settings};
+pub use cache::{AffinityCache, MAX_SCOPES};
 pub use engine_route::EngineRoute;
+pub use lookup::EngineLookup;

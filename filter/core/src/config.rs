@@ -22,7 +22,7 @@ pub struct Config {
     pub login_path: String,
     /// Paths below which a request is never a page navigation.
     pub api_prefixes: Vec<String>,
-    /// Further origins whose pages may open WebSockets.
+    /// Further origins whose pages may open WebSockets and send requests to engines.
     pub origins: Vec<Origin>,
     /// Further headers that are removed from client requests, besides `x-berth-*` and the other fixed ones.
     pub strip_headers: Vec<String>,
@@ -36,6 +36,8 @@ pub struct Config {
     pub feed: events::Settings,
     /// The cache of tokens.
     pub cache: token_cache::Settings,
+    /// The cache of the engines of plain requests.
+    pub engine_cache: token_cache::Settings,
     /// Milliseconds from the decision to close a WebSocket to its reset.
     pub close_timeout_ms: u32,
 }

@@ -2,6 +2,7 @@
 //! host asks for the actions that are due and carries them out. Knows no host: the caller passes the time, in
 //! milliseconds since 1970, and randomness.
 
+mod answers;
 pub mod call_stream;
 pub mod events;
 pub mod identity;
@@ -11,11 +12,11 @@ use crate::control::events::{Feed, Settings};
 use crate::control::identity::Identity;
 use crate::control::reporter::Reports;
 use crate::streams::{
-    DrainTarget, DueActions, EndedSessions, FrameInterceptor, PlacedStream, StreamSummary, Streams,
+    ActiveStream, DueActions, EndedSessions, FrameInterceptor, MAX_RESETS,
+    PlacedRequests, PlacedStream, StreamSummary, Streams,
 };
-use berth_api::{
-    CloseReason, ClosedStream, GatewayAnswer, GatewayEvent, GatewayReport, gateway_events_path,
-};
+use berth_api::{CloseReason, ClosedStream, FailedEngine, GatewayReport, gateway_events_path};
+use std::rc::Rc;
 
 /// Maximum bytes of a response to a report or a poll.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -55,6 +56,7 @@ pub struct Gateway {
     /// New WebSockets are refused, because the service drains this Envoy.
     refusing: bool,
     streams: Streams,
+    requests: PlacedRequests,
     reports: Reports,
     feed: Feed,
     ended: EndedSessions,
@@ -75,6 +77,7 @@ impl Gateway {
             identity,
             refusing: false,
             streams: Streams::new(close_timeout_ms),
+            requests: PlacedRequests::default(),
             reports: Reports::default(),
             feed: Feed::new(settings, seed(name)),
             ended: EndedSessions::default(),
@@ -117,6 +120,32 @@ impl Gateway {
     pub fn active(&mut self, session_ref: &str, now: u64) {
         self.feed.want(now);
         self.reports.active(session_ref, now);
+    }
+
+    /// The client of a placed request or stream was active.
+    pub fn active_at_engine(&mut self, active: &ActiveStream, now: u64) {
+        self.active(&active.session_ref, now);
+        if let Some(key) = &active.key {
+            self.reports.active_key(key, now);
+        }
+    }
+
+    /// A plain request was sent to its engine; its session expires at `expires_at`.
+    pub fn begin_request(&mut self, id: u32, session_ref: Rc<str>, expires_at: u64) {
+        self.requests.begin(id, session_ref, expires_at);
+    }
+
+    /// An engine did not answer a plain request.
+    pub fn engine_failed(&mut self, pool: &str, engine: &str) {
+        self.reports.engine_failed(FailedEngine {
+            pool: pool.to_owned(),
+            engine: engine.to_owned(),
+        });
+    }
+
+    /// A plain request at an engine has ended.
+    pub fn end_request(&mut self, id: u32) {
+        self.requests.end(id);
     }
 
     /// Adds a stream that was sent to its engine. `random` is in `0.0..1.0`.
@@ -170,13 +199,17 @@ impl Gateway {
             self.clock_was_set_back = true;
         }
         self.last_tick = now;
-        self.streams.due(now)
+        let mut actions = self.streams.due(now);
+        let capacity = MAX_RESETS.saturating_sub(actions.resets.len());
+        actions.resets.extend(self.requests.due(now, capacity));
+        actions
     }
 
     /// What to send now. A poll and a report are not sent in the same tick, so that the service receives their
     /// sequence numbers in order.
     pub fn tick_actions(&mut self, now: u64) -> TickActions {
-        if !self.streams.is_empty() || self.reports.is_pending() {
+        let at_engines = !self.streams.is_empty() || !self.requests.is_empty();
+        if at_engines || self.reports.is_pending() {
             self.feed.want(now);
         }
         self.ended.remove_expired(now);
@@ -208,94 +241,13 @@ impl Gateway {
     /// Milliseconds until the next tick. While calls fail, ticks stay frequent so that a retry is on time.
     #[must_use]
     pub fn period_ms(&self, now: u64) -> u32 {
-        let active =
-            self.streams.is_closing() || self.reports.is_pending() || self.feed.is_due(now);
+        let is_ending = self.streams.is_closing() || self.requests.has_ended();
+        let active = is_ending || self.reports.is_pending() || self.feed.is_due(now);
         if active || (self.feed.failures() > 0 && self.feed.is_wanted(now)) {
             ACTIVE_TICK_MS
         } else {
             IDLE_TICK_MS
         }
-    }
-
-    /// A poll has ended, with this body or without a response. `random` is in `0.0..1.0`. `None` when the response is
-    /// missing or invalid.
-    pub fn on_poll(&mut self, answer: Option<&[u8]>, now: u64, random: f64) -> Option<Told> {
-        let Some(answer) = answer.and_then(parse) else {
-            self.feed.failed(now);
-            return None;
-        };
-        let is_first = !self.feed.has_begun();
-        if !self.feed.answered(now, answer.cursor) {
-            return None;
-        }
-        // Before the first poll sessions may have ended without an event. A token that was cached by a later clock
-        // would be used for too long.
-        let mut invalidation = Told {
-            lost: answer.resync || is_first || std::mem::take(&mut self.clock_was_set_back),
-            ..Told::default()
-        };
-        if answer.resync {
-            self.reports.list();
-        }
-        for event in answer.events {
-            self.apply(event, now, random, &mut invalidation);
-        }
-        Some(invalidation)
-    }
-
-    /// Applies an event; adds what caches must drop.
-    fn apply(&mut self, event: GatewayEvent, now: u64, random: f64, invalidation: &mut Told) {
-        match event {
-            GatewayEvent::SessionEnded {
-                session_ref,
-                reason,
-            } => {
-                self.ended.insert(&session_ref, now);
-                let reason = match reason {
-                    CloseReason::Expired => reason,
-                    _ => CloseReason::Revoked,
-                };
-                self.streams.end_session(&session_ref, reason, now);
-                invalidation.ended.push(session_ref);
-            }
-            GatewayEvent::KeyMoved { key, epoch } => invalidation.moved_keys.push((key, epoch)),
-            GatewayEvent::EngineClosed { pool, engine } => {
-                invalidation.closed_engines.push((pool, engine));
-            }
-            GatewayEvent::EngineDrained {
-                pool,
-                engine,
-                over_ms,
-            } => {
-                let (pool, engine) = (pool.as_str(), engine.as_str());
-                let target = DrainTarget::Engine { pool, engine };
-                self.streams.drain(target, over_ms, now, random);
-            }
-            GatewayEvent::GatewayDrained { over_ms, refuse } => {
-                self.refusing = refuse;
-                let target = DrainTarget::Gateway;
-                self.streams.drain(target, over_ms, now, random);
-            }
-            GatewayEvent::GatewayUndrained => self.refusing = false,
-            GatewayEvent::Unknown => {}
-        }
-    }
-
-    /// A report has ended, with this body or without a response. `None` when the response is missing or invalid.
-    pub fn on_report(&mut self, answer: Option<&[u8]>, now: u64) -> Option<Told> {
-        let Some(answer) = answer.and_then(parse) else {
-            self.reports.failed(now);
-            return None;
-        };
-        self.reports.succeeded(now);
-        if answer.resync {
-            self.reports.list();
-        }
-        let lost_all = answer.resync;
-        Some(Told {
-            lost: lost_all,
-            ..Told::default()
-        })
     }
 }
 
@@ -307,12 +259,6 @@ impl Gateway {
 )]
 pub const fn seed(name: u128) -> u64 {
     name as u64
-}
-
-fn parse(body: &[u8]) -> Option<GatewayAnswer> {
-    (body.len() <= MAX_ANSWER_BYTES)
-        .then(|| serde_json::from_slice(body).ok())
-        .flatten()
 }
 
 fn json(report: &GatewayReport) -> Option<Vec<u8>> {

@@ -2,34 +2,33 @@
 //! [`Decision::Call`] leaves state behind, a [`PendingRequest`], which is consumed by the result of the call, so a
 //! request cannot be resumed twice. Knows no host: the host carries out what is decided here.
 
+mod calls;
 pub mod effects;
+pub mod engine;
+pub mod engine_response;
 mod forwarded_headers;
 pub mod local_reply;
 pub mod pending;
+mod preflight;
 pub mod rejection;
 pub mod response;
 
 use crate::auth::jwt::{Keys, TokenError};
-use crate::auth::token_cache::CacheKey;
 use crate::auth::verification_cache::VerifiedClaims;
 use crate::config::Config;
+use crate::decision::calls::CallCredential;
 use crate::decision::effects::{Callout, HeaderMutation, LocalReply, SessionState, bearer};
 use crate::decision::forwarded_headers::{
     complete_handshake, keep_path, remove_cookie, remove_headers,
 };
 use crate::decision::local_reply::{ClientKind, render};
-use crate::decision::pending::PendingRequest;
+use crate::decision::pending::{PendingRequest, Purpose};
 use crate::decision::rejection::{RejectReason, Rejection};
 use crate::request::cookie::CookieError;
 use crate::request::origin::{self, Origin};
 use crate::request::path::has_escaped_separator;
 use crate::request::{Header, Request, WebSocketVersion, bearer as bearer_header, cookie};
 use crate::routing::{self, Action, LoginTimeout, Route};
-use berth_api::{PLACEMENTS_PATH, PlacementRequest, TOKENS_PATH, TokenRequest};
-use serde::Serialize;
-
-/// Maximum bytes of the client's name for a tab.
-const MAX_TAB_BYTES: usize = 64;
 
 /// The first decision on a request, and its route.
 pub struct RoutedDecision {
@@ -54,13 +53,24 @@ pub enum Decision {
     },
     /// Answer it.
     Reply(LocalReply),
+    /// Answer it with 204 and these headers: a preflight.
+    Preflight(Vec<(&'static str, String)>),
 }
 
-/// Decides on a request by its headers. `draining`: this gateway refuses new WebSockets.
+/// The worker that decides.
+#[derive(Clone, Copy, Debug)]
+pub struct Worker<'a> {
+    /// Its name as a gateway.
+    pub gateway: &'a str,
+    /// It refuses new WebSockets.
+    pub draining: bool,
+}
+
+/// Decides on a request by its headers.
 pub fn decide<'a>(
     config: &Config,
     keys: &Keys,
-    draining: bool,
+    worker: Worker<'_>,
     headers: impl Iterator<Item = Header<'a>>,
 ) -> RoutedDecision {
     let refuse = |route, client: &ClientKind, rejection: Rejection| RoutedDecision {
@@ -74,16 +84,16 @@ pub fn decide<'a>(
             return refuse(None, &ClientKind::Api, rejection);
         }
     };
-    let found = routing::find(&config.routes, request.path);
+    let found = routing::find(&config.routes, request.authority, request.path);
     let client = ClientKind::classify(
         &request,
         &config.api_prefixes,
         found.map(|(_, route)| route),
     );
-    let Some((index, route)) = found else {
+    let Some((nth, route)) = found else {
         return refuse(None, &client, RejectReason::NoRoute.into());
     };
-    let index = Some(index);
+    let index = Some(nth);
     if let Err(rejection) = check_form(&request, route) {
         return refuse(index, &client, rejection);
     }
@@ -103,8 +113,19 @@ pub fn decide<'a>(
     if request.upgrade && route.action == Action::Authenticate {
         return refuse(index, &client, RejectReason::UpgradeRefused.into());
     }
-    if draining && request.upgrade {
+    if worker.draining && request.upgrade {
         return refuse(index, &client, RejectReason::GatewayDraining.into());
+    }
+    let is_plain = !request.upgrade && route.action == Action::Place && route.plain_http;
+    if is_plain && preflight::is_preflight(&request, &config.cookie) {
+        let decision = match preflight::answer(&request, &config.origins) {
+            Ok(headers) => Decision::Preflight(headers),
+            Err(reason) => return refuse(index, &client, reason.into()),
+        };
+        return RoutedDecision {
+            route: index,
+            decision,
+        };
     }
     let credential = match authenticate(config, keys, &request, route) {
         Ok(credential) => credential,
@@ -115,24 +136,27 @@ pub fn decide<'a>(
         remove_headers(&request.spoofed_for_engines, &mut mutations);
         keep_path(request.path, &mut mutations);
     }
-    let callout = match (route.action, credential) {
-        (Action::Place, Credential::Cookie(session)) if request.upgrade => {
-            placement_call(&request, Some(session), None)
+    let mut purpose = Purpose::Token;
+    let callout = match (route.action, credential.for_call()) {
+        (Action::Place, Some(credential)) if request.upgrade => {
+            purpose = Purpose::Stream;
+            calls::placement(worker.gateway, &request, credential)
         }
-        (Action::Place, Credential::Bearer(token) | Credential::SessionBearer(token))
-            if request.upgrade =>
-        {
-            placement_call(&request, None, Some(token))
+        (Action::Place, Some(credential)) if is_plain => {
+            let lookup = calls::engine_lookup(config, &request, route, nth, credential);
+            purpose = Purpose::Engine(lookup);
+            calls::placement(worker.gateway, &request, credential)
         }
-        (_, Credential::Cookie(session)) => session_call(config, session),
-        (Action::Place, _) => Err(RejectReason::UpgradeRequired),
-        (_, Credential::SessionBearer(token)) => bearer_call(config, token),
-        (_, Credential::Bearer(token)) => {
-            mutations.push(HeaderMutation::authorization(bearer(token)));
-            mutations.push(SessionState::None.header());
-            return pass_through(mutations);
+        (Action::Place, None | Some(CallCredential::Token(_))) => {
+            Err(RejectReason::UpgradeRequired)
         }
-        (_, Credential::Anonymous) => {
+        (_, Some(call_credential)) if !matches!(credential, Credential::Bearer(_)) => {
+            calls::token(config, call_credential)
+        }
+        _ => {
+            if let Credential::Bearer(token) = credential {
+                mutations.push(HeaderMutation::authorization(bearer(token)));
+            }
             mutations.push(SessionState::None.header());
             return pass_through(mutations);
         }
@@ -146,7 +170,7 @@ pub fn decide<'a>(
         Credential::Cookie(_) => route.on_login_timeout,
         _ => LoginTimeout::Login,
     };
-    let pending = PendingRequest::new(index, route, client, on_login_timeout);
+    let pending = PendingRequest::new(index, route, client, purpose, on_login_timeout);
     let decision = Decision::Call {
         mutations,
         callout,
@@ -156,6 +180,12 @@ pub fn decide<'a>(
         route: index,
         decision,
     }
+}
+
+/// Whether a request may come from a page of its origin.
+fn is_origin_allowed(request: &Request<'_>, listed: &[Origin]) -> bool {
+    let own_origin = Origin::from_parts(request.scheme, request.authority);
+    origin::is_allowed(request.origin, own_origin.as_ref(), listed)
 }
 
 /// Checks what a route requires of the form of its requests.
@@ -183,6 +213,17 @@ enum Credential<'a> {
     Anonymous,
 }
 
+impl<'a> Credential<'a> {
+    /// The credential of a call to the service; `None`: there is none.
+    const fn for_call(self) -> Option<CallCredential<'a>> {
+        match self {
+            Self::Cookie(session) => Some(CallCredential::Session(session)),
+            Self::Bearer(token) | Self::SessionBearer(token) => Some(CallCredential::Token(token)),
+            Self::Anonymous => None,
+        }
+    }
+}
+
 /// Finds the credential of a request and verifies what can be verified here. On a route with `bearer`, a token has
 /// precedence over the cookie even when it is invalid, since the client sent it on purpose.
 fn authenticate<'a>(
@@ -191,11 +232,10 @@ fn authenticate<'a>(
     request: &Request<'a>,
     route: &Route,
 ) -> Result<Credential<'a>, Rejection> {
-    if request.upgrade {
-        let own_origin = Origin::from_parts(request.scheme, request.authority);
-        if !origin::is_allowed(request.origin, own_origin.as_ref(), &config.origins) {
-            return Err(RejectReason::OriginDenied.into());
-        }
+    // A browser sends cookies with requests that pages of other origins make.
+    let is_forgeable = request.upgrade || route.plain_http && !request.has_safe_method();
+    if is_forgeable && !is_origin_allowed(request, &config.origins) {
+        return Err(RejectReason::OriginDenied.into());
     }
     if route.bearer {
         let invalid = |detail| Rejection::from(RejectReason::BearerInvalid).with_detail(detail);
@@ -239,73 +279,4 @@ fn verify_bearer<'a>(
     } else {
         Credential::Bearer(token)
     })
-}
-
-/// Requests an engine, by a session or by a token.
-fn placement_call(
-    request: &Request<'_>,
-    session: Option<&str>,
-    token: Option<&str>,
-) -> Result<Callout, RejectReason> {
-    let body = json(&PlacementRequest {
-        session: session.map(str::to_owned),
-        token: token.map(str::to_owned),
-        gateway: None,
-        method: request.method.to_owned(),
-        upgrade: true,
-        path: request.path.to_owned(),
-        host: request.authority.to_owned(),
-        tab: tab(request.path),
-    })?;
-    Ok(Callout {
-        path: PLACEMENTS_PATH,
-        body,
-        shared: None,
-    })
-}
-
-/// Requests the token of a session.
-fn session_call(config: &Config, session: &str) -> Result<Callout, RejectReason> {
-    let request = TokenRequest {
-        session: Some(session.to_owned()),
-        token: None,
-    };
-    token_call(config, &request, || CacheKey::from_cookie(session))
-}
-
-/// Asks whether the session of a token lives.
-fn bearer_call(config: &Config, token: &str) -> Result<Callout, RejectReason> {
-    let request = TokenRequest {
-        session: None,
-        token: Some(token.to_owned()),
-    };
-    token_call(config, &request, || CacheKey::from_token(token))
-}
-
-fn token_call(
-    config: &Config,
-    request: &TokenRequest,
-    key: impl FnOnce() -> CacheKey,
-) -> Result<Callout, RejectReason> {
-    Ok(Callout {
-        path: TOKENS_PATH,
-        body: json(request)?,
-        shared: (config.cache.entries > 0).then(key),
-    })
-}
-
-/// Strings always serialize; the error only avoids a panic.
-fn json(body: &impl Serialize) -> Result<Vec<u8>, RejectReason> {
-    serde_json::to_vec(body).map_err(|_| RejectReason::Internal)
-}
-
-/// The client's name for its tab: `berth_tab` in the query. `None` unless it consists of unreserved characters.
-fn tab(path: &str) -> Option<String> {
-    let (_, query) = path.split_once('?')?;
-    let tab = query
-        .split('&')
-        .find_map(|p| p.strip_prefix("berth_tab="))?;
-    let is_unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    ((1..=MAX_TAB_BYTES).contains(&tab.len()) && tab.bytes().all(is_unreserved))
-        .then(|| tab.to_owned())
 }

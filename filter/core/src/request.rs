@@ -25,6 +25,8 @@ const ENGINE_HEADERS: &[&str] = &["proxy-authorization"];
 /// Headers that [`Request::read`] uses and that are forwarded, besides those of the WebSocket handshake.
 const READ_HEADERS: &[&str] = &[
     "accept",
+    "access-control-request-headers",
+    "access-control-request-method",
     "connection",
     "content-length",
     "cookie",
@@ -66,6 +68,10 @@ pub struct Request<'a> {
     pub handshake: Handshake,
     /// The `Origin` header, if there is one. Several headers become an empty value, which is no origin.
     pub origin: Option<&'a [u8]>,
+    /// `Access-Control-Request-Method` of a preflight.
+    pub preflight_method: Option<&'a [u8]>,
+    /// `Access-Control-Request-Headers` of a preflight.
+    pub preflight_headers: Option<&'a [u8]>,
     /// Every `Cookie` header.
     pub cookies: Vec<&'a [u8]>,
     /// Every `Authorization` header.
@@ -98,6 +104,8 @@ impl<'a> Request<'a> {
             upgrade: false,
             handshake: Handshake::default(),
             origin: None,
+            preflight_method: None,
+            preflight_headers: None,
             cookies: Vec::new(),
             authorizations: Vec::new(),
             accepts_html: false,
@@ -118,6 +126,8 @@ impl<'a> Request<'a> {
                 // With two headers the origin is ambiguous: an empty value is no origin.
                 b"origin" if request.origin.is_some() => request.origin = Some(b""),
                 b"origin" => request.origin = Some(value),
+                b"access-control-request-method" => request.preflight_method = Some(value),
+                b"access-control-request-headers" => request.preflight_headers = Some(value),
                 b"connection" => {
                     fields.connection_upgrade |= request.handshake.add_connection(value);
                 }
@@ -168,6 +178,15 @@ impl<'a> Request<'a> {
             .or_else(|| scheme(fields.scheme))
             .unwrap_or("http");
         Ok(request)
+    }
+}
+
+impl Request<'_> {
+    /// Whether its method is meant to change nothing ([RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1),
+    /// section 9.2.1). `TRACE` is not among these: it is not for browsers.
+    #[must_use]
+    pub fn has_safe_method(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "OPTIONS")
     }
 }
 

@@ -1,6 +1,7 @@
-//! What happens to a request by its path: the first matching route gives the action, and which credentials besides
-//! a login session it accepts. Knows paths only: no method, no header.
+//! What happens to a request by its host and its path: the first matching route gives the action, and which credentials
+//! besides a login session it accepts. Knows no method, and no other header.
 
+use crate::request::origin;
 use crate::request::path::{is_below, without_query};
 use serde::Deserialize;
 use std::rc::Rc;
@@ -9,7 +10,7 @@ use std::rc::Rc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// A WebSocket gets an engine and the JWT for it.
+    /// A WebSocket gets an engine and the JWT for it, and so does a plain request if the route allows it.
     Place,
     /// The request gets the JWT; Envoy's own route says where it goes.
     Authenticate,
@@ -35,10 +36,16 @@ impl Action {
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
+    /// The host that it matches, in lower case and without port; `None`: any.
+    pub host: Option<String>,
     /// The paths that it matches.
     pub pattern: Pattern,
     /// What happens to them.
     pub action: Action,
+    /// Whether plain requests go to the engine of their key; otherwise a place route is for WebSockets only.
+    pub plain_http: bool,
+    /// Which requests keep the session and the key alive.
+    pub activity: Activity,
     /// A client may authenticate with a JWT of its own in place of a login cookie.
     pub bearer: bool,
     /// A request without a session passes without a token.
@@ -49,6 +56,37 @@ pub struct Route {
     pub max_age: Option<MaxAge>,
     /// One of these is needed; empty: any account may use the route.
     pub roles: Rc<[String]>,
+}
+
+/// Which requests of clients count as activity of their session and of their key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activity {
+    /// Every request, and data on WebSockets.
+    #[default]
+    All,
+    /// Requests with unsafe methods, and data on WebSockets.
+    Unsafe,
+    /// None.
+    None,
+}
+
+impl Activity {
+    /// Whether a plain request counts.
+    #[must_use]
+    pub const fn counts_request(self, has_safe_method: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Unsafe => !has_safe_method,
+            Self::None => false,
+        }
+    }
+
+    /// Whether data on a WebSocket counts.
+    #[must_use]
+    pub const fn counts_stream(self) -> bool {
+        !matches!(self, Self::None)
+    }
 }
 
 /// Whether an account with these roles may use a route that needs one of `required`.
@@ -62,6 +100,11 @@ impl Route {
     #[must_use]
     pub fn takes_documents(&self) -> bool {
         self.action == Action::Place && matches!(self.pattern, Pattern::Prefix(_))
+    }
+
+    fn has_host(&self, authority: &str) -> bool {
+        let own = self.host.as_deref();
+        own.is_none_or(|own| origin::host(authority).eq_ignore_ascii_case(own))
     }
 }
 
@@ -136,12 +179,12 @@ impl Pattern {
     }
 }
 
-/// The first route that matches `path` (with or without a query), and its index.
+/// The first route that matches the host of `authority` and `path` (with or without a query), and its index.
 #[must_use]
-pub fn find<'a>(routes: &'a [Route], path: &str) -> Option<(usize, &'a Route)> {
+pub fn find<'a>(routes: &'a [Route], authority: &str, path: &str) -> Option<(usize, &'a Route)> {
     let path = without_query(path);
     let mut routes = routes.iter().enumerate();
-    routes.find(|(_, route)| route.pattern.matches(path))
+    routes.find(|(_, route)| route.pattern.matches(path) && route.has_host(authority))
 }
 
 #[cfg(test)]
@@ -152,8 +195,11 @@ mod tests {
 
     fn routes() -> Vec<Route> {
         let route = |pattern, action| Route {
+            host: None,
             pattern,
             action,
+            plain_http: false,
+            activity: Activity::All,
             bearer: false,
             anonymous: false,
             on_login_timeout: LoginTimeout::Login,
@@ -170,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_first_matching_route_decides() {
-        let action = |path| find(&routes(), path).map(|(_, route)| route.action);
+        let action = |path| find(&routes(), "h", path).map(|(_, route)| route.action);
         assert_eq!(action("/app/public"), Some(Action::Bypass));
         assert_eq!(action("/app/public/x"), Some(Action::Place));
         assert_eq!(action("/app/sales.qvf?x=/api"), Some(Action::Place));
@@ -183,7 +229,34 @@ mod tests {
         assert_eq!(action("/?q"), Some(Action::Bypass));
         assert_eq!(action("//app/x"), None);
         assert_eq!(action("/x"), None);
-        assert_eq!(find(&[], "/"), None);
+        assert_eq!(find(&[], "h", "/"), None);
+    }
+
+    #[test]
+    fn a_route_with_a_host_matches_that_host_alone() {
+        let mut routes = routes();
+        routes.iter_mut().for_each(|route| route.host = None);
+        let mut own = routes[2].clone();
+        own.host = Some("lab.example.com".into());
+        own.pattern = Pattern::Prefix("/".into());
+        routes.insert(0, own);
+        let index = |host, path| find(&routes, host, path).map(|(index, _)| index);
+        assert_eq!(index("lab.example.com", "/app/x"), Some(0));
+        assert_eq!(index("LAB.example.com:8443", "/app/x"), Some(0));
+        assert_eq!(index("example.com", "/app/x"), Some(2));
+        assert_eq!(index("lab.example.com.evil.net", "/app/x"), Some(2));
+        assert_eq!(index("a.lab.example.com", "/x"), None);
+    }
+
+    #[test]
+    fn activity_depends_on_the_method() {
+        let counted = |activity: Activity| {
+            let requests = [true, false].map(|safe| activity.counts_request(safe));
+            (requests, activity.counts_stream())
+        };
+        assert_eq!(counted(Activity::All), ([true, true], true));
+        assert_eq!(counted(Activity::Unsafe), ([false, true], true));
+        assert_eq!(counted(Activity::None), ([false, false], false));
     }
 
     #[test]

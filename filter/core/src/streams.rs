@@ -5,8 +5,10 @@
 //! since 1970.
 
 mod ended_sessions;
+mod engine_drains;
 pub mod frames;
 mod interceptor;
+mod placed_requests;
 mod termination;
 
 use crate::routing::MaxAge;
@@ -15,13 +17,16 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
+use engine_drains::EngineDrains;
+
 pub use ended_sessions::EndedSessions;
-pub use interceptor::{ChunkAction, FrameInterceptor};
+pub use interceptor::{ActiveStream, ChunkAction, FrameInterceptor};
+pub use placed_requests::PlacedRequests;
 
 /// Minimum milliseconds between two activity reports, of one stream and of one session.
 pub(crate) const ACTIVITY_INTERVAL_MS: u64 = 1_000;
 /// Maximum resets at one time: each takes the worker a fraction of a millisecond.
-const MAX_RESETS: usize = 100;
+pub(crate) const MAX_RESETS: usize = 100;
 /// Milliseconds after which a reset is repeated.
 const RESET_RETRY_MS: u64 = 5_000;
 /// A client that has sent nothing for this many milliseconds will not carry a close frame: its stream is reset at once.
@@ -46,6 +51,10 @@ pub struct PlacedStream {
     pub session_expires_at: u64,
     /// Its maximum age, if its route has one.
     pub max_age: Option<MaxAge>,
+    /// The key of its route's affinity, if it has one.
+    pub key: Option<Rc<str>>,
+    /// Whether data of the client keeps the session and the key alive.
+    pub counts_activity: bool,
 }
 
 /// What the registry and the interceptor of a stream share.
@@ -159,6 +168,7 @@ pub struct Streams {
     by_session: HashMap<Rc<str>, Vec<u32>>,
     deadlines: Deadlines,
     closing: usize,
+    engine_drains: EngineDrains,
 }
 
 impl Streams {
@@ -171,6 +181,7 @@ impl Streams {
             by_session: HashMap::new(),
             deadlines: Deadlines::new(),
             closing: 0,
+            engine_drains: EngineDrains::default(),
         }
     }
 
@@ -206,16 +217,20 @@ impl Streams {
             close_code: Cell::new(None),
         });
         let session: Rc<str> = placed.session_ref.as_str().into();
-        let interceptor = FrameInterceptor::new(Rc::clone(&session), Rc::clone(&state));
+        let active = placed.counts_activity.then(|| ActiveStream {
+            session_ref: Rc::clone(&session),
+            key: placed.key.clone(),
+        });
+        let interceptor = FrameInterceptor::new(active, Rc::clone(&state));
         self.by_session.entry(session).or_default().push(id);
         let max_age = placed.max_age.as_ref();
         let mut stream = StreamEntry {
             state,
             opened_at: now,
             max_age_at: max_age.map(|age| now.saturating_add(age.sample_ms(random))),
+            drain_at: self.engine_drains.close_at(&placed, now),
             placed,
             warned: false,
-            drain_at: None,
             next: 0,
             scheduled_as: ClosePriority::None,
         };
@@ -270,6 +285,7 @@ impl Streams {
             pool: stream.placed.pool.clone(),
             engine: stream.placed.engine.clone(),
             opened_at: stream.opened_at / 1000,
+            key: stream.placed.key.as_deref().map(str::to_owned),
         })
     }
 }

@@ -88,6 +88,8 @@ fn open_stream(streams: &mut Streams) -> FrameInterceptor {
         reason: "least-load".to_owned(),
         session_expires_at: u64::MAX,
         max_age: None,
+        key: None,
+        counts_activity: true,
     };
     streams.open(1, placed, 0, 0.5)
 }

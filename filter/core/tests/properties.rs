@@ -13,7 +13,7 @@ use berth_filter_core::request::Request;
 use berth_filter_core::request::cookie::{self, CookieError, CookieRemoval, MAX_VALUE_BYTES};
 use berth_filter_core::request::origin::{self, Origin};
 use berth_filter_core::request::path::has_dot_segment;
-use berth_filter_core::routing::{self, Action, LoginTimeout, Pattern, Route};
+use berth_filter_core::routing::{self, Action, Activity, LoginTimeout, Pattern, Route};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -42,8 +42,11 @@ fn join(pairs: &[Vec<u8>]) -> Vec<u8> {
 
 fn route(pattern: Pattern, action: Action) -> Route {
     Route {
+        host: None,
         pattern,
         action,
+        plain_http: false,
+        activity: Activity::All,
         bearer: false,
         anonymous: false,
         on_login_timeout: LoginTimeout::Login,
@@ -134,7 +137,7 @@ proptest! {
     fn a_path_below_a_prefix_continues_with_a_slash(prefix in "/[a-z]{1,6}", path in "/[a-z/]{0,12}") {
         let routes = [route(Pattern::Prefix(prefix.clone()), Action::Place)];
         let below = path == prefix || path.starts_with(&format!("{prefix}/"));
-        prop_assert_eq!(routing::find(&routes, &path).is_some(), below);
+        prop_assert_eq!(routing::find(&routes, "h", &path).is_some(), below);
     }
 
     #[test]
@@ -143,7 +146,7 @@ proptest! {
             route(Pattern::Exact("/login".into()), Action::Bypass),
             route(Pattern::Prefix("/app/".into()), Action::Place),
         ];
-        prop_assert_eq!(routing::find(&routes, &format!("{path}?{query}")), routing::find(&routes, &path));
+        prop_assert_eq!(routing::find(&routes, "h", &format!("{path}?{query}")), routing::find(&routes, "h", &path));
     }
 
     #[test]

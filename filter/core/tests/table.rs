@@ -11,10 +11,15 @@ use berth_filter_core::config::Config;
 use berth_filter_core::decision::effects::{CallError, HeaderMutation, LocalReply};
 use berth_filter_core::decision::pending::CallOutcome;
 use berth_filter_core::decision::rejection::RejectReason;
-use berth_filter_core::decision::{Decision, decide};
+use berth_filter_core::decision::{Decision, Worker, decide};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use wasm_bindgen_test::wasm_bindgen_test;
+
+const WORKER: Worker<'_> = Worker {
+    gateway: "0c5b",
+    draining: false,
+};
 
 type Headers = Vec<(String, Vec<u8>)>;
 
@@ -104,6 +109,8 @@ fn apply(headers: &mut Headers, mutations: Vec<HeaderMutation>) {
 enum End {
     Passed(Headers, Option<String>),
     Replied(LocalReply),
+    /// A preflight, with the headers of its answer.
+    Answered(Vec<(&'static str, String)>),
 }
 
 /// Runs one case; also returns the path and the body of its call.
@@ -114,8 +121,9 @@ fn run(table: &Value, case: &Value, config: &Config) -> (End, Option<(String, Va
         .map(|(n, v)| (n.clone().into_bytes(), v.clone()))
         .collect();
     let pairs = pairs.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
-    let (mutations, callout, pending) = match decide(config, &config.keys, false, pairs).decision {
+    let (mutations, callout, pending) = match decide(config, &config.keys, WORKER, pairs).decision {
         Decision::Reply(reply) => return (End::Replied(reply), None),
+        Decision::Preflight(headers) => return (End::Answered(headers), None),
         Decision::Pass(mutations) => {
             apply(&mut headers, mutations);
             return (End::Passed(headers, None), None);
@@ -127,7 +135,10 @@ fn run(table: &Value, case: &Value, config: &Config) -> (End, Option<(String, Va
         } => (mutations, callout, pending),
     };
     apply(&mut headers, mutations);
-    let call = serde_json::from_slice(&callout.body).unwrap();
+    let mut call: Value = serde_json::from_slice(&callout.body).unwrap();
+    if let Some(gateway) = call.as_object_mut().unwrap().remove("gateway") {
+        assert_eq!(gateway, WORKER.gateway);
+    }
     let call = Some((callout.path.to_owned(), call));
     let service = &case["service"];
     let outcome = match service["failure"].as_str() {
@@ -183,8 +194,12 @@ fn check_reply(name: &str, expected: &Value, reply: &LocalReply) {
             assert_eq!(body["detail"], *detail, "{name}");
         }
     }
+    check_reply_headers(name, expected, &reply.headers);
+}
+
+fn check_reply_headers(name: &str, expected: &Value, headers: &[(&'static str, String)]) {
     for (header, value) in object(&expected["headers"]) {
-        let actual = reply.headers.iter().find(|(n, _)| n == header);
+        let actual = headers.iter().find(|(n, _)| n == header);
         assert_eq!(
             actual.map(|(_, v)| v.as_str()),
             value.as_str(),
@@ -223,6 +238,10 @@ fn every_case_ends_as_the_table_says() {
                 if let Some(expected) = case["passed"].get("session_ref") {
                     assert_eq!(session_ref.as_deref(), expected.as_str(), "{name}");
                 }
+            }
+            End::Answered(headers) => {
+                assert_eq!(case["reply"]["status"], 204, "{name}");
+                check_reply_headers(name, &case["reply"], &headers);
             }
             End::Replied(reply) => {
                 assert!(case.get("reply").is_some(), "{name}: got {}", reply.status);

@@ -1,4 +1,4 @@
-//! The headers and trailers of the request: read all at once, changed one by one.
+//! The headers and trailers of the request, and the headers of its response: read all at once, changed one by one.
 
 use super::{Result, checked, streams, take_buffer};
 use base64::Engine;
@@ -27,13 +27,18 @@ unsafe extern "C" {
     ) -> u32;
 }
 
-/// The headers or trailers of the request in one buffer, read without a copy of each.
+/// Headers or trailers in one buffer, read without a copy of each.
 pub(crate) struct Headers(Vec<u8>);
 
 impl Headers {
     /// The headers of the request.
     pub(crate) fn read_request() -> Result<Self> {
         Self::read(MapType::HttpRequestHeaders)
+    }
+
+    /// The headers of the response.
+    pub(crate) fn read_response() -> Result<Self> {
+        Self::read(MapType::HttpResponseHeaders)
     }
 
     fn read(kind: MapType) -> Result<Self> {
@@ -80,7 +85,7 @@ pub(crate) fn apply_mutations(mutations: &[HeaderMutation]) -> std::result::Resu
         match mutation {
             HeaderMutation::Remove(name) => remove(MapType::HttpRequestHeaders, name),
             HeaderMutation::Set(name, value) => set_header(name, value),
-            HeaderMutation::Add(name, value) => add_header(name, value),
+            HeaderMutation::Add(name, value) => add(MapType::HttpRequestHeaders, name, value),
             HeaderMutation::Nonce(name) => {
                 streams::random().and_then(|bits| set_header(name, nonce(bits).as_bytes()))
             }
@@ -105,6 +110,14 @@ pub(crate) fn strip_trailers(strip: &[String]) -> std::result::Result<(), LocalR
     Ok(())
 }
 
+/// Replaces every `Set-Cookie` header of the response by these.
+pub(crate) fn replace_set_cookies(values: &[Vec<u8>]) -> Result<()> {
+    let (kind, name) = (MapType::HttpResponseHeaders, "set-cookie");
+    remove(kind, name)?;
+    let mut values = values.iter();
+    values.try_for_each(|value| add(kind, name, value))
+}
+
 /// 16 bytes in base64.
 fn nonce(bits: u128) -> String {
     base64::engine::general_purpose::STANDARD.encode(bits.to_le_bytes())
@@ -125,9 +138,9 @@ fn set_header(name: &str, value: &[u8]) -> Result<()> {
     })
 }
 
-/// Adds a request header.
-fn add_header(name: &str, value: &[u8]) -> Result<()> {
-    let kind = MapType::HttpRequestHeaders as u32;
+/// Adds a header.
+fn add(map: MapType, name: &str, value: &[u8]) -> Result<()> {
+    let kind = map as u32;
     // SAFETY: pointers and sizes are of live texts.
     checked(unsafe {
         proxy_add_header_map_value(kind, name.as_ptr(), name.len(), value.as_ptr(), value.len())

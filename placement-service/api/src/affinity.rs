@@ -54,3 +54,27 @@ pub struct AffinityScope {
 pub fn is_key_name(text: &str) -> bool {
     is_stream_name(text)
 }
+
+/// When the streams of a key close if their engine is drained over a time: milliseconds after the event. All gateways,
+/// and the service, get the same time for the same key; until then new streams of the key join the others.
+///
+/// The share of the time is the fraction of which the name of the key is the base64url form: its first ten characters
+/// are the leading 60 bits.
+#[must_use]
+pub fn drain_delay_ms(key: &str, over_ms: u64) -> u64 {
+    let bits = key.bytes().take(10).map(|byte| match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'-' => 62,
+        _ => 63,
+    });
+    let mut fraction = 0_u64;
+    let mut shift = 64_u32;
+    for six in bits {
+        shift -= 6;
+        fraction |= u64::from(six) << shift;
+    }
+    let delay = (u128::from(over_ms) * u128::from(fraction)) >> 64;
+    u64::try_from(delay).unwrap_or(over_ms)
+}

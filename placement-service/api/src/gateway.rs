@@ -22,7 +22,7 @@ pub const MAX_NODE_ID: usize = 256;
 pub const MAX_VERSION: usize = 64;
 /// Maximum time that a poll is held, in milliseconds.
 pub const MAX_HOLD_MS: u32 = 25_000;
-/// Maximum number of streams, of sessions, or of keys, in one report; a longer full list is sent in parts.
+/// Maximum number of streams, of sessions, of keys, or of engines, in one report; a longer full list is sent in parts.
 pub const MAX_REPORT_ENTRIES: usize = 500;
 /// Seconds without a report after which the streams of a gateway count as closed.
 pub const GATEWAY_TIMEOUT_S: u64 = 30;
@@ -87,6 +87,9 @@ pub struct GatewayReport {
     /// as activity.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub active_keys: Vec<String>,
+    /// Engines that a plain request of a key failed to reach: the service probes them at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_engines: Vec<FailedEngine>,
     /// Streams that have closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<ClosedStream>,
@@ -148,6 +151,19 @@ pub struct OpenStream {
     pub engine: String,
     /// When the stream opened, in Unix seconds.
     pub opened_at: u64,
+    /// The key of the stream, from the placement's answer; absent on a route without affinity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// An engine that did not answer a plain request, or that could not be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FailedEngine {
+    /// The pool's name, from the placement's answer.
+    pub pool: String,
+    /// The engine's name, from the placement's answer.
+    pub engine: String,
 }
 
 /// A closed stream.
@@ -266,7 +282,8 @@ pub enum GatewayEvent {
         #[serde(deserialize_with = "known_or_revoked")]
         reason: CloseReason,
     },
-    /// An engine is drained: the gateway closes its streams, spread evenly over a time.
+    /// An engine is drained: the gateway closes its streams, spread evenly over a time. It closes the streams of one key
+    /// together, after [`drain_delay_ms`](crate::drain_delay_ms).
     EngineDrained {
         /// The pool's name.
         pool: String,

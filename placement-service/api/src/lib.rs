@@ -16,11 +16,11 @@ mod reason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-pub use affinity::{AffinityScope, KeyAffinity, MAX_KEY_NAME, is_key_name};
+pub use affinity::{AffinityScope, KeyAffinity, MAX_KEY_NAME, drain_delay_ms, is_key_name};
 pub use calls::{CALLS_METHOD, CALLS_PATH, CALLS_SERVICE, Call, GREETING_ID, MAX_CALLS, Reply};
 pub use excerpt::Excerpt;
 pub use gateway::{
-    CURSOR_NOW, CloseReason, ClosedStream, FullSyncPart, GATEWAY_EVENTS_PATH, GATEWAY_TIMEOUT_S,
+    CURSOR_NOW, CloseReason, ClosedStream, FailedEngine, FullSyncPart, GATEWAY_EVENTS_PATH, GATEWAY_TIMEOUT_S,
     GatewayAnswer, GatewayEvent, GatewayIdentity, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME,
     MAX_HOLD_MS, MAX_NODE_ID, MAX_REPORT_ENTRIES, MAX_STREAM_NAME, MAX_VERSION, OpenStream,
     gateway_events_path, is_gateway_name, is_node_id, is_stream_name, is_version,
@@ -86,7 +86,7 @@ pub struct PlacementAnswer {
     /// Further request headers for the engine; names are in lower case.
     #[serde(default)]
     pub set_headers: BTreeMap<String, String>,
-    /// The name of this stream in later reports.
+    /// The name of this stream in later reports; empty for a plain request.
     pub stream: String,
     /// The pool's name, for reports, metrics and the access log.
     #[serde(default)]

@@ -55,12 +55,18 @@ reasons! {
     NoSuchRoute = "no-such-route", 404, "No route takes this path";
     /// The engine does not know the document.
     NoSuchDocument = "no-such-document", 404, "The engine does not know the document";
+    /// A plain request on a route for WebSockets.
+    UpgradeRequired = "upgrade-required", 426, "Only WebSockets are served here";
     /// The path gives a key that is too long to be kept.
     KeyTooLong = "key-too-long", 414, "The key in the path is too long";
     /// The account has reached its limit of sessions.
     TooManySessions = "too-many-sessions", 429, "The account has too many sessions";
     /// The session, or the account of the bearer token, has reached its limit of streams in the pool.
     TooManyStreams = "too-many-streams", 429, "The session has too many streams";
+    /// The account has as many keys as the route allows.
+    TooManyKeys = "too-many-keys", 429, "The account uses too many engines at once";
+    /// The key has as many streams as the route allows.
+    KeyFull = "key-full", 503, "Too many WebSockets share this engine";
     /// No engine is up.
     NoEngine = "no-engine", 503, "No engine is up";
     /// Engines are up, but none has capacity.

@@ -127,3 +127,17 @@ fn reasons_are_unique_and_serialise_as_their_constant() {
         assert_eq!(same_text.count(), 1);
     }
 }
+
+#[test]
+fn the_streams_of_a_key_close_at_its_share_of_a_drain() {
+    for (key, delay_ms) in [
+        ("AAAAAAAAAAAAA", 0),
+        ("gAAAAAAAAA", 500),
+        ("QAAA", 250),
+        ("__________x", 999),
+        ("", 0),
+    ] {
+        assert_eq!(drain_delay_ms(key, 1000), delay_ms, "{key}");
+    }
+    assert_eq!(drain_delay_ms("_______________", 0), 0);
+}

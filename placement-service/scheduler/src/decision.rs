@@ -75,8 +75,9 @@ impl Decision {
             scored.retain(|s| decision.throttled.binary_search(&s.index).is_err());
         }
         let document = pool.document(request);
+        let weight = request.document_weight.unwrap_or(rules.weights.document);
         decision.pick =
-            pick_scored(&scored, rules, &pool.holders, document, random).or_else(|| {
+            pick_scored(&scored, rules, &pool.holders, (document, weight), random).or_else(|| {
                 let (index, _) = trials_due(pool).next()?;
                 Some(Pick {
                     index,
@@ -124,7 +125,7 @@ fn pick_scored(
     scored: &[Scored],
     rules: &Rules,
     holders: &Holders,
-    document: Option<DocumentKey>,
+    (document, weight): (Option<DocumentKey>, f64),
     random: &mut dyn Rng,
 ) -> Option<Pick> {
     let best = strategies::pick(rules.strategy, scored, random)?;
@@ -146,7 +147,7 @@ fn pick_scored(
     });
     let scored_holders: Vec<Scored> = scored_holders.collect();
     match strategies::pick_holder(rules.strategy, &scored_holders, random) {
-        Some(holder) if holder.total + rules.weights.document >= best.total => {
+        Some(holder) if holder.total + weight >= best.total => {
             Some(pick(holder, true))
         }
         _ => Some(pick(best, false)),

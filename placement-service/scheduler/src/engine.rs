@@ -64,6 +64,8 @@ pub struct Engine {
     pub state: State,
     /// Discovery reports it as terminating: its sockets have to be closed.
     pub terminating: bool,
+    /// Since when its probes fail, if they do.
+    pub unhealthy_since: Option<Instant>,
     /// The load of the last successful probe; `None` when there was none, or when the fleet dropped it as too old: then
     /// only Berth's own counts are used.
     pub load: Option<Arc<Load>>,
@@ -86,6 +88,7 @@ impl Engine {
             endpoint,
             state: State::Starting,
             terminating: false,
+            unhealthy_since: None,
             load: None,
             probed_at: None,
             accounting,

@@ -39,6 +39,8 @@ pub struct Rules {
 pub struct SchedulingRequest<'a> {
     /// The document that the session opens.
     pub document: Option<&'a str>,
+    /// The weight of the document; `None`: the pool's.
+    pub document_weight: Option<f64>,
     /// Engines that this placement has tried.
     pub tried: &'a [EngineName],
     /// The current time.
@@ -150,6 +152,7 @@ impl Scheduler {
     /// Sessions that the pool can still take; `None` when nothing limits them.
     pub fn available_sessions(&self, engines: &Arc<[Arc<Engine>]>, now: Instant) -> Option<u64> {
         let request = SchedulingRequest {
+            document_weight: None,
             document: None,
             tried: &[],
             now,

@@ -23,6 +23,7 @@ fn fleet(engines: impl IntoIterator<Item = Arc<Engine>>) -> Engines {
 
 fn ask(now: Instant) -> SchedulingRequest<'static> {
     SchedulingRequest {
+        document_weight: None,
         document: None,
         tried: &[],
         now,
@@ -87,6 +88,7 @@ fn a_snapshot_with_other_engines_keeps_the_placements_of_documents() {
     let scheduler = chooser(Strategy::LeastLoad, None);
     let [a, b, c] = ["a", "b", "c"].map(|name| up(name, load(0, 500.0, 0.5)));
     let sales = SchedulingRequest {
+        document_weight: None,
         document: Some("sales"),
         ..ask(now)
     };
@@ -111,6 +113,7 @@ fn an_engine_that_holds_the_document_is_preferred_until_it_is_fuller() {
         ]);
         let scheduler = chooser(strategy, None);
         let sales = SchedulingRequest {
+            document_weight: None,
             document: Some("sales"),
             ..ask(now)
         };

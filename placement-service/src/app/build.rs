@@ -25,6 +25,7 @@ use crate::login::devices::DeviceKey;
 use crate::login::oidc::{Oidc, OidcError};
 use crate::login::password::{PasswordError, Passwords};
 use crate::login::rate_limit::LoginRateLimiter;
+use crate::placement::keys::KeyDirectory;
 use crate::placement::{IssueToken, PlacementService};
 use crate::sessions::tokens::Tokens;
 use crate::sessions::{CleanupTasks, Sessions, StoreHeartbeat};
@@ -100,6 +101,7 @@ pub async fn build(
         SecurityEvents::new(config, keys, sessions, shared, clock, &mut registry)
     });
     let security_events = security_events.transpose()?;
+    let keys = KeyDirectory::open(&stores, &config).await?;
     let accounts = stores
         .accounts
         .ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
@@ -129,6 +131,7 @@ pub async fn build(
         clock.clone(),
         &mut registry,
         ledger,
+        keys,
         issue_token,
     )?;
     let tls = config.tls.as_ref().zip(secrets.tls);
@@ -155,6 +158,7 @@ pub async fn build(
         stores.coordination.clone(),
         clock.clone(),
         drain_durations,
+        placer.active_drains().clone(),
         send_event,
     )
     .await?;

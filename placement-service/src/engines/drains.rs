@@ -33,6 +33,20 @@ const RETENTION_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// The names of a pool and of an engine in it.
 type EngineKey = (String, String);
 
+/// The drains whose event has been sent, by pool and engine: what is draining now.
+#[derive(Clone, Debug, Default)]
+pub struct ActiveDrains(Arc<Mutex<BTreeMap<EngineKey, SentDrain>>>);
+
+impl ActiveDrains {
+    /// The drain of an engine, if it is draining.
+    #[must_use]
+    pub fn get(&self, pool: &str, engine: &str) -> Option<Drain> {
+        let sent = self.0.lock();
+        let sent = sent.get(&(pool.to_owned(), engine.to_owned()));
+        sent.map(|entry| entry.drain())
+    }
+}
+
 /// Sends an event to the gateways.
 pub type SendEvent = Box<dyn Fn(GatewayEvent) + Send + Sync>;
 
@@ -48,7 +62,7 @@ struct Shared {
     /// engines that are gone are deleted.
     operator_drains: Mutex<BTreeMap<EngineKey, Drain>>,
     /// The last event for each engine that is draining.
-    sent: Mutex<BTreeMap<EngineKey, SentDrain>>,
+    sent: ActiveDrains,
 }
 
 /// The drains of all engines, and the task that applies them.
@@ -65,7 +79,8 @@ impl Drop for Drains {
 
 impl Drains {
     /// Applies the records of the store before it returns, and then starts a task that follows the records and the
-    /// fleet. `durations` has for each pool the period over which the sockets of a terminating engine are closed.
+    /// fleet. `durations` has for each pool the period over which the sockets of a terminating engine are closed;
+    /// `active` will have the drains.
     ///
     /// # Errors
     /// When the store does not respond.
@@ -75,6 +90,7 @@ impl Drains {
         store: Arc<dyn Coordination>,
         clock: Arc<dyn Clock>,
         durations: BTreeMap<String, Duration>,
+        active: ActiveDrains,
         send_event: SendEvent,
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
@@ -85,7 +101,7 @@ impl Drains {
             send_event,
             drain_durations: durations,
             operator_drains: Mutex::default(),
-            sent: Mutex::default(),
+            sent: active,
         });
         shared.refresh().await?;
         let watching = tokio::spawn(watch(Arc::clone(&shared))).abort_handle();
@@ -131,9 +147,7 @@ impl Drains {
     /// The drain of an engine, if it is draining.
     #[must_use]
     pub fn get(&self, pool: &str, engine: &str) -> Option<Drain> {
-        let sent = self.shared.sent();
-        let sent = sent.get(&(pool.to_owned(), engine.to_owned()));
-        sent.map(|entry| entry.drain())
+        self.shared.sent.get(pool, engine)
     }
 }
 
@@ -165,7 +179,7 @@ async fn watch(shared: Arc<Shared>) {
 
 impl Shared {
     fn sent(&self) -> MutexGuard<'_, BTreeMap<EngineKey, SentDrain>> {
-        self.sent.lock()
+        self.sent.0.lock()
     }
 
     fn operator_drains(&self) -> MutexGuard<'_, BTreeMap<EngineKey, Drain>> {

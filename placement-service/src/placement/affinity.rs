@@ -133,14 +133,19 @@ impl PlacementService {
         pool: usize,
         entry: &AffinityEntry,
     ) -> Option<Arc<Engine>> {
-        let fleet = self.fleet.snapshot();
-        let engines = &fleet.pools().get(pool)?.engines;
-        let position = engines.binary_search_by(|e| e.name.cmp(&entry.engine));
-        let engine = engines.get(position.ok()?)?;
+        let engine = self.find_engine(pool, &entry.engine)?;
         let same_address = engine.endpoint.api == entry.address;
         let is_up = engine.state != State::Unhealthy;
         let is_staying = !engine.accounting.snapshot(Instant::now()).draining;
-        (same_address && is_up && is_staying).then(|| Arc::clone(engine))
+        (same_address && is_up && is_staying).then_some(engine)
+    }
+
+    /// An engine of a pool by its name.
+    pub(super) fn find_engine(&self, pool: usize, name: &EngineName) -> Option<Arc<Engine>> {
+        let fleet = self.fleet.snapshot();
+        let engines = &fleet.pools().get(pool)?.engines;
+        let position = engines.binary_search_by(|engine| engine.name.cmp(name));
+        engines.get(position.ok()?).cloned()
     }
 
     /// Returns to the engine session of the affinity entry; `None` if it no longer exists there.
@@ -210,6 +215,7 @@ mod tests {
             token: "t",
             host: "",
             path: "/app/x?y",
+            upgrade: true,
             tab,
         };
         AffinityKey::for_request(&target, &request, sharing)

@@ -12,7 +12,8 @@
 //! greater epoch. Within a replica, concurrent requests of one key share one pass through these steps.
 //!
 //! Held keys are cached for at most [`DirectorySettings::max_age`]: for so long a replica may return an engine that
-//! another replica has replaced, if it does not find the engine lost itself.
+//! another replica has replaced, if it does not find the engine lost itself. While the store does not answer, the keys
+//! in memory keep their engines.
 
 mod activity;
 mod claim_guard;
@@ -35,6 +36,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// Maximum number of cached keys; further ones are read from the store.
 const MAX_CACHED: u64 = 200_000;
+/// A key that has not been used for this long is no longer kept for outages of the store.
+const KNOWN_TTL: Duration = Duration::from_secs(24 * 3600);
 /// How often a replica looks whether another one has prepared an engine.
 const CLAIM_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Why a claim is released: no engine could be prepared.
@@ -122,6 +125,8 @@ pub struct DirectorySettings {
 pub struct AffinityDirectory {
     store: Arc<dyn AffinityStore>,
     cache: Cache<AffinityId, Arc<HeldKey>>,
+    /// The latest engine of each key, for outages of the store.
+    known: Cache<AffinityId, Arc<HeldKey>>,
     activity: ActivityLog,
     settings: DirectorySettings,
 }
@@ -133,9 +138,14 @@ impl AffinityDirectory {
             .max_capacity(MAX_CACHED)
             .time_to_live(settings.max_age)
             .build();
+        let known = Cache::builder()
+            .max_capacity(MAX_CACHED)
+            .time_to_idle(KNOWN_TTL)
+            .build();
         Self {
             store,
             cache,
+            known,
             activity: ActivityLog::default(),
             settings,
         }
@@ -153,9 +163,7 @@ impl AffinityDirectory {
     ) -> Result<Resolution, ResolveError<S::Error>> {
         let resolving = timeout_at(deadline, self.resolve_cached(request, source));
         let late = |_| Err(ResolveError::DeadlineExceeded);
-        let resolution = resolving.await.unwrap_or_else(late)?;
-        self.activity.record(request.id, Instant::now());
-        Ok(resolution)
+        resolving.await.unwrap_or_else(late)
     }
 
     async fn resolve_cached<S: EngineSource>(
@@ -165,7 +173,7 @@ impl AffinityDirectory {
     ) -> Result<Resolution, ResolveError<S::Error>> {
         loop {
             let is_new = AtomicBool::new(false);
-            let resolving = self.resolve_in_store(request, source, &is_new);
+            let resolving = self.resolve_or_keep(request, source, &is_new);
             // Concurrent requests of one key wait for the first one. If that is cancelled, the next one goes on.
             let held = self.cache.try_get_with(request.id, resolving).await;
             let held = held.map_err(|error| ResolveError::clone(&error))?;
@@ -176,6 +184,28 @@ impl AffinityDirectory {
                 TargetState::Lost => self.cache.invalidate(&request.id).await,
             }
         }
+    }
+
+    /// As [`Self::resolve_in_store`]; while the store does not answer, a key in memory keeps its engine.
+    async fn resolve_or_keep<S: EngineSource>(
+        &self,
+        request: &KeyRequest<'_>,
+        source: &S,
+        is_new: &AtomicBool,
+    ) -> Result<Arc<HeldKey>, ResolveError<S::Error>> {
+        let resolved = self.resolve_in_store(request, source, is_new).await;
+        match &resolved {
+            Ok(held) => self.known.insert(request.id, Arc::clone(held)).await,
+            Err(ResolveError::Store(_)) => {
+                let known = self.known.get(&request.id).await;
+                let usable = |held: &Arc<HeldKey>| source.state(&held.target) == TargetState::Usable;
+                if let Some(held) = known.filter(usable) {
+                    return Ok(held);
+                }
+            }
+            Err(_) => {}
+        }
+        resolved
     }
 
     async fn resolve_in_store<S: EngineSource>(
@@ -284,13 +314,27 @@ impl AffinityDirectory {
         epoch: u64,
         reason: &'static str,
     ) -> Result<bool, StoreError> {
-        self.cache.invalidate(&id).await;
+        self.forget(id).await;
         self.store.release_affinity(&id, epoch, reason).await
     }
 
-    /// Records that a stream of the key was active.
+    /// The key may have another engine, or none: the next request reads the store.
+    pub async fn forget(&self, id: AffinityId) {
+        self.cache.invalidate(&id).await;
+        self.known.invalidate(&id).await;
+    }
+
+    /// Records that the key was active.
     pub fn record_activity(&self, id: AffinityId, at: Instant) {
         self.activity.record(id, at);
+    }
+
+    /// Removes keys that have expired from the store, at most `limit`. Returns their number.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn sweep(&self, limit: u32) -> Result<u64, StoreError> {
+        self.store.sweep_affinity(limit).await
     }
 
     /// Writes the recorded activity to the store. What cannot be written is kept for the next call.

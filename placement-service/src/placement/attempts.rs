@@ -22,19 +22,19 @@ pub(super) struct PreparedEngine {
     pub(super) reservation: Reservation,
 }
 
-impl<'a> PlacementTask<'a> {
+impl PlacementTask<'_> {
     /// The driver's request to prepare the session on this engine; the engine must send its first response by
     /// `first_response_by`.
-    pub(super) fn prepare_request(
-        &self,
+    pub(super) fn prepare_request<'b>(
+        &'b self,
         engine: &Engine,
         first_response_by: Instant,
-        connecting: SemaphorePermit<'a>,
-    ) -> PrepareRequest<'a> {
+        connecting: SemaphorePermit<'b>,
+    ) -> PrepareRequest<'b> {
         PrepareRequest {
             engine: engine.endpoint.api,
             token: self.request.token,
-            path: self.request.path,
+            path: self.path,
             target: &self.target.open_target,
             first_response_by: self.deadline.min(first_response_by),
             deadline: self.deadline,
@@ -93,14 +93,9 @@ impl PlacementService {
                     self.limits.engine_timeout,
                 );
             }
-            let first_response_by = started_at + self.limits.engine_timeout;
-            let job = task.prepare_request(&engine, first_response_by, connecting);
-            let result = pool.driver.prepare(job).await;
-            let now = Instant::now();
-            let outcome = result.as_ref().map_or_else(DriverFault::as_str, |_| "ok");
-            self.metrics
-                .record_attempt(&pool.name, outcome, now - started_at);
-            pool::record_outcome(&pool.name, &engine, result.as_ref().err(), started_at, now);
+            let result = self
+                .prepare_on(task, &engine, connecting, started_at)
+                .await;
             drop(trial);
             match result {
                 Ok(prepared) => {
@@ -124,6 +119,26 @@ impl PlacementService {
                 tried.len()
             ))
             .with_retry_after(1))
+    }
+
+    /// Lets the driver prepare a session on this engine, and records the outcome.
+    pub(super) async fn prepare_on(
+        &self,
+        task: PlacementTask<'_>,
+        engine: &Engine,
+        connecting: SemaphorePermit<'_>,
+        started_at: Instant,
+    ) -> Result<RequestMutation, DriverFault> {
+        let pool = task.pool;
+        let first_response_by = started_at + self.limits.engine_timeout;
+        let job = task.prepare_request(engine, first_response_by, connecting);
+        let result = pool.driver.prepare(job).await;
+        let now = Instant::now();
+        let outcome = result.as_ref().map_or_else(DriverFault::as_str, |_| "ok");
+        self.metrics
+            .record_attempt(&pool.name, outcome, now - started_at);
+        pool::record_outcome(&pool.name, engine, result.as_ref().err(), started_at, now);
+        result
     }
 
     fn engines_full(&self, detail: &str) -> Rejection {

@@ -71,6 +71,7 @@ impl PlacementService {
             pool: pool.name.to_string(),
             engine: name.to_owned(),
             reason,
+            affinity: None,
         };
         (placement, session)
     }

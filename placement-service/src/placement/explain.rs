@@ -51,6 +51,7 @@ impl PlacementService {
         let pool_fleet = fleet.pools().get(target.pool);
         let pool_fleet = pool_fleet.ok_or(RejectReason::Internal)?;
         let scheduling_request = SchedulingRequest {
+            document_weight: None,
             document: target.open_target.document(),
             tried: &[],
             now: Instant::now(),

@@ -70,7 +70,7 @@ impl PlacementMetrics {
             reasons: register_metric(
                 registry,
                 "placement_reasons",
-                "Successful placements by reason: the strategy, resumed, shared or replaced",
+                "Successful placements by reason: the strategy, resumed, shared, replaced or affinity",
             ),
             session_ends: register_metric(
                 registry,

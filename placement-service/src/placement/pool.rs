@@ -1,6 +1,7 @@
 //! A pool at run time: its driver, scheduler, queue and Envoy cluster, and the effect of an attempt's outcome
 //! on the engine's circuit breaker. Knows no other pool.
 
+use super::KEPT;
 use super::admission_queue::AdmissionQueue;
 use crate::config::{self, ENGINE_PLACEHOLDER, Sharing};
 use crate::core::rejection::Rejection;
@@ -68,6 +69,15 @@ impl Pool {
             engine_session_ttl: config.engine_session_ttl,
             end_on_close: config.end_on_close,
             streams,
+        }
+    }
+
+    /// Why a request is placed on the engine of its key: the strategy has chosen it just now, or the key had it before.
+    pub(super) const fn key_reason(&self, is_new: bool) -> &'static str {
+        if is_new {
+            self.scheduler.strategy().as_str()
+        } else {
+            KEPT
         }
     }
 

@@ -1,8 +1,9 @@
 //! The route table: maps a client's host and path to a pool, to what is opened there, and to the key of the request.
 //! Pure functions over untrusted bytes; knows no engine and no driver protocol.
 
-use crate::config::{self, AffinityKey, DOCUMENT_PLACEHOLDER, OpenTemplate, compare_precedence};
+use crate::config::{self, AffinityKey, AffinityMode, DOCUMENT_PLACEHOLDER, OpenTemplate, compare_precedence};
 use crate::core::affinity_key::{CanonicalKey, KeyTemplate};
+use crate::core::header_template::HeaderTemplate;
 use crate::core::path_template::{PathMatch, PathTemplate};
 use crate::core::rejection::Rejection;
 use crate::engines::drivers::open_target::OpenTarget;
@@ -39,7 +40,23 @@ struct Route {
     /// `None`: the route keeps no keys that follow from the path.
     key: Option<KeyTemplate>,
     rewrite: Option<PathTemplate>,
+    headers: Vec<(String, HeaderTemplate)>,
     config: config::Route,
+}
+
+/// What a route does with a request, besides its target.
+#[derive(Clone, Debug)]
+pub struct RouteDetails<'a> {
+    /// The settings of the route.
+    pub route: &'a config::Route,
+    /// The headers that it sets.
+    pub headers: &'a [(String, HeaderTemplate)],
+    /// The path of the request to the engine with its query, if the route rewrites it.
+    pub rewritten: Option<String>,
+    /// The document that the key names, if its engines are preferred.
+    pub preferred_document: Option<String>,
+    /// `None`: the route keeps no keys.
+    pub key: Option<RouteKey>,
 }
 
 /// What a path says of the key of its request.
@@ -58,6 +75,35 @@ impl Route {
         let required = &self.config.roles;
         required.is_empty() || required.iter().any(|role| roles.contains(role))
     }
+
+    /// What the path says of the key; `None`: the route keeps no keys.
+    fn describe_key(&self, found: &PathMatch<'_, '_>) -> Result<Option<RouteKey>, Rejection> {
+        if !self.config.affinity.keeps_keys() {
+            return Ok(None);
+        }
+        let key = self.key.as_ref();
+        let captured = key.map(|key| key.resolve(&self.config.pool, found));
+        let captured = captured.transpose();
+        let captured = captured.map_err(|_| Rejection::new(RejectReason::KeyTooLong))?;
+        let captures = key.map(KeyTemplate::captures).unwrap_or_default();
+        let scope = found.scope(&captures);
+        let rewrite = self.rewrite.as_ref().map(|rewrite| {
+            if scope.exact {
+                found.rewrite(rewrite)
+            } else {
+                found.rewrite_prefix(rewrite)
+            }
+        });
+        Ok(Some(RouteKey {
+            captured,
+            scope: AffinityScope {
+                host: self.config.host.clone(),
+                prefix: scope.prefix,
+                exact: scope.exact,
+            },
+            rewrite,
+        }))
+    }
 }
 
 impl Routes {
@@ -72,6 +118,10 @@ impl Routes {
                 _ => None,
             };
             let rewrite = route.rewrite.as_deref().map(PathTemplate::parse);
+            let headers = route.headers.iter().map(|(name, value)| {
+                let template = HeaderTemplate::parse(value).ok()?;
+                Some((name.clone(), template))
+            });
             Some(Route {
                 host: route.host.clone(),
                 template,
@@ -79,6 +129,7 @@ impl Routes {
                 open: route.open.clone(),
                 key,
                 rewrite: rewrite.transpose().ok()?,
+                headers: headers.collect::<Option<_>>()?,
                 config: route.clone(),
             })
         };
@@ -112,42 +163,32 @@ impl Routes {
         })
     }
 
-    /// What the path says of the key of a request, with the settings of its route; `None`: the route keeps no keys.
+    /// What the route does with a request, besides its target.
     ///
     /// # Errors
-    /// `no-such-route`, or `key-too-long`.
-    pub fn find_key(
+    /// `no-such-route`, `key-too-long`, or the error in the document's name.
+    pub fn describe(
         &self,
         host: &str,
         path_and_query: &str,
-    ) -> Result<Option<(&config::Route, RouteKey)>, Rejection> {
+    ) -> Result<RouteDetails<'_>, Rejection> {
         let (route, found) = self.find_route(host, path_and_query)?;
-        if !route.config.affinity.keeps_keys() {
-            return Ok(None);
-        }
-        let key = route.key.as_ref();
-        let captured = key.map(|key| key.resolve(&route.config.pool, &found));
-        let captured = captured.transpose();
-        let captured = captured.map_err(|_| Rejection::new(RejectReason::KeyTooLong))?;
-        let captures = key.map(KeyTemplate::captures).unwrap_or_default();
-        let scope = found.scope(&captures);
-        let rewrite = route.rewrite.as_ref().map(|rewrite| {
-            if scope.exact {
-                found.rewrite(rewrite)
-            } else {
-                found.rewrite_prefix(rewrite)
-            }
-        });
-        let route_key = RouteKey {
-            captured,
-            scope: AffinityScope {
-                host: route.host.clone(),
-                prefix: scope.prefix,
-                exact: scope.exact,
-            },
-            rewrite,
-        };
-        Ok(Some((&route.config, route_key)))
+        let query = path_and_query.find('?');
+        let query = query.and_then(|at| path_and_query.get(at..));
+        let rewrite = route.rewrite.as_ref();
+        let rewritten =
+            rewrite.map(|rewrite| found.rewrite(rewrite) + query.unwrap_or_default());
+        let affinity = &route.config.affinity;
+        let names_document = affinity.mode == AffinityMode::Preferred
+            && affinity.key == AffinityKey::Template(DOCUMENT_PLACEHOLDER.to_owned());
+        let document = names_document.then(|| found.raw(DOCUMENT_CAPTURE)).flatten();
+        Ok(RouteDetails {
+            route: &route.config,
+            headers: &route.headers,
+            rewritten,
+            preferred_document: document.map(document_name).transpose()?,
+            key: route.describe_key(&found)?,
+        })
     }
 
     fn find_route<'a, 'p>(

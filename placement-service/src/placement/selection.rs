@@ -24,6 +24,11 @@ pub(super) struct PlacementTask<'a> {
     pub(super) pool: &'a Pool,
     pub(super) target: &'a RouteTarget,
     pub(super) request: &'a PlaceRequest<'a>,
+    /// The path of the request to the engine, with its query.
+    pub(super) path: &'a str,
+    /// The document whose engines are preferred, and its weight; `None`: the pool's.
+    pub(super) document: Option<&'a str>,
+    pub(super) document_weight: Option<f64>,
     pub(super) deadline: Instant,
 }
 
@@ -180,7 +185,8 @@ impl PlacementService {
             return Err(SelectionError::Internal);
         };
         let scheduling_request = SchedulingRequest {
-            document: task.target.open_target.document(),
+            document: task.document,
+            document_weight: task.document_weight,
             tried,
             now: started_at,
         };

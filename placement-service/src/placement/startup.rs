@@ -3,13 +3,16 @@
 use super::PlacementService;
 use super::affinity::SessionAffinity;
 use super::engine_sessions::EngineSessions;
+use super::keys::KeyDirectory;
 use super::metrics::{PlacementMetrics, PoolCapacityCollector};
 use super::pool::Pool;
 use super::recent::RecentPlacements;
 use super::routes::Routes;
 use super::session_ends::{IssueToken, SessionEnds};
+use super::upkeep::KeyUpkeep;
 use crate::config::{self, Config};
 use crate::core::clock::Clock;
+use crate::engines::drains::ActiveDrains;
 use crate::engines::drivers;
 use crate::engines::drivers::transport::EngineTransport;
 use crate::engines::fleet::metrics::{FleetCollector, ProbeMetrics};
@@ -30,7 +33,8 @@ const MAX_CONNECTING: usize = 256;
 impl PlacementService {
     /// Starts to discover and probe the engines of the configuration in the background, and places on them.
     /// Registers the metrics of the fleet and of placement. `ledger`: the ledger that replicas share, if there
-    /// are several. `issue_token`: issues the tokens by which engine sessions are ended.
+    /// are several. `keys`: the engines of keys, if the store keeps any. `issue_token`: issues the tokens by which engine
+    /// sessions are ended.
     ///
     /// # Errors
     /// When the HTTP client of the probes cannot be built.
@@ -40,6 +44,7 @@ impl PlacementService {
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
         ledger: Option<Ledger>,
+        keys: Option<KeyDirectory>,
         issue_token: IssueToken,
     ) -> Result<Arc<Self>, reqwest::Error> {
         let probe_metrics = ProbeMetrics::register(registry);
@@ -66,7 +71,7 @@ impl PlacementService {
             clock,
             registry,
             fleet,
-            ledger,
+            (ledger, keys),
             issue_token,
         ))
     }
@@ -87,7 +92,7 @@ impl PlacementService {
             clock,
             registry,
             fleet,
-            None,
+            (None, None),
             issue_token,
         )
     }
@@ -98,7 +103,7 @@ impl PlacementService {
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
         (fleet, accounting, task): (FleetReader, AccountingRegistry, Option<FleetTask>),
-        ledger: Option<Ledger>,
+        (ledger, keys): (Option<Ledger>, Option<KeyDirectory>),
         issue_token: IssueToken,
     ) -> Arc<Self> {
         let pools = config.pools.iter().zip(transports);
@@ -114,7 +119,11 @@ impl PlacementService {
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
         let capacity_collector = PoolCapacityCollector::new(Arc::clone(&pools), fleet.clone());
         registry.register_collector(Box::new(capacity_collector));
+        let keys = keys.map(Arc::new);
+        let upkeep = keys.as_ref().map(KeyUpkeep::start);
         Arc::new(Self {
+            keys,
+            active_drains: ActiveDrains::default(),
             routes: Routes::new(&config.routes, &config.pools),
             pools,
             affinity: SessionAffinity::new(config.session.absolute_timeout),
@@ -130,7 +139,7 @@ impl PlacementService {
             metrics: PlacementMetrics::register(registry),
             clock,
             ready: AtomicBool::new(false),
-            _tasks: (task, ledger_task),
+            _tasks: (task, ledger_task, upkeep),
         })
     }
 }

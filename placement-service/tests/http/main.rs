@@ -8,6 +8,7 @@
 
 mod accounts;
 mod admin_sessions;
+mod affinity;
 mod authorization;
 mod browser_module;
 mod browser_session;

@@ -273,6 +273,7 @@ async fn no_session_leaves_an_engine_that_stays() {
         publish.send_replace(Arc::new(fleet));
         for tab in TABS {
             let request = PlaceRequest {
+                upgrade: true,
                 session: &session,
                 token: "no.token.needed",
                 host: "",

@@ -106,6 +106,7 @@ impl Site {
             clock,
             &mut registry,
             None,
+            None,
             issue_token,
         )
         .unwrap();
@@ -131,6 +132,7 @@ impl Site {
 
     pub(crate) async fn place_as(&self, token: &str, path: &str) -> Result<Placement, Rejection> {
         let request = PlaceRequest {
+            upgrade: true,
             session: &self.session,
             token,
             host: "",
@@ -152,6 +154,7 @@ impl Site {
             ..LiveSession::default()
         });
         let request = PlaceRequest {
+            upgrade: true,
             session: &session,
             token: "no.token.needed",
             host: "",

@@ -80,11 +80,15 @@ fn check_request(config: &Config, data: &[u8]) {
         .collect();
     let first = {
         let pairs = headers.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
-        decide(config, &config.keys, false, pairs)
+        decide(config, &config.keys, WORKER, pairs)
     };
     let action = first.route.map(|at| config.routes[at].action);
     match first.decision {
         Decision::Reply(reply) => assert!((302..=599).contains(&reply.status)),
+        Decision::Preflight(headers) => {
+            let mut values = headers.iter().map(|(_, value)| value.as_bytes());
+            assert!(values.all(|value| !value.iter().any(u8::is_ascii_control)));
+        }
         Decision::Pass(mutations) => {
             assert_ne!(action, Some(Action::Place));
             let set = apply(&mut headers, mutations);

@@ -105,6 +105,7 @@ impl PolicyRun {
         match self {
             Self::Berth(scheduler) => {
                 let request = SchedulingRequest {
+                    document_weight: None,
                     document: Some(document),
                     tried: &[],
                     now,

@@ -47,6 +47,7 @@ pub fn memory(engines: u32, seed: u64) -> u64 {
     let testbed = Testbed::new(documents, Random::seeded(seed));
     let scheduler = chooser(Strategy::default(), seed);
     let request = SchedulingRequest {
+        document_weight: None,
         document: None,
         tried: &[],
         now: testbed.now,
@@ -74,6 +75,7 @@ pub fn measure(engines: u32, strategy: Strategy, length: Duration, seed: u64) ->
         for stream in names {
             testbed.now += Duration::from_secs(1) / RATE;
             let request = SchedulingRequest {
+                document_weight: None,
                 document: opened_documents.next().map(String::as_str),
                 tried: &[],
                 now: testbed.now,

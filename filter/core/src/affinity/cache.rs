@@ -6,7 +6,7 @@
 
 use super::changes::{RETENTION_MS, RecentChanges};
 use super::engine_route::EngineRoute;
-use crate::auth::token_cache::CacheKey;
+use crate::auth::token_cache::{CacheKey, Settings};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
@@ -14,17 +14,6 @@ use std::rc::Rc;
 pub const MAX_SCOPES: usize = 16;
 /// Bytes of an entry besides its texts.
 const ENTRY_BYTES: usize = 512;
-
-/// The settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Maximum scopes of a worker; 0 disables the cache.
-    pub entries: usize,
-    /// Maximum bytes of a worker's entries.
-    pub bytes: usize,
-    /// Maximum milliseconds that an entry is used.
-    pub ttl_ms: u64,
-}
 
 struct Entry {
     route: Rc<EngineRoute>,
@@ -113,7 +102,7 @@ impl AffinityCache {
     pub fn insert(
         &mut self,
         credential: CacheKey,
-        route: EngineRoute,
+        route: &Rc<EngineRoute>,
         valid_ms: u64,
         sent_at: u64,
         generation: u64,
@@ -136,7 +125,7 @@ impl AffinityCache {
         }
         let lifetime = valid_ms.min(self.settings.ttl_ms).min(RETENTION_MS);
         let entry = Entry {
-            route: Rc::new(route),
+            route: Rc::clone(route),
             sent_at,
             expires_at: sent_at.saturating_add(lifetime),
         };
@@ -197,7 +186,7 @@ impl AffinityCache {
         let credentials: Vec<CacheKey> = self.credentials.keys().copied().collect();
         for credential in &credentials {
             self.remove_where(credential, |_, entry| {
-                ended.contains(entry.route.session_ref.as_str())
+                ended.contains(&*entry.route.session_ref)
             });
         }
     }

@@ -3,12 +3,13 @@
 use crate::request::path::{is_below, without_query};
 use berth_api::AffinityScope;
 use std::cmp::Ordering;
+use std::rc::Rc;
 
 /// An engine, and the requests that go there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineRoute {
     /// The opaque name of the key.
-    pub key: String,
+    pub key: Rc<str>,
     /// The epoch of the key.
     pub epoch: u64,
     /// When the service looked the key up, in Unix milliseconds of its clock.
@@ -18,7 +19,9 @@ pub struct EngineRoute {
     /// Replaces the scope's prefix in the path; `None`: the path stays.
     pub rewrite: Option<String>,
     /// The session in logs, reports and events.
-    pub session_ref: String,
+    pub session_ref: Rc<str>,
+    /// Unix seconds: the absolute expiry of the session.
+    pub session_expires_at: u64,
     /// The pool of the engine.
     pub pool: String,
     /// The engine's name.
@@ -69,13 +72,13 @@ impl EngineRoute {
         let host = self.scope.host.as_ref().map_or(0, String::len);
         let rewrite = self.rewrite.as_ref().map_or(0, String::len);
         let texts = [
-            &self.key,
+            &*self.key,
             &self.scope.prefix,
             &self.session_ref,
             &self.pool,
             &self.engine,
         ];
-        let texts = texts.map(String::len);
+        let texts = texts.map(str::len);
         let lengths = texts.into_iter().chain([host, rewrite]).chain(headers);
         lengths.fold(0, usize::saturating_add)
     }

@@ -1,7 +1,7 @@
 //! The configuration as written: field names, types and defaults; unknown fields are errors. `validate` checks what the
 //! values mean.
 
-use crate::routing::{Action, LoginTimeout};
+use crate::routing::{Action, Activity, LoginTimeout};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
@@ -55,9 +55,14 @@ impl Default for Service {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Route {
+    pub(super) host: Option<String>,
     pub(super) prefix: Option<String>,
     pub(super) path: Option<String>,
     pub(super) action: Action,
+    #[serde(default)]
+    pub(super) http: Permission,
+    #[serde(default)]
+    pub(super) activity: Activity,
     #[serde(default)]
     pub(super) bearer: Permission,
     #[serde(default)]
@@ -69,7 +74,7 @@ pub(super) struct Route {
     pub(super) roles: Vec<String>,
 }
 
-/// Whether a route accepts a credential.
+/// Whether a route accepts a kind of request.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Permission {

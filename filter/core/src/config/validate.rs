@@ -14,6 +14,7 @@ use crate::request::origin::Origin;
 use crate::request::path::has_dot_segment;
 use crate::routing::{self, Action};
 use berth_api::MAX_HOLD_MS;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 /// Maximum `service.timeout`: ended sessions are remembered for longer.
@@ -84,18 +85,23 @@ pub(super) fn validate(
     }
     let origins = origins(&raw.origins, &mut errors);
     let routes = routes::validate(raw.routes, &mut errors);
-    if let Some((_, route)) = routing::find(&routes, &raw.login_path)
-        && route.action != Action::Bypass
-    {
-        let error = format!(
-            "its route has the action {}: nobody could log in",
-            route.action.as_str()
-        );
-        errors.add("login_path", &error);
+    let hosts = routes.iter().filter_map(|route| route.host.as_deref());
+    let hosts: BTreeSet<&str> = hosts.chain([""]).collect();
+    for host in hosts {
+        if let Some((_, route)) = routing::find(&routes, host, &raw.login_path)
+            && route.action != Action::Bypass
+        {
+            let error = format!(
+                "its route has the action {}: nobody could log in",
+                route.action.as_str()
+            );
+            errors.add("login_path", &error);
+        }
     }
     let (keys, jwks) = tokens::validate(raw.tokens, env, &mut errors);
     let feed = feed(&raw.feed, &mut errors);
-    let cache = cache(&raw.cache, &mut errors);
+    let takes_plain_requests = routes.iter().any(|route| route.plain_http);
+    let (cache, engine_cache) = caches(&raw.cache, takes_plain_requests, &mut errors);
     let close_timeout_ms = errors.require_ms(
         raw.close_timeout,
         1..=MAX_CLOSE_TIMEOUT_MS,
@@ -115,6 +121,7 @@ pub(super) fn validate(
             jwks,
             feed,
             cache,
+            engine_cache,
             close_timeout_ms,
         })
     } else {
@@ -185,7 +192,13 @@ fn feed(raw: &schema::Feed, errors: &mut Errors) -> events::Settings {
     }
 }
 
-fn cache(raw: &schema::Cache, errors: &mut Errors) -> token_cache::Settings {
+/// The bounds of the cache of tokens, and of the cache of the engines of plain requests. Where there are such requests,
+/// each cache gets half.
+fn caches(
+    raw: &schema::Cache,
+    takes_plain_requests: bool,
+    errors: &mut Errors,
+) -> (token_cache::Settings, token_cache::Settings) {
     errors.require(
         raw.entries <= MAX_CACHE_ENTRIES,
         "cache.entries",
@@ -202,10 +215,20 @@ fn cache(raw: &schema::Cache, errors: &mut Errors) -> token_cache::Settings {
         "cache.ttl",
         "must be 1ms to 30s",
     );
-    token_cache::Settings {
+    let all = token_cache::Settings {
         entries: raw.entries as usize,
         bytes: raw.bytes as usize,
         ttl_ms: ttl_ms.into(),
+    };
+    let half = token_cache::Settings {
+        entries: all.entries.div_ceil(2),
+        bytes: all.bytes / 2,
+        ..all
+    };
+    if takes_plain_requests {
+        (half, half)
+    } else {
+        (all, token_cache::Settings { entries: 0, ..all })
     }
 }
 

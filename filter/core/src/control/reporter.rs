@@ -1,20 +1,23 @@
-//! What a gateway reports to the placement service: opened and closed streams and active sessions, in batches; and
+//! What a gateway reports to the placement service: opened and closed streams, active sessions and keys, in batches; and
 //! the list of all open streams, in parts, when the service asks for it. The content of a failed report is sent again.
 //! Knows no host; times are milliseconds of any clock.
 
+mod activity;
+
 use crate::retry::RetrySchedule;
-use crate::streams::{ACTIVITY_INTERVAL_MS, Streams};
-use berth_api::{ClosedStream, FullSyncPart, GatewayReport, MAX_REPORT_ENTRIES, OpenStream};
-use std::collections::{HashMap, HashSet, VecDeque};
+use crate::streams::Streams;
+use activity::Activity;
+use berth_api::{ClosedStream, FailedEngine, FullSyncPart, GatewayReport, MAX_REPORT_ENTRIES, OpenStream};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Minimum milliseconds between two reports.
 const INTERVAL_MS: u64 = 250;
-/// Milliseconds that activity may wait to be batched.
-const ACTIVITY_DELAY_MS: u64 = 500;
-/// Maximum sessions whose last report is remembered, and maximum streams that wait to be reported. Beyond that a
-/// session is reported early, the oldest closed stream is dropped, and open streams are listed again.
+/// Maximum sessions and keys whose last report is remembered, and maximum streams that wait to be reported. Beyond that
+/// a session is reported early, the oldest closed stream is dropped, and open streams are listed again.
 const MAX_QUEUED: usize = 20_000;
+/// Maximum engines of a report that did not answer a request; further ones are reported when a request fails again.
+const MAX_FAILED_ENGINES: usize = 100;
 /// Maximum milliseconds between two attempts after failures.
 const MAX_BACK_OFF_MS: u64 = 2_000;
 /// Milliseconds after which a report without a response counts as failed.
@@ -27,10 +30,10 @@ pub struct Reports {
     schedule: RetrySchedule,
     opened: VecDeque<OpenStream>,
     closed: VecDeque<ClosedStream>,
-    active: HashSet<Rc<str>>,
-    active_since: u64,
-    mentioned: HashMap<Rc<str>, u64>,
-    cleared_at: u64,
+    sessions: Activity,
+    keys: Activity,
+    /// Each once.
+    failed_engines: Vec<FailedEngine>,
     listing: Listing,
     /// The content of the report in flight.
     in_flight: Option<ReportContent>,
@@ -47,7 +50,9 @@ enum Listing {
 #[derive(Debug)]
 struct ReportContent {
     closed: Vec<ClosedStream>,
-    active: Vec<Rc<str>>,
+    sessions: Vec<Rc<str>>,
+    keys: Vec<Rc<str>>,
+    failed_engines: Vec<FailedEngine>,
 }
 
 impl Default for Reports {
@@ -57,10 +62,9 @@ impl Default for Reports {
             schedule: RetrySchedule::new(INTERVAL_MS, MAX_BACK_OFF_MS, TIMEOUT_MS),
             opened: VecDeque::new(),
             closed: VecDeque::new(),
-            active: HashSet::new(),
-            active_since: 0,
-            mentioned: HashMap::new(),
-            cleared_at: 0,
+            sessions: Activity::default(),
+            keys: Activity::default(),
+            failed_engines: Vec::new(),
             listing: Listing::None,
             in_flight: None,
         }
@@ -91,32 +95,26 @@ impl Reports {
 
     /// The client of a session was active.
     pub fn active(&mut self, session_ref: &str, now: u64) {
-        let is_recent = |reported_at: &u64| now < reported_at.saturating_add(ACTIVITY_INTERVAL_MS);
-        if self.mentioned.get(session_ref).is_some_and(is_recent) {
-            return;
-        }
-        if !is_recent(&self.cleared_at) {
-            self.cleared_at = now;
-            self.mentioned
-                .retain(|_, reported_at| is_recent(reported_at));
-        }
-        let session: Rc<str> = session_ref.into();
-        if self.mentioned.len() < MAX_QUEUED {
-            self.mentioned.insert(Rc::clone(&session), now);
-        }
-        if self.active.is_empty() {
-            self.active_since = now;
-        }
-        if self.active.len() < MAX_QUEUED {
-            self.active.insert(session);
+        self.sessions.add(session_ref, now);
+    }
+
+    /// A client of a key was active.
+    pub fn active_key(&mut self, key: &str, now: u64) {
+        self.keys.add(key, now);
+    }
+
+    /// An engine did not answer a request.
+    pub fn engine_failed(&mut self, engine: FailedEngine) {
+        let is_new = !self.failed_engines.contains(&engine);
+        if is_new && self.failed_engines.len() < MAX_FAILED_ENGINES {
+            self.failed_engines.push(engine);
         }
     }
 
     /// The clock has moved back: the age of the last reports is unknown.
     pub fn clock_moved_back(&mut self, now: u64) {
-        self.mentioned.clear();
-        self.cleared_at = self.cleared_at.min(now);
-        self.active_since = self.active_since.min(now);
+        self.sessions.clock_moved_back(now);
+        self.keys.clock_moved_back(now);
     }
 
     /// The service asks for the list of all streams.
@@ -128,7 +126,7 @@ impl Reports {
     /// Whether there is anything to report, now or soon.
     #[must_use]
     pub fn is_pending(&self) -> bool {
-        self.has_changes() || !self.active.is_empty()
+        self.has_changes() || self.sessions.is_pending() || self.keys.is_pending()
     }
 
     /// The next sequence number; reports and polls share them.
@@ -142,8 +140,7 @@ impl Reports {
         if self.schedule.is_timed_out(now) {
             self.failed(now);
         }
-        let is_active_due =
-            !self.active.is_empty() && now >= self.active_since.saturating_add(ACTIVITY_DELAY_MS);
+        let is_active_due = self.sessions.is_due(now) || self.keys.is_due(now);
         if !self.schedule.is_due(now) || !(self.has_changes() || is_active_due) {
             return None;
         }
@@ -151,19 +148,25 @@ impl Reports {
         let mut capacity = MAX_REPORT_ENTRIES;
         let (full_sync, opened) = self.take_opened(streams, &mut capacity);
         let closed: Vec<ClosedStream> = take(&mut self.closed, &mut capacity);
-        let active: Vec<Rc<str>> = self.active.iter().take(capacity).map(Rc::clone).collect();
-        for session in &active {
-            self.active.remove(session);
-        }
+        let sessions = self.sessions.take(&mut capacity);
+        let keys = self.keys.take(&mut capacity);
+        let failed_engines = std::mem::take(&mut self.failed_engines);
         let report = GatewayReport {
             sequence: self.number(),
             full: full_sync,
             opened,
-            active: active.iter().map(|session| session.to_string()).collect(),
+            active: to_strings(&sessions),
+            active_keys: to_strings(&keys),
+            failed_engines: failed_engines.clone(),
             closed: closed.clone(),
             ..GatewayReport::default()
         };
-        self.in_flight = Some(ReportContent { closed, active });
+        self.in_flight = Some(ReportContent {
+            closed,
+            sessions,
+            keys,
+            failed_engines,
+        });
         Some(report)
     }
 
@@ -185,11 +188,16 @@ impl Reports {
                 self.closed.push_front(stream);
             }
         }
-        self.active.extend(content.active);
+        self.sessions.put_back(content.sessions);
+        self.keys.put_back(content.keys);
+        for engine in content.failed_engines {
+            self.engine_failed(engine);
+        }
     }
 
     fn has_changes(&self) -> bool {
-        !self.opened.is_empty() || !self.closed.is_empty() || !matches!(self.listing, Listing::None)
+        let has_queued = !self.opened.is_empty() || !self.closed.is_empty();
+        has_queued || !self.failed_engines.is_empty() || !matches!(self.listing, Listing::None)
     }
 
     /// The next opened streams, or the next part of the list.
@@ -230,6 +238,10 @@ impl Reports {
         }
         (Some(part), opened)
     }
+}
+
+fn to_strings(names: &[Rc<str>]) -> Vec<String> {
+    names.iter().map(|name| name.to_string()).collect()
 }
 
 /// Takes items from the front while there is room.

@@ -29,6 +29,8 @@ fn open(gateway: &mut Gateway, id: u32, now: u64) -> FrameInterceptor {
         reason: String::new(),
         session_expires_at: u64::MAX,
         max_age: None,
+        key: None,
+        counts_activity: true,
     };
     gateway.open(id, placed, now, 0.5)
 }

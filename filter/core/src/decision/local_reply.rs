@@ -31,7 +31,8 @@ pub enum ClientKind {
 }
 
 impl ClientKind {
-    /// The client of this request. `route`: that of its path. A route for WebSockets has no page to return to.
+    /// The client of this request. `route`: that of its path. A route for WebSockets alone has no page
+    /// to return to.
     #[must_use]
     pub fn classify(request: &Request<'_>, api_prefixes: &[String], route: Option<&Route>) -> Self {
         let path = without_query(request.path);
@@ -43,7 +44,8 @@ impl ClientKind {
         if request.upgrade {
             Self::WebSocket
         } else if request.method == "GET" && is_navigation && !is_api {
-            let has_page = route.is_none_or(|route| route.action != Action::Place);
+            let has_page =
+                route.is_none_or(|route| route.action != Action::Place || route.plain_http);
             Self::Navigation(has_page.then(|| request.path.to_owned()))
         } else {
             Self::Api
@@ -97,6 +99,15 @@ pub fn render(config: &Config, client: &ClientKind, rejection: Rejection) -> Loc
         headers.push(("retry-after", seconds.to_string()));
     }
     problem(reason, status, rejection.detail, headers)
+}
+
+/// The reply to a request whose client is not known any more: a problem with its time for a retry.
+#[must_use]
+pub(super) fn problem_for(rejection: Rejection) -> LocalReply {
+    let reason = rejection.reason;
+    let mut headers = vec![("cache-control", "no-store".to_owned())];
+    headers.extend(rejection.retry_after.map(|s| ("retry-after", s.to_string())));
+    problem(reason, reason.status(), rejection.detail, headers)
 }
 
 /// The reply of a filter that cannot decide: its configuration is invalid, or a host call failed.

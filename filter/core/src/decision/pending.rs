@@ -1,12 +1,14 @@
 //! The decision on a request after its call: what the placement service's response means, and what happens to the
 //! requests that waited for it. The response of a token call serves every waiting request of its session; that of a
-//! placement serves one.
+//! placement of a WebSocket serves one, that of a plain request every waiting request of its scope.
 
+use crate::affinity::{EngineLookup, EngineRoute};
 use crate::auth::jwt::Keys;
 use crate::auth::token_cache::CachedToken;
 use crate::auth::verification_cache::VerifiedClaims;
 use crate::config::Config;
 use crate::decision::effects::{CallError, HeaderMutation, LocalReply, SessionState, bearer};
+use crate::decision::engine::{self, PlacedRequest};
 use crate::decision::local_reply::{ClientKind, render};
 use crate::decision::rejection::{RejectReason, Rejection, role_missing};
 use crate::decision::response::{self, ValidatedResponse};
@@ -23,11 +25,33 @@ pub enum CallOutcome {
         mutations: Vec<HeaderMutation>,
         /// The session in the access log, if there is one.
         session_ref: Option<String>,
-        /// The placed stream, if it is one.
-        placed: Option<PlacedStream>,
+        /// Where it goes.
+        target: Target,
     },
     /// Answer it.
     Reply(LocalReply),
+}
+
+/// Where a request goes after its call.
+#[derive(Debug)]
+pub enum Target {
+    /// To an application.
+    Application,
+    /// To an engine, as a placed stream.
+    Stream(PlacedStream),
+    /// To an engine, as a plain request.
+    Engine(PlacedRequest),
+}
+
+/// What a request calls for.
+#[derive(Debug)]
+pub enum Purpose {
+    /// The token of its session.
+    Token,
+    /// An engine for a WebSocket.
+    Stream,
+    /// The engine of its key.
+    Engine(EngineLookup),
 }
 
 /// The result of a token call: the same for all waiting requests of the session.
@@ -67,9 +91,11 @@ impl From<CallError> for Rejection {
 pub struct PendingRequest {
     route: Option<usize>,
     action: Action,
+    purpose: Purpose,
     client: ClientKind,
     on_login_timeout: LoginTimeout,
     max_age: Option<MaxAge>,
+    counts_stream: bool,
     roles: Rc<[String]>,
 }
 
@@ -79,16 +105,43 @@ impl PendingRequest {
         index: Option<usize>,
         route: &Route,
         client: ClientKind,
+        purpose: Purpose,
         on_login_timeout: LoginTimeout,
     ) -> Self {
         Self {
             route: index,
             action: route.action,
+            purpose,
             client,
             on_login_timeout,
             max_age: route.max_age,
+            counts_stream: route.activity.counts_stream(),
             roles: Rc::clone(&route.roles),
         }
+    }
+
+    /// By what its engine is looked up, if it is a plain request to an engine.
+    #[must_use]
+    pub const fn lookup(&self) -> Option<&EngineLookup> {
+        match &self.purpose {
+            Purpose::Engine(lookup) => Some(lookup),
+            Purpose::Token | Purpose::Stream => None,
+        }
+    }
+
+    /// Completes a plain request with the engine of its key.
+    #[must_use]
+    pub fn route_to(self, config: &Config, route: &Rc<EngineRoute>) -> CallOutcome {
+        match &self.purpose {
+            Purpose::Engine(lookup) => engine::outcome(lookup, route, self.route),
+            Purpose::Token | Purpose::Stream => self.refuse(config, RejectReason::Internal.into()),
+        }
+    }
+
+    /// The call that the request waited for has no result for it.
+    #[must_use]
+    pub fn reject(self, config: &Config, rejection: Rejection) -> CallOutcome {
+        self.refuse(config, rejection)
     }
 
     /// The request's own call has a response, of the placement service or of Envoy in its place.
@@ -101,8 +154,17 @@ impl PendingRequest {
         status: u16,
         body: &[u8],
     ) -> CallOutcome {
-        if self.action != Action::Place || self.client != ClientKind::WebSocket {
-            return self.complete(config, &token_result(keys, has_ended, status, body));
+        match &self.purpose {
+            Purpose::Token => {
+                return self.complete(config, &token_result(keys, has_ended, status, body));
+            }
+            Purpose::Engine(lookup) => {
+                return match engine::result(keys, has_ended, lookup, status, body) {
+                    Ok(answer) => self.route_to(config, &Rc::new(answer.route)),
+                    Err(rejection) => self.refuse(config, rejection),
+                };
+            }
+            Purpose::Stream => {}
         }
         let response =
             verified_response(keys, has_ended, status, body, response::validate_placement);
@@ -112,13 +174,16 @@ impl PendingRequest {
         };
         let mut mutations = response.mutations;
         mutations.push(HeaderMutation::authorization(bearer(&response.token)));
-        let max_age = self.max_age;
+        let (max_age, counts_activity) = (self.max_age, self.counts_stream);
+        let placed = response.placed.map(|placed| PlacedStream {
+            max_age,
+            counts_activity,
+            ..placed
+        });
         CallOutcome::Route {
             mutations,
             session_ref: Some(response.session_ref),
-            placed: response
-                .placed
-                .map(|placed| PlacedStream { max_age, ..placed }),
+            target: placed.map_or(Target::Application, Target::Stream),
         }
     }
 
@@ -171,12 +236,12 @@ const fn route(mutations: Vec<HeaderMutation>, session_ref: Option<String>) -> C
     CallOutcome::Route {
         mutations,
         session_ref,
-        placed: None,
+        target: Target::Application,
     }
 }
 
 /// A valid response whose token is verified, and the token's claims.
-fn verified_response(
+pub(super) fn verified_response(
     keys: &Keys,
     has_ended: &dyn Fn(&str) -> bool,
     status: u16,

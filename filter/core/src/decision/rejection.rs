@@ -84,8 +84,6 @@ reasons! {
         CookieMalformed = "cookie-malformed", 400, Info, "The login cookie is malformed";
         /// The client requests another version of the WebSocket protocol than 13.
         WebSocketVersion = "websocket-version", 426, Info, "Only version 13 of the WebSocket protocol is supported";
-        /// A request without an upgrade on a route for WebSockets.
-        UpgradeRequired = "upgrade-required", 426, Debug, "Only WebSockets are served here";
         /// A WebSocket on a route without placement.
         UpgradeRefused = "upgrade-refused", 403, Info, "No WebSockets are served here";
         /// An operator drains this Envoy, and has it refuse new WebSockets.
@@ -121,12 +119,18 @@ reasons! {
         NoSuchRoute = Info;
         /// The engine does not have the document.
         NoSuchDocument = Info;
+        /// A request without an upgrade on a route for WebSockets.
+        UpgradeRequired = Debug;
         /// The path gives a key that is too long.
         KeyTooLong = Info;
         /// The account has its maximum of sessions.
         TooManySessions = Info;
         /// The session, or the account of a bearer token, has its maximum of WebSockets.
         TooManyStreams = Info;
+        /// The account has its maximum of keys.
+        TooManyKeys = Info;
+        /// The key has its maximum of WebSockets.
+        KeyFull = Info;
         /// No engine is up.
         NoEngine = Error;
         /// No engine has capacity.

@@ -2,12 +2,16 @@
 //! but a bug in it must not become a request that Envoy or an engine reads differently. Knows the form of a valid
 //! response, nothing of the request.
 
+mod engine;
+
 use crate::decision::effects::HeaderMutation;
 use crate::streams::PlacedStream;
-use berth_api::{MAX_ENGINE_NAME, PlacementAnswer, TokenAnswer, is_stream_name};
+use berth_api::{KeyAffinity, MAX_ENGINE_NAME, PlacementAnswer, TokenAnswer, is_stream_name};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+
+pub use engine::validate_engine;
 
 /// Maximum bytes of a response; tokens have at most 16 KB.
 pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
@@ -45,6 +49,8 @@ pub struct ValidatedResponse {
     pub mutations: Vec<HeaderMutation>,
     /// The placed stream, in the response of a placement call.
     pub placed: Option<PlacedStream>,
+    /// The key of the request, in the response of a placement call on a route with affinity.
+    pub affinity: Option<KeyAffinity>,
 }
 
 /// Without the JWT, which is a secret.
@@ -59,64 +65,21 @@ impl fmt::Debug for ValidatedResponse {
     }
 }
 
-/// Validates the response of a placement call.
+/// Validates the response of a placement call for a WebSocket.
 ///
 /// # Errors
 /// The field that is invalid.
 pub fn validate_placement(body: &[u8]) -> Result<ValidatedResponse, &'static str> {
     let answer: PlacementAnswer = parse(body)?;
-    if answer.cluster.is_empty() || !is_value(&answer.cluster) {
-        return Err("cluster");
-    }
     if !is_path(&answer.path) {
         return Err("path");
     }
-    let mut mutations = Vec::with_capacity(answer.set_headers.len().saturating_add(4));
-    for (name, value) in answer.set_headers {
-        if !is_name(&name) || !is_value(&value) {
-            return Err("set_headers");
-        }
-        let name = Cow::Owned(name);
-        mutations.push(HeaderMutation::Set(name, value.into_bytes()));
-    }
-    set(&mut mutations, ":path", answer.path);
-    set(&mut mutations, "x-berth-cluster", answer.cluster);
-    if let Some(destination) = answer.destination {
-        if !destination
-            .parse::<SocketAddr>()
-            .is_ok_and(|a| a.port() != 0)
-        {
-            return Err("destination");
-        }
-        set(&mut mutations, "x-berth-destination", destination);
-    }
+    let mut mutations = header_mutations(&answer.set_headers)?;
+    set(&mut mutations, ":path", answer.path.clone());
     if !is_stream_name(&answer.stream) {
         return Err("stream");
     }
-    for (text, field) in [
-        (&answer.pool, "pool"),
-        (&answer.engine, "engine"),
-        (&answer.reason, "reason"),
-    ] {
-        if !is_label(text) {
-            return Err(field);
-        }
-    }
-    let placed = PlacedStream {
-        stream: answer.stream,
-        session_ref: answer.session_ref.clone(),
-        pool: answer.pool,
-        engine: answer.engine,
-        reason: answer.reason,
-        session_expires_at: answer.session_expires_at,
-        max_age: None,
-    };
-    let expires_at = answer.session_expires_at;
-    let response = validate(answer.token, answer.session_ref, expires_at, mutations)?;
-    Ok(ValidatedResponse {
-        placed: Some(placed),
-        ..response
-    })
+    engine::validate_placed(answer, mutations)
 }
 
 /// Validates the response of a token call.
@@ -161,6 +124,7 @@ fn validate(
         session_expires_at,
         mutations,
         placed: None,
+        affinity: None,
     })
 }
 
@@ -169,6 +133,21 @@ fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, &'static str>
         return Err("size");
     }
     serde_json::from_slice(body).map_err(|_| "shape")
+}
+
+/// The headers that a response sets.
+fn header_mutations(
+    headers: &BTreeMap<String, String>,
+) -> Result<Vec<HeaderMutation>, &'static str> {
+    let mut mutations = Vec::with_capacity(headers.len().saturating_add(4));
+    for (name, value) in headers {
+        if !is_name(name) || !is_value(value) {
+            return Err("set_headers");
+        }
+        let name = Cow::Owned(name.clone());
+        mutations.push(HeaderMutation::Set(name, value.clone().into_bytes()));
+    }
+    Ok(mutations)
 }
 
 fn set(mutations: &mut Vec<HeaderMutation>, name: &'static str, value: String) {

@@ -42,6 +42,18 @@ pub fn find<'a>(headers: &[&'a [u8]], name: &str) -> Result<Option<&'a str>, Coo
     }
 }
 
+/// Whether a `Set-Cookie` value sets the cookie `name`. Browsers store a cookie without a name as its value, and send it
+/// like one with a name: `=name=x` sets the cookie, too.
+#[must_use]
+pub fn is_set_by(set_cookie: &[u8], name: &str) -> bool {
+    let pair = set_cookie.split(|byte| *byte == b';').next();
+    let pair = pair.unwrap_or_default().trim_ascii();
+    let pair = pair.strip_prefix(b"=").unwrap_or(pair).trim_ascii();
+    let set_name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+    // Browsers compare the prefixes of names without case.
+    set_name.trim_ascii().eq_ignore_ascii_case(name.as_bytes())
+}
+
 /// A `Cookie` header after the removal of one cookie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CookieRemoval {
@@ -110,6 +122,26 @@ mod tests {
         assert_eq!(find_in(&["a=1", "b=2;berth=x"]), Ok(Some("x")));
         assert_eq!(find_in(&[" berth = x ; a"]), Ok(Some("x")));
         assert_eq!(find_in(&["berth=a=b=="]), Ok(Some("a=b==")));
+    }
+
+    #[test]
+    fn a_set_cookie_header_is_compared_as_browsers_store_it() {
+        for value in [
+            "berth=x",
+            "berth=x; Path=/; HttpOnly",
+            " berth = x;a=b",
+            "=berth=x",
+            " = berth=x",
+            "BERTH=",
+            "berth",
+            "berth; Path=/",
+            "\tberth=x",
+        ] {
+            assert!(is_set_by(value.as_bytes(), "berth"), "{value}");
+        }
+        for value in ["", "berth-anon=x", "a=berth=x", "xberth=1", "; berth=x", "=", "a; berth=x"] {
+            assert!(!is_set_by(value.as_bytes(), "berth"), "{value}");
+        }
     }
 
     #[test]

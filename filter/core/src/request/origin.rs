@@ -1,6 +1,6 @@
-//! Which pages may open a WebSocket: compares the `Origin` header with the origin of the request itself and with the
-//! configured list. A browser sends cookies with a WebSocket from any page, and the same-origin policy does not
-//! apply to WebSockets; this check prevents cross-site WebSocket hijacking. Knows no cookies and no routes.
+//! Which pages may open a WebSocket or send a request with an unsafe method: compares the `Origin` header with the origin of the request itself and with the
+//! configured list. A browser sends cookies with a WebSocket, and with some requests, from any page; this check prevents
+//! cross-site WebSocket hijacking and cross-site request forgery. Knows no cookies and no routes.
 
 /// An origin ([RFC 6454](https://www.rfc-editor.org/rfc/rfc6454)): scheme, host, port. Origins compare without case,
 /// and with the default port of the scheme filled in.
@@ -41,7 +41,7 @@ impl Origin {
     }
 }
 
-/// Whether a page with this `Origin` header may open a WebSocket to `own_origin`. A request without the header does
+/// Whether a page with this `Origin` header may send a request to `own_origin`. A request without the header does
 /// not come from a page, so it is allowed.
 #[must_use]
 pub fn is_allowed(origin: Option<&[u8]>, own_origin: Option<&Origin>, listed: &[Origin]) -> bool {
@@ -50,6 +50,12 @@ pub fn is_allowed(origin: Option<&[u8]>, own_origin: Option<&Origin>, listed: &[
         return false;
     };
     own_origin == Some(&origin) || listed.contains(&origin)
+}
+
+/// The host of an authority, without its port.
+#[must_use]
+pub fn host(authority: &str) -> &str {
+    split_port(authority).map_or(authority, |(host, _)| host)
 }
 
 /// Whether a text is one host, with or without a port.

@@ -23,10 +23,20 @@ pub enum ChunkAction {
     Drop,
 }
 
+/// What the activity of a stream's client keeps alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveStream {
+    /// The session.
+    pub session_ref: Rc<str>,
+    /// The key of the route's affinity, if it has one.
+    pub key: Option<Rc<str>>,
+}
+
 /// The interceptor of one stream.
 #[derive(Debug)]
 pub struct FrameInterceptor {
-    session_ref: Rc<str>,
+    /// `None`: the client's activity does not count.
+    active: Option<ActiveStream>,
     state: Rc<StreamState>,
     scanner: FrameScanner,
     received: u64,
@@ -38,9 +48,9 @@ pub struct FrameInterceptor {
 impl FrameInterceptor {
     /// The interceptor of a stream that has just opened.
     #[must_use]
-    pub(super) const fn new(session_ref: Rc<str>, state: Rc<StreamState>) -> Self {
+    pub(super) const fn new(active: Option<ActiveStream>, state: Rc<StreamState>) -> Self {
         Self {
-            session_ref,
+            active,
             state,
             scanner: FrameScanner::new(),
             received: 0,
@@ -56,13 +66,13 @@ impl FrameInterceptor {
     }
 
     /// Handles the next `size` bytes at the time `now` of a coarse clock; `read` as in [`FrameScanner::scan`].
-    /// Returns what to do with them, and the session when it is to be reported as active.
+    /// Returns what to do with them, and what is to be reported as active.
     pub fn on_chunk<B: AsRef<[u8]>>(
         &mut self,
         size: usize,
         now: u64,
         read: impl FnMut(usize, usize) -> Option<B>,
-    ) -> (ChunkAction, Option<Rc<str>>) {
+    ) -> (ChunkAction, Option<ActiveStream>) {
         self.received = self.received.saturating_add(size as u64);
         if self.closed {
             return (ChunkAction::Drop, None);
@@ -83,8 +93,8 @@ impl FrameInterceptor {
         if active {
             self.reported_at = Some(now);
         }
-        let session = active.then(|| Rc::clone(&self.session_ref));
-        (ChunkAction::Forward, session)
+        let active = self.active.as_ref().filter(|_| active).cloned();
+        (ChunkAction::Forward, active)
     }
 
     fn close(&mut self, reason: CloseReason, boundary: Option<usize>) -> ChunkAction {

@@ -36,6 +36,9 @@ impl Streams {
             .map(|(id, _)| *id)
             .collect();
         ids.sort_unstable();
+        if let DrainTarget::Engine { pool, engine } = target {
+            self.engine_drains.begin(pool, engine, over_ms, now);
+        }
         let count = ids.len() as u64;
         let offset = fraction_of(over_ms, random);
         for (index, id) in (0_u64..).zip(ids) {
@@ -45,7 +48,12 @@ impl Streams {
             // The time is cut into equal slots, one per stream; every stream ends at the same offset in its slot.
             let delay_share = u128::from(over_ms) * u128::from(index) + u128::from(offset);
             let wait = u64::try_from(delay_share / u128::from(count.max(1))).unwrap_or(over_ms);
-            let drain_at = now.saturating_add(wait);
+            // The streams of a key close together, so that they find one engine again.
+            let of_key = match target {
+                DrainTarget::Engine { .. } => self.engine_drains.close_at(&stream.placed, now),
+                DrainTarget::Gateway => None,
+            };
+            let drain_at = of_key.unwrap_or_else(|| now.saturating_add(wait));
             stream.drain_at = Some(
                 stream
                     .drain_at
@@ -99,6 +107,7 @@ impl Streams {
     /// The clock has moved back by `moved_back_ms`. Expiry times of sessions are times of day and stay; all other
     /// deadlines keep their distance.
     pub fn clock_moved_back(&mut self, moved_back_ms: u64) {
+        self.engine_drains.clock_moved_back(moved_back_ms);
         for (id, stream) in &mut self.open {
             let move_back = |time: u64| time.saturating_sub(moved_back_ms);
             stream.max_age_at = stream.max_age_at.map(move_back);

@@ -28,6 +28,8 @@ fn placed(session: &str, engine: &str) -> PlacedStream {
         reason: "least-load".to_owned(),
         session_expires_at: 3_600,
         max_age: None,
+        key: None,
+        counts_activity: true,
     }
 }
 
@@ -354,4 +356,37 @@ fn data_frames_are_activity_and_control_frames_are_not() {
     let ping = [0x89, 0x80, 0, 0, 0, 0];
     assert!(!active(&ping, 0) && active(&FRAME, 0) && !active(&FRAME, 999));
     assert!(!active(&ping, 1_000) && active(&FRAME, 1_000));
+}
+
+#[test]
+fn the_streams_of_a_key_close_together_with_those_that_join_them() {
+    let mut streams = streams();
+    let of_key = |session: &str, key: &str| PlacedStream {
+        key: Some(key.into()),
+        ..placed(session, "e")
+    };
+    // The first characters of a key say which share of the time passes.
+    let late = "gAAAAAAAAA";
+    streams.open(1, of_key("a", late), 1_000, 0.5);
+    streams.open(2, of_key("b", late), 1_000, 0.5);
+    streams.open(3, of_key("a", "QAAAAAAAAA"), 1_000, 0.5);
+    let target = DrainTarget::Engine {
+        pool: "qix",
+        engine: "e",
+    };
+    streams.drain(target, 10_000, 2_000, 0.5);
+    streams.open(4, of_key("c", late), 3_000, 0.5);
+    streams.open(5, placed("d", "e"), 3_000, 0.5);
+    let closing = |streams: &mut Streams, now| {
+        streams.due(now);
+        let mut ids: Vec<u32> = streams.open.iter().filter(|(_, stream)| stream.state.close_reason.get().is_some()).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(closing(&mut streams, 4_499), Vec::<u32>::new());
+    assert_eq!(closing(&mut streams, 4_500), [3]);
+    assert_eq!(closing(&mut streams, 6_999), [3]);
+    assert_eq!(closing(&mut streams, 7_000), [1, 2, 3, 4]);
+    streams.open(6, of_key("c", late), 20_000, 0.5);
+    assert_eq!(streams.open[&6].drain_at, None);
 }

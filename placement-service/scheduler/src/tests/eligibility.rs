@@ -101,6 +101,7 @@ fn engines_tried_before_are_left_out() {
     for _ in 0..3 {
         let now = Instant::now();
         let ask = SchedulingRequest {
+            document_weight: None,
             tried: &tried,
             ..ask(now)
         };

@@ -63,6 +63,7 @@ impl Testbed {
             self.store.clone(),
             self.clock.clone(),
             [("p".to_owned(), Duration::from_secs(20))].into(),
+            ActiveDrains::default(),
             send_event,
         );
         Replica {

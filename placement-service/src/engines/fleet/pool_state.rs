@@ -54,6 +54,9 @@ impl EngineState {
         let mut engine = (*self.engine).clone();
         engine.state = self.state(load.as_ref());
         engine.terminating = self.desired_state == DesiredState::Draining;
+        let is_unhealthy = engine.state == State::Unhealthy;
+        let since = is_unhealthy.then(|| engine.unhealthy_since.unwrap_or_else(Instant::now));
+        engine.unhealthy_since = since;
         (engine.load, engine.probed_at) = (load, probed_at);
         self.engine = Arc::new(engine);
     }

@@ -12,6 +12,7 @@ const TTL: Duration = Duration::from_secs(30);
 
 fn stream(name: &str, session: &str, engine: &str) -> OpenStream {
     OpenStream {
+        key: None,
         stream: name.to_owned(),
         session_ref: session.to_owned(),
         pool: "p".to_owned(),

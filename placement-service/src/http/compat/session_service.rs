@@ -117,6 +117,7 @@ async fn place_session(
     let token = read_jwt(headers)?;
     let session = Arc::new(resolve_session(app, token).await?);
     let request = PlaceRequest {
+        upgrade: true,
         session: &session,
         token,
         host: "",

@@ -223,7 +223,7 @@ async fn handle_call(app: &App, call: &Call) -> (u16, Vec<u8>) {
 
 async fn handle_placement(app: &App, body: &[u8]) -> Result<Vec<u8>, HttpProblem> {
     let request = body::parse_json(body)?;
-    to_json(&placements::place_websocket(app, &request, false).await?)
+    to_json(&placements::place_request(app, &request, false).await?)
 }
 
 async fn handle_token(app: &App, body: &[u8]) -> Result<Vec<u8>, HttpProblem> {

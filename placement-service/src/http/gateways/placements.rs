@@ -40,10 +40,10 @@ pub(in crate::http) struct ExplainedPlacement {
     explanation: Option<Vec<Candidate>>,
 }
 
-/// Places one WebSocket. Counts as activity of its session, if a cookie names it.
+/// Places one WebSocket, or one plain request. Counts as activity of its session, if a cookie names it.
 #[utoipa::path(post, path = PLACEMENTS_PATH, tag = GATEWAYS, security(("gateway" = [])), request_body = PlacementRequest,
     params(("x-berth-explain" = Option<String>, Header, description = "`1` requests an explanation; for the role `admin` only")),
-    responses((status = 200, body = ExplainedPlacement), ProblemResponse<400>, ProblemResponse<401>, ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<408>, ProblemResponse<413>, ProblemResponse<429>, ProblemResponse<440>, ProblemResponse<500>, ProblemResponse<503>))]
+    responses((status = 200, body = ExplainedPlacement), ProblemResponse<400>, ProblemResponse<401>, ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<408>, ProblemResponse<413>, ProblemResponse<414>, ProblemResponse<426>, ProblemResponse<429>, ProblemResponse<440>, ProblemResponse<500>, ProblemResponse<503>))]
 pub(in crate::http) async fn place(
     _: GatewayAuth,
     State(app): State<App>,
@@ -54,21 +54,17 @@ pub(in crate::http) async fn place(
     let explain_requested = headers
         .get(EXPLAIN_HEADER)
         .is_some_and(|value| value == "1");
-    place_websocket(&app, &request, explain_requested)
+    place_request(&app, &request, explain_requested)
         .await
         .map(Json)
 }
 
-/// Places one WebSocket, with an explanation if it is requested and the session has the role `admin`.
-pub(in crate::http) async fn place_websocket(
+/// Places one request, with an explanation if it is requested and the session has the role `admin`.
+pub(in crate::http) async fn place_request(
     app: &App,
     request: &PlacementRequest,
     explain_requested: bool,
 ) -> Result<PlacementResponse, HttpProblem> {
-    if !request.upgrade {
-        let message = "upgrade is false: only WebSockets are placed";
-        return Err(HttpProblem::invalid_request(message));
-    }
     let (cookie, token) = (request.session.as_deref(), request.token.as_deref());
     let (session, issued) = tokens::resolve_identity(app, cookie, token).await?;
     let explain = explain_requested && session.roles.iter().any(|role| role == ADMIN_ROLE);
@@ -77,6 +73,7 @@ pub(in crate::http) async fn place_websocket(
         token: &issued.token,
         host: &request.host,
         path: &request.path,
+        upgrade: request.upgrade,
         tab: request.tab.as_deref(),
     };
     let (placed, explanation) = if explain {
@@ -104,7 +101,7 @@ pub(in crate::http) async fn place_websocket(
         pool: placed.pool,
         engine: placed.engine,
         reason: placed.reason.to_owned(),
-        affinity: None,
+        affinity: placed.affinity,
     };
     Ok(match explanation {
         None => PlacementResponse::Plain(placement),

@@ -162,6 +162,7 @@ pub(in crate::http) async fn explain_placement(
         ..LiveSession::default()
     });
     let request = PlaceRequest {
+        upgrade: true,
         session: &session,
         token: "",
         host: host.as_deref().unwrap_or_default(),

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Maximum number of keys: gateways name them, and the store may not answer. The activity of further keys is lost.
+const MAX_KEYS: usize = 200_000;
 /// Keys in one call of the store.
 const BATCH: usize = 500;
 
@@ -18,6 +20,9 @@ impl ActivityLog {
     /// Keeps the latest time.
     pub(super) fn record(&self, id: AffinityId, at: Instant) {
         let mut active = self.0.lock();
+        if active.len() >= MAX_KEYS && !active.contains_key(&id) {
+            return;
+        }
         let latest = active.entry(id).or_insert(at);
         *latest = at.max(*latest);
     }

@@ -1,6 +1,7 @@
 //! The names of keys and owners in the store: keyed hashes, so that the store holds no text of a key. Replicas on one
 //! store derive the same names.
 
+use crate::core::affinity_key::CanonicalKey;
 use crate::sessions::server_keys::load_mac;
 use berth_store::{AffinityId, Coordination, OwnerId, StoreError};
 use hmac::{Hmac, Mac};
@@ -19,24 +20,25 @@ impl AffinityKeys {
         Ok(Self(load_mac(store, "affinity").await?))
     }
 
-    /// The id of a key: its parts, in the affinity of this name, in this pool.
+    /// The id of a key, whose canonical form names its pool.
     #[must_use]
-    pub fn id(&self, pool: &str, affinity: &str, key: &[&str]) -> AffinityId {
-        AffinityId(self.hash("key", &[&[pool, affinity], key].concat()))
+    pub fn id(&self, key: &CanonicalKey) -> AffinityId {
+        AffinityId(self.hash(&[b"key", key.as_bytes()]))
     }
 
-    /// The owner of the keys that an account has in the affinity of this name, in this pool.
+    /// The owner of the keys of one kind that an account has in this pool.
     #[must_use]
-    pub fn owner(&self, pool: &str, affinity: &str, account: &str) -> OwnerId {
-        OwnerId(self.hash("owner", &[pool, affinity, account]))
+    pub fn owner(&self, pool: &str, kind: &str, account: &str) -> OwnerId {
+        let parts = ["owner", pool, kind, account].map(str::as_bytes);
+        OwnerId(self.hash(&parts))
     }
 
     /// Each part has its length in front, so that parts cannot run into one another.
-    fn hash(&self, kind: &str, parts: &[&str]) -> [u8; 32] {
+    fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = self.0.clone();
-        for part in [&[kind], parts].concat() {
+        for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
+            mac.update(part);
         }
         mac.finalize().into_bytes().into()
     }
@@ -57,7 +59,8 @@ mod tests {
     #[tokio::test]
     async fn replicas_with_one_server_key_derive_the_same_ids_and_others_do_not() {
         let (one, same, other) = (keys(b"a").await, keys(b"a").await, keys(b"b").await);
-        let id = |keys: &AffinityKeys| keys.id("apps", "account", &["ann"]);
+        let ann = CanonicalKey::from_account("apps", "ann").unwrap();
+        let id = |keys: &AffinityKeys| keys.id(&ann);
         assert_eq!(id(&one), id(&same));
         assert_ne!(id(&one), id(&other));
         let owner = |keys: &AffinityKeys| keys.owner("apps", "account", "ann");
@@ -67,20 +70,17 @@ mod tests {
     }
 
     proptest! {
-        /// A difference in any part gives another id.
+        /// A difference in any part gives another owner.
         #[test]
-        fn each_pool_affinity_and_key_has_its_own_id(
-            all in prop::collection::vec(
-                ("[ab]{0,2}", "[ab]{0,2}", prop::collection::vec("[ab]{0,2}", 0..3)), 2..40
-            )
+        fn each_pool_kind_and_account_is_its_own_owner(
+            all in prop::collection::vec(("[ab]{0,2}", "[ab]{0,2}", "[ab]{0,2}"), 2..40)
         ) {
             let keys = AffinityKeys(Hmac::new_from_slice(&[7; 32]).unwrap());
-            let mut seen: HashMap<AffinityId, (String, String, Vec<String>)> = HashMap::new();
-            for (pool, affinity, parts) in all {
-                let texts: Vec<&str> = parts.iter().map(String::as_str).collect();
-                let id = keys.id(&pool, &affinity, &texts);
-                let named = (pool, affinity, parts);
-                let first = seen.entry(id).or_insert_with(|| named.clone());
+            let mut seen: HashMap<[u8; 32], (String, String, String)> = HashMap::new();
+            for (pool, kind, account) in all {
+                let owner = keys.owner(&pool, &kind, &account);
+                let named = (pool, kind, account);
+                let first = seen.entry(owner.0).or_insert_with(|| named.clone());
                 prop_assert_eq!(&*first, &named);
             }
         }

@@ -158,8 +158,8 @@ fn the_most_specific_route_takes_a_request_wherever_it_is_listed() {
          \x20 - { path: '/{rest}', host: lab.example.com, pool: p, affinity: { key: tab } }\n",
     );
     let key = |host: &str, path: &str| {
-        let (route, _) = routes.find_key(host, path).unwrap().unwrap();
-        route.affinity.key.clone()
+        let details = routes.describe(host, path).unwrap();
+        details.route.affinity.key.clone()
     };
     let room = AffinityKey::Template("{room}".to_owned());
     assert_eq!(key("a", "/rooms/lobby?x"), AffinityKey::Session);
@@ -176,7 +176,9 @@ fn the_key_of_a_path_has_its_scope_and_its_rewrite() {
          \x20 - { path: '/ws/{room}', pool: p, rewrite: '/r/{room}/ws', affinity: { key: '{room}' } }\n\
          \x20 - { path: '/plain', pool: p }\n",
     );
-    let (_, key) = routes.find_key("lab", "/jup/api/x?q").unwrap().unwrap();
+    let details = routes.describe("lab", "/jup/api/x?q").unwrap();
+    assert_eq!(details.rewritten.as_deref(), Some("/api/x?q"));
+    let key = details.key.unwrap();
     let scope = AffinityScope {
         host: Some("lab".to_owned()),
         prefix: "/jup/".to_owned(),
@@ -184,17 +186,17 @@ fn the_key_of_a_path_has_its_scope_and_its_rewrite() {
     };
     assert_eq!((key.captured, key.scope), (None, scope));
     assert_eq!(key.rewrite.as_deref(), Some("/"));
-    let (_, key) = routes.find_key("x", "/ws/a%2Fb?q").unwrap().unwrap();
+    let key = routes.describe("x", "/ws/a%2Fb?q").unwrap().key.unwrap();
     assert!(key.captured.is_some() && key.scope.exact && key.scope.prefix == "/ws/a%2Fb");
     assert_eq!(key.rewrite.as_deref(), Some("/r/a%2Fb/ws"));
-    assert!(routes.find_key("x", "/plain").unwrap().is_none());
+    assert!(routes.describe("x", "/plain").unwrap().key.is_none());
     let long = format!("/ws/{}", "x".repeat(513));
-    let rejection = routes.find_key("x", &long).err().unwrap();
+    let rejection = routes.describe("x", &long).err().unwrap();
     assert_eq!(
         (rejection.reason, rejection.reason.status()),
         (RejectReason::KeyTooLong, 414)
     );
-    let missing = routes.find_key("x", "/jup/").err().unwrap();
+    let missing = routes.describe("x", "/jup/").err().unwrap();
     assert_eq!(missing.reason, RejectReason::NoSuchRoute);
 }
 

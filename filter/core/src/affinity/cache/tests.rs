@@ -17,7 +17,7 @@ fn cache(entries: usize, bytes: usize) -> AffinityCache {
 
 fn route(key: &str, epoch: u64, engine: &str, prefix: &str) -> EngineRoute {
     EngineRoute {
-        key: key.to_owned(),
+        key: key.into(),
         epoch,
         as_of: 0,
         scope: AffinityScope {
@@ -26,7 +26,8 @@ fn route(key: &str, epoch: u64, engine: &str, prefix: &str) -> EngineRoute {
             exact: false,
         },
         rewrite: None,
-        session_ref: "r".to_owned(),
+        session_ref: "r".into(),
+        session_expires_at: 4_102_444_800,
         pool: "p".to_owned(),
         engine: engine.to_owned(),
         headers: Vec::new(),
@@ -41,7 +42,7 @@ fn put(cache: &mut AffinityCache, name: &str, route: EngineRoute, sent_at: u64) 
     let generation = cache.generation();
     cache.insert(
         credential(name),
-        route,
+        &Rc::new(route),
         30_000,
         sent_at,
         generation,
@@ -105,19 +106,19 @@ fn an_entry_counts_from_when_its_call_was_sent() {
     let mut cache = cache(100, 1 << 20);
     let key = credential("a");
     // The answer took 5 of its 10 seconds.
-    assert!(cache.insert(key, route("k", 1, "e", "/"), 10_000, NOW, 0, NOW + 5_000));
+    assert!(cache.insert(key, &Rc::new(route("k", 1, "e", "/")), 10_000, NOW, 0, NOW + 5_000));
     assert!(engine(&mut cache, "a", "/", NOW + 9_999).is_some());
     assert!(engine(&mut cache, "a", "/", NOW + 10_000).is_none());
     // A clock that was set back makes it unusable.
     assert!(engine(&mut cache, "a", "/", NOW - 1).is_none());
     // The settings are the maximum.
-    assert!(cache.insert(key, route("k", 1, "e", "/"), u64::MAX, NOW, 0, NOW));
+    assert!(cache.insert(key, &Rc::new(route("k", 1, "e", "/")), u64::MAX, NOW, 0, NOW));
     assert!(engine(&mut cache, "a", "/", NOW + 29_999).is_some());
     assert!(engine(&mut cache, "a", "/", NOW + 30_000).is_none());
     // An answer that arrives too late is not stored.
     assert!(cache.insert(
         credential("b"),
-        route("k", 1, "e", "/"),
+        &Rc::new(route("k", 1, "e", "/")),
         10,
         NOW,
         0,
@@ -200,7 +201,7 @@ fn a_closed_engine_is_asked_for_again() {
     // The call was sent before the engine was closed.
     assert!(!cache.insert(
         credential("a"),
-        route("k", 1, "e", "/"),
+        &Rc::new(route("k", 1, "e", "/")),
         1_000,
         NOW + 9,
         0,
@@ -216,7 +217,7 @@ fn entries_of_ended_sessions_are_removed() {
     let mut cache = cache(100, 1 << 20);
     put(&mut cache, "a", route("k", 1, "e", "/"), NOW);
     let other = EngineRoute {
-        session_ref: "other".to_owned(),
+        session_ref: "other".into(),
         ..route("k", 1, "e", "/")
     };
     put(&mut cache, "b", other, NOW);
@@ -239,7 +240,7 @@ fn a_cleared_cache_takes_no_answer_of_an_earlier_generation() {
     assert_eq!(engine(&mut cache, "a", "/", NOW), None);
     assert!(cache.insert(
         credential("a"),
-        route("k", 1, "e", "/"),
+        &Rc::new(route("k", 1, "e", "/")),
         1_000,
         NOW,
         generation,
@@ -333,9 +334,9 @@ proptest! {
                     // Sent a while before it is answered.
                     let sent_at = now - later / 2;
                     let mut route = route(&format!("k{key}"), epoch, &format!("e{}", (key + epoch) % 3), &format!("/{key}/"));
-                    route.session_ref = format!("r{name}");
+                    route.session_ref = format!("r{name}").into();
                     let generation = cache.generation();
-                    if cache.insert(credential(&name.to_string()), route.clone(), 20_000, sent_at, generation, now) {
+                    if cache.insert(credential(&name.to_string()), &Rc::new(route.clone()), 20_000, sent_at, generation, now) {
                         let heard = epochs.entry(route.key.clone()).or_insert(epoch);
                         *heard = epoch.max(*heard);
                     }
@@ -343,7 +344,7 @@ proptest! {
                 }
                 4 => {
                     cache.key_moved(&format!("k{key}"), epoch, now);
-                    let heard = epochs.entry(format!("k{key}")).or_insert(epoch);
+                    let heard = epochs.entry(format!("k{key}").into()).or_insert(epoch);
                     *heard = epoch.max(*heard);
                 }
                 5 => {

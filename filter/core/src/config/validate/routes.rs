@@ -2,7 +2,8 @@
 
 use super::{Errors, is_path};
 use crate::config::schema::{self, Duration, Permission};
-use crate::routing::{Action, LoginTimeout, MaxAge, Pattern, Route};
+use crate::request::origin;
+use crate::routing::{Action, Activity, LoginTimeout, MaxAge, Pattern, Route};
 
 /// Default of `max_age_jitter`.
 const MAX_AGE_JITTER: f64 = 0.1;
@@ -57,11 +58,16 @@ pub(super) fn validate(raw: Vec<schema::Route>, errors: &mut Errors) -> Vec<Rout
             &field,
             "must not have empty names",
         );
+        let host = host(i, &route, errors);
+        let plain_http = plain_http(i, &route, errors);
         let on_login_timeout = on_login_timeout(i, &route, errors);
         let max_age = max_age(i, &route, errors);
         routes.push(Route {
+            host,
             pattern,
             action,
+            plain_http,
+            activity: route.activity,
             bearer,
             anonymous,
             on_login_timeout,
@@ -70,6 +76,35 @@ pub(super) fn validate(raw: Vec<schema::Route>, errors: &mut Errors) -> Vec<Rout
         });
     }
     routes
+}
+
+/// The host that a route matches.
+fn host(i: usize, route: &schema::Route, errors: &mut Errors) -> Option<String> {
+    let host = route.host.as_ref()?;
+    let is_host = origin::is_authority(host) && origin::host(host) == host;
+    errors.require(
+        is_host && !host.bytes().any(|byte| byte.is_ascii_uppercase()),
+        &format!("routes[{i}].host"),
+        "must be a host in lower case, without port",
+    );
+    Some(host.clone())
+}
+
+/// Whether plain requests are placed.
+fn plain_http(i: usize, route: &schema::Route, errors: &mut Errors) -> bool {
+    let is_place = route.action == Action::Place;
+    let allowed = route.http == Permission::Allow;
+    errors.require(
+        is_place || !allowed,
+        &format!("routes[{i}].http"),
+        "is for place routes: other routes take plain requests anyway",
+    );
+    errors.require(
+        is_place || route.activity == Activity::All,
+        &format!("routes[{i}].activity"),
+        "is for place routes: every request of an authenticate route is activity",
+    );
+    allowed
 }
 
 /// What happens when a session is over; by default what happens to a request without a session.

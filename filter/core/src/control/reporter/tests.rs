@@ -15,6 +15,8 @@ fn open(reports: &mut Reports, streams: &mut Streams, id: u32) {
         reason: String::new(),
         session_expires_at: u64::MAX,
         max_age: None,
+        key: None,
+        counts_activity: true,
     };
     streams.open(id, placed, 0, 0.5);
     reports.opened(id, streams.describe(id).unwrap());
@@ -158,5 +160,5 @@ fn queues_are_bounded_in_a_long_outage() {
         }
     }
     assert!(reports.closed.len() <= MAX_QUEUED && reports.opened.is_empty());
-    assert!(reports.mentioned.len() <= MAX_QUEUED && reports.active.len() <= MAX_QUEUED);
+    assert!(reports.sessions.len() <= MAX_QUEUED);
 }
