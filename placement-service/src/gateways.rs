@@ -3,6 +3,7 @@
 
 mod activity;
 mod drains;
+mod engine_closures;
 mod engine_sessions;
 mod lookout;
 mod metrics;
@@ -13,7 +14,7 @@ mod replicas;
 mod report;
 
 use crate::core::clock::Clock;
-use crate::events::follower::{EndedSessions, EventLogFollower};
+use crate::events::follower::{Change, EventLogFollower, LogWindow, LoggedChange};
 use crate::placement::PlacementService;
 use crate::sessions::Sessions;
 use activity::PendingActivity;
@@ -66,7 +67,7 @@ struct Shared {
     metrics: GatewayMetrics,
     pending_activity: PendingActivity,
     log: LogId,
-    ended_sessions: Arc<EndedSessions>,
+    log_window: Arc<LogWindow>,
     newest: watch::Receiver<u64>,
     log_unavailable: watch::Receiver<bool>,
     shutting_down: watch::Sender<bool>,
@@ -103,7 +104,7 @@ impl Gateways {
             metrics: GatewayMetrics::register(metrics),
             pending_activity: PendingActivity::default(),
             log: dependencies.log,
-            ended_sessions: dependencies.feed.ended_sessions(),
+            log_window: dependencies.feed.log_window(),
             newest: dependencies.feed.newest(),
             log_unavailable: dependencies.feed.log_unavailable(),
             shutting_down: watch::Sender::new(false),
@@ -132,6 +133,14 @@ impl Gateways {
         let shared = &self.shared;
         let outcome = shared.take(gateway, &report).await?;
         shared.record_active(&report.active).await;
+        for key in &report.active_keys {
+            shared.placement.record_key_activity(key);
+        }
+        for failed in &report.failed_engines {
+            shared
+                .placement
+                .suspect_engine(&failed.pool, &failed.engine);
+        }
         if outcome.look {
             shared.look.notify_one();
         }
@@ -258,21 +267,14 @@ impl Shared {
         };
         let mut events = Vec::new();
         // Not the end of the log: entries that this process has not read yet are sent later.
-        let mut sequence = self.ended_sessions.position();
+        let mut sequence = self.log_window.position();
         let mut resync = self.registry().wants_list(gateway);
         if let Some(log) = log {
             let of_this_log = Some(log).filter(|log| log.log == self.log);
-            match of_this_log
-                .and_then(|log| self.ended_sessions.read_after(log.sequence, MAX_EVENTS))
-            {
-                Some(ended_since) => {
-                    sequence = ended_since.sequence;
-                    events.extend(ended_since.ended.iter().map(|session| {
-                        GatewayEvent::SessionEnded {
-                            session_ref: session.session_ref.to_string(),
-                            reason: close_reason(session.cause),
-                        }
-                    }));
+            match of_this_log.and_then(|log| self.log_window.read_after(log.sequence, MAX_EVENTS)) {
+                Some(changes_since) => {
+                    sequence = changes_since.sequence;
+                    events.extend(changes_since.changes.into_iter().map(to_event));
                 }
                 None => resync = true,
             }
@@ -294,6 +296,19 @@ impl Shared {
             events,
             resync: resync || outbox_events.lost,
         }
+    }
+}
+
+fn to_event(logged: LoggedChange) -> GatewayEvent {
+    match logged.change {
+        Change::SessionEnded { session_ref, cause } => GatewayEvent::SessionEnded {
+            session_ref: session_ref.to_string(),
+            reason: close_reason(cause),
+        },
+        Change::KeyMoved { key, epoch } => GatewayEvent::KeyMoved {
+            key: key.to_string(),
+            epoch,
+        },
     }
 }
 

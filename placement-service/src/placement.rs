@@ -10,6 +10,7 @@ mod completion;
 pub mod decision_log;
 mod engine_sessions;
 pub mod explain;
+mod key_table;
 mod keyed;
 pub mod keys;
 mod metrics;
@@ -36,6 +37,7 @@ use berth_api::{KeyAffinity, RejectReason};
 use berth_scheduler::accounting::AccountingRegistry;
 use decision_log::Candidate;
 use engine_sessions::EngineSessions;
+use key_table::KeyTable;
 use keyed::{KeyedEngine, engine_failed};
 use keys::KeyDirectory;
 use metrics::PlacementMetrics;
@@ -112,6 +114,7 @@ pub struct PlacementService {
     affinity: SessionAffinity,
     /// `None`: the store keeps no keys.
     keys: Option<Arc<KeyDirectory>>,
+    key_table: Arc<KeyTable>,
     active_drains: ActiveDrains,
     engine_sessions: EngineSessions,
     session_ends: SessionEnds,
@@ -260,6 +263,10 @@ impl PlacementService {
             path: details.rewritten.as_deref().unwrap_or(request.path),
             document: preferred.or(target.open_target.document()),
             document_weight: preferred.and(affinity.weight),
+            key: key
+                .as_ref()
+                .filter(|_| is_sticky)
+                .map(|key| key.name.as_str()),
             deadline: Instant::now() + self.limits.deadline,
         };
         let keyed = match &key {
@@ -313,6 +320,11 @@ impl PlacementService {
         // Released on drop, however the placement ends.
         let session_slot = pool.acquire_stream_slot(&task.request.session.session_ref)?;
         let affinity = keyed.as_ref().map(|keyed| keyed.affinity.clone());
+        // Counts the stream until it is placed or dropped.
+        let mut joined = match &keyed {
+            Some(keyed) => Some(self.join_key(task, keyed).await?),
+            None => None,
+        };
         let with_affinity = |placement| Placement {
             affinity,
             ..placement
@@ -320,7 +332,8 @@ impl PlacementService {
         let is_new = keyed.as_ref().is_none_or(|keyed| keyed.prepared.is_some());
         let reason = pool.key_reason(is_new);
         let Some(key) = AffinityKey::for_request(target, task.request, pool.sharing) else {
-            let prepared_engine = self.prepare_engine(task, keyed, trace).await?;
+            let mut prepared_engine = self.prepare_engine(task, keyed, trace).await?;
+            prepared_engine.join(joined);
             let (placement, _) =
                 self.complete_placement(task, prepared_engine, session_slot, reason, None);
             return Ok(with_affinity(placement));
@@ -337,8 +350,9 @@ impl PlacementService {
             engine.is_none_or(|engine| *engine == entry.engine)
         };
         if let Some(previous) = entry.as_ref().filter(stays)
-            && let Some(prepared_engine) = self.resume(task, previous).await
+            && let Some(mut prepared_engine) = self.resume(task, previous).await
         {
+            prepared_engine.join(joined.take());
             let reason = explain::resume_reason(pool.sharing);
             let (placement, session) = self.complete_placement(
                 task,
@@ -354,7 +368,8 @@ impl PlacementService {
         }
         let reason = if entry.is_some() { REPLACED } else { reason };
         match self.prepare_engine(task, keyed.take(), trace).await {
-            Ok(prepared_engine) => {
+            Ok(mut prepared_engine) => {
+                prepared_engine.join(joined);
                 let (engine, prepared) = (
                     Arc::clone(&prepared_engine.engine),
                     prepared_engine.prepared.clone(),

@@ -263,6 +263,7 @@ impl Sessions {
             parent_ref: row.parent().map(|parent| self.keys.session_ref(parent)),
             previous_ref: None,
             result: None,
+            moved: None,
         }
     }
 

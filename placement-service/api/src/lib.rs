@@ -20,10 +20,11 @@ pub use affinity::{AffinityScope, KeyAffinity, MAX_KEY_NAME, drain_delay_ms, is_
 pub use calls::{CALLS_METHOD, CALLS_PATH, CALLS_SERVICE, Call, GREETING_ID, MAX_CALLS, Reply};
 pub use excerpt::Excerpt;
 pub use gateway::{
-    CURSOR_NOW, CloseReason, ClosedStream, FailedEngine, FullSyncPart, GATEWAY_EVENTS_PATH, GATEWAY_TIMEOUT_S,
-    GatewayAnswer, GatewayEvent, GatewayIdentity, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME,
-    MAX_HOLD_MS, MAX_NODE_ID, MAX_REPORT_ENTRIES, MAX_STREAM_NAME, MAX_VERSION, OpenStream,
-    gateway_events_path, is_gateway_name, is_node_id, is_stream_name, is_version,
+    CURSOR_NOW, CloseReason, ClosedStream, FailedEngine, FullSyncPart, GATEWAY_EVENTS_PATH,
+    GATEWAY_TIMEOUT_S, GatewayAnswer, GatewayEvent, GatewayIdentity, GatewayReport,
+    MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_NODE_ID, MAX_REPORT_ENTRIES,
+    MAX_STREAM_NAME, MAX_VERSION, OpenStream, gateway_events_path, is_gateway_name, is_node_id,
+    is_stream_name, is_version,
 };
 pub use problem::Problem;
 pub use reason::RejectReason;

@@ -19,6 +19,7 @@
 
 mod dirty_set;
 mod engine_session;
+mod held_key;
 mod ledger_entry;
 mod pending_cost;
 mod queue;
@@ -37,6 +38,7 @@ use crate::engine::load::Load;
 pub(crate) use dirty_set::DirtySet;
 use dirty_set::Subscription;
 pub use engine_session::{EngineSession, EngineSessionStatus};
+pub use held_key::{HeldKey, KeyCount, ledger_name};
 pub use ledger_entry::LedgerEntry;
 use parking_lot::{Mutex, MutexGuard};
 use pending_cost::CostEstimate;
@@ -157,6 +159,17 @@ impl EngineAccounting {
 
     /// A gateway has reported a stream of the session `session_ref` open, which it is since `since`.
     pub fn opened(&self, stream: &str, session_ref: &str, since: Instant) {
+        self.opened_with_key(stream, session_ref, None, since);
+    }
+
+    /// As [`Self::opened`]; `key`: the name of the stream's key, if it has one.
+    pub fn opened_with_key(
+        &self,
+        stream: &str,
+        session_ref: &str,
+        key: Option<&str>,
+        since: Instant,
+    ) {
         let mut guard = self.update();
         let state = &mut *guard;
         if let Some(record) = state.streams.get(stream) {
@@ -167,6 +180,17 @@ impl EngineAccounting {
         }
         // Placed by another process, or expired.
         let name: Arc<str> = stream.into();
+        if let Some(session) = key.and_then(|key| state.join_key(key, &self.lifetime, since)) {
+            state.mark_opened(session);
+            let stream = Stream {
+                since,
+                unconfirmed: Ticket::NONE,
+                session,
+                _slot: Some(self.streams.adopt(session_ref)),
+            };
+            state.streams.insert(name, stream);
+            return;
+        }
         if let Some(ledger) = &self.ledger {
             ledger.opened(&name);
         }
@@ -180,6 +204,9 @@ impl EngineAccounting {
         };
         let ledger_name = self.ledger.as_ref().map(|_| Arc::clone(&name));
         let session = state.add_session(since, unprobed, ledger_name);
+        if let Some(key) = key {
+            state.add_to_key(key, session);
+        }
         state.mark_opened(session);
         let stream = Stream {
             since,
@@ -270,7 +297,7 @@ impl EngineAccounting {
     #[must_use]
     fn is_empty(&self) -> bool {
         let state = self.lock();
-        state.pending == 0 && state.sessions.is_empty() && !state.draining
+        state.pending == 0 && state.sessions.is_empty() && state.keys.is_empty() && !state.draining
     }
 
     /// An operator drains the engine, so that it gets no new session; or ends the drain.

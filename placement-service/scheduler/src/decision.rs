@@ -76,8 +76,8 @@ impl Decision {
         }
         let document = pool.document(request);
         let weight = request.document_weight.unwrap_or(rules.weights.document);
-        decision.pick =
-            pick_scored(&scored, rules, &pool.holders, (document, weight), random).or_else(|| {
+        decision.pick = pick_scored(&scored, rules, &pool.holders, (document, weight), random)
+            .or_else(|| {
                 let (index, _) = trials_due(pool).next()?;
                 Some(Pick {
                     index,
@@ -147,9 +147,7 @@ fn pick_scored(
     });
     let scored_holders: Vec<Scored> = scored_holders.collect();
     match strategies::pick_holder(rules.strategy, &scored_holders, random) {
-        Some(holder) if holder.total + weight >= best.total => {
-            Some(pick(holder, true))
-        }
+        Some(holder) if holder.total + weight >= best.total => Some(pick(holder, true)),
         _ => Some(pick(best, false)),
     }
 }

@@ -9,6 +9,7 @@ use crate::circuit_breaker::CircuitState;
 pub use endpoint::{Endpoint, EngineName};
 pub use load::{Load, Memory};
 use std::sync::Arc;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The state of an engine, by its probes and its discovery.
@@ -71,6 +72,8 @@ pub struct Engine {
     pub load: Option<Arc<Load>>,
     /// When that probe began.
     pub probed_at: Option<Instant>,
+    /// Wakes its probe before the interval has passed.
+    pub probe_now: Arc<Notify>,
     /// Its accounting: reservations, streams, circuit breaker. Shared by all snapshots.
     pub accounting: Arc<EngineAccounting>,
 }
@@ -78,11 +81,7 @@ pub struct Engine {
 impl Engine {
     /// An engine that discovery has just found.
     #[must_use]
-    pub const fn new(
-        name: EngineName,
-        endpoint: Endpoint,
-        accounting: Arc<EngineAccounting>,
-    ) -> Self {
+    pub fn new(name: EngineName, endpoint: Endpoint, accounting: Arc<EngineAccounting>) -> Self {
         Self {
             name,
             endpoint,
@@ -91,6 +90,7 @@ impl Engine {
             unhealthy_since: None,
             load: None,
             probed_at: None,
+            probe_now: Arc::default(),
             accounting,
         }
     }

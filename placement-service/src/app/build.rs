@@ -101,7 +101,8 @@ pub async fn build(
         SecurityEvents::new(config, keys, sessions, shared, clock, &mut registry)
     });
     let security_events = security_events.transpose()?;
-    let keys = KeyDirectory::open(&stores, &config).await?;
+    let keys = KeyDirectory::open(&stores, &config, clock.clone(), sessions.log_appended());
+    let keys = keys.await?;
     let accounts = stores
         .accounts
         .ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;

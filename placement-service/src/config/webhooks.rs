@@ -110,6 +110,7 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
         let millisecond = Duration::from_millis(1);
         faults.check_range(&path("backoff.initial"), initial, millisecond, max);
         faults.check_range(&path("backoff.max"), max, millisecond, DAY);
+        check_events(hook, &path, faults);
         match hook.format {
             WebhookFormat::Json => check_json(hook, &path, faults),
             WebhookFormat::Caep => check_caep(hook, &path, faults),
@@ -117,6 +118,15 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
     }
     let names = webhooks.iter().map(|hook| hook.name.as_str());
     faults.check_unique_names("webhooks", names);
+}
+
+/// Webhooks get the events of sessions.
+fn check_events(hook: &Webhook, path: &dyn Fn(&str) -> String, faults: &mut FaultCollector) {
+    for (index, kind) in hook.events.iter().enumerate() {
+        if *kind == EventKind::KeyMoved {
+            faults.add(path(&format!("events[{index}]")), "is for gateways only");
+        }
+    }
 }
 
 fn check_json(hook: &Webhook, path: &dyn Fn(&str) -> String, faults: &mut FaultCollector) {

@@ -1,13 +1,13 @@
 //! Follows the event log of the store: applies session ends from other replicas to this process, and wakes the tasks
 //! that wait for events. Decides when the log counts as unavailable or rolled back. Must not know who reads.
 
-mod ended_sessions;
+mod log_window;
 
 use crate::core::ticker::ticker;
 use crate::sessions::Sessions;
 use crate::sessions::tokens::Tokens;
 use berth_store::{EventLog, StoreError};
-pub use ended_sessions::{EndedSession, EndedSessions, EndedSince};
+pub use log_window::{Change, ChangesSince, LogWindow, LoggedChange};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ const LOG_UNAVAILABLE_AFTER: Duration = Duration::from_secs(3);
 /// Handle of the task that follows the log; dropping it stops the task.
 pub struct EventLogFollower {
     newest: watch::Receiver<u64>,
-    ended_sessions: Arc<EndedSessions>,
+    log_window: Arc<LogWindow>,
     log_unavailable: watch::Receiver<bool>,
     task: AbortHandle,
 }
@@ -37,7 +37,7 @@ struct FollowerTask {
     tokens: Arc<Tokens>,
     log: Arc<dyn EventLog>,
     newest: watch::Sender<u64>,
-    ended_sessions: Arc<EndedSessions>,
+    log_window: Arc<LogWindow>,
     log_unavailable: watch::Sender<bool>,
     /// Sequence number of the last entry that was processed.
     last_sequence: u64,
@@ -56,14 +56,14 @@ impl EventLogFollower {
     ) -> Result<Self, StoreError> {
         let last_sequence = log.bounds().await?.newest;
         let (newest_sender, newest_sequence) = watch::channel(last_sequence);
-        let ended_sessions = Arc::new(EndedSessions::starting_after(last_sequence));
+        let log_window = Arc::new(LogWindow::starting_after(last_sequence));
         let (log_unavailable_sender, log_unavailable) = watch::channel(false);
         let follower = FollowerTask {
             sessions,
             tokens,
             log,
             newest: newest_sender,
-            ended_sessions: ended_sessions.clone(),
+            log_window: log_window.clone(),
             log_unavailable: log_unavailable_sender,
             last_sequence,
             rollback_checked_at: Instant::now(),
@@ -71,7 +71,7 @@ impl EventLogFollower {
         let task = tokio::spawn(follower.run(poll)).abort_handle();
         Ok(Self {
             newest: newest_sequence,
-            ended_sessions,
+            log_window,
             log_unavailable,
             task,
         })
@@ -83,10 +83,10 @@ impl EventLogFollower {
         self.newest.clone()
     }
 
-    /// The latest ended sessions; `newest` changes with each of them.
+    /// The latest ended sessions and moved keys; `newest` changes with each of them.
     #[must_use]
-    pub fn ended_sessions(&self) -> Arc<EndedSessions> {
-        self.ended_sessions.clone()
+    pub fn log_window(&self) -> Arc<LogWindow> {
+        self.log_window.clone()
     }
 
     /// Whether the log has not answered for a while. While this is true, session ends may go unnoticed here.
@@ -153,7 +153,7 @@ impl FollowerTask {
                     self.tokens.forget(&event.session_ref);
                     tracing::debug!(session = event.session_ref, cause = cause.as_str(), "ended");
                 }
-                self.ended_sessions.append(sequence, &event);
+                self.log_window.append(sequence, &event);
                 self.last_sequence = sequence;
             }
             self.newest.send_replace(self.last_sequence);
@@ -177,7 +177,7 @@ impl FollowerTask {
                 "the event log has lost entries already read"
             );
             self.sessions.invalidate_all();
-            self.ended_sessions.rewind(newest_sequence);
+            self.log_window.rewind(newest_sequence);
             self.last_sequence = newest_sequence;
             self.newest.send_replace(newest_sequence);
         }

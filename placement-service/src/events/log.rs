@@ -4,7 +4,7 @@
 
 use crate::sessions::Sessions;
 use crate::sessions::server_keys;
-use berth_store::{Cursor, Event, EventLog, LogId, StoreError, Stores};
+use berth_store::{Cursor, Event, EventKind, EventLog, LogId, StoreError, Stores};
 
 use serde::Serialize;
 use std::sync::Arc;
@@ -154,6 +154,9 @@ impl EventLogReader {
     }
 
     async fn is_visible(&self, query: &Query, event: &Event) -> Result<bool, StoreError> {
+        if event.kind == EventKind::KeyMoved {
+            return Ok(false);
+        }
         let parent = event.parent_ref.as_deref();
         if let Some(session) = query.session.as_deref()
             && event.session_ref != session

@@ -1,8 +1,9 @@
-//! Ends the engine sessions of each login session that has ended: when the event log says so, or when the login session
-//! has expired. Does not decide when a session ends.
+//! Ends the engine sessions and keys of each login session that has ended: when the event log says so, or when the login
+//! session has expired. Applies the moves of keys by other replicas. Does not decide when a session ends.
 
 use super::Shared;
 use crate::core::ticker::ticker;
+use crate::events::follower::Change;
 use crate::sessions::SessionStatus;
 use berth_store::StoreError;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// Follows the event log until the task is aborted.
 pub(super) async fn follow(shared: Arc<Shared>) {
     let mut newest = shared.newest.clone();
-    let mut position = shared.ended_sessions.position();
+    let mut position = shared.log_window.position();
     let mut ticks = ticker(INTERVAL);
     loop {
         tokio::select! {
@@ -33,17 +34,25 @@ impl Shared {
     /// Ends the engine sessions of the login sessions that ended after a position. Returns the position reached.
     async fn end_logins_after(&self, mut position: u64) -> u64 {
         loop {
-            let Some(since) = self.ended_sessions.read_after(position, BATCH) else {
+            let Some(since) = self.log_window.read_after(position, BATCH) else {
                 // Entries are missing: any login session may have ended.
-                position = self.ended_sessions.position();
+                position = self.log_window.position();
                 self.check_logins(self.placement.logins_with_engine_sessions())
                     .await;
                 continue;
             };
-            for session in &since.ended {
-                self.placement.end_login(&session.session_ref);
+            for logged in &since.changes {
+                match &logged.change {
+                    Change::SessionEnded { session_ref, .. } => {
+                        self.placement.end_login(session_ref);
+                        self.placement.end_login_keys(session_ref).await;
+                    }
+                    Change::KeyMoved { key, epoch } => {
+                        self.placement.key_moved(key, *epoch).await;
+                    }
+                }
             }
-            if since.sequence == position || since.ended.is_empty() {
+            if since.sequence == position || since.changes.is_empty() {
                 return since.sequence;
             }
             position = since.sequence;

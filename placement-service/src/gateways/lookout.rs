@@ -2,6 +2,7 @@
 //! repeatedly until they have closed its streams; activity is recorded repeatedly until the store has it. Does not
 //! decide when a session ends.
 
+use super::engine_closures::EngineClosures;
 use super::{Shared, close_reason};
 use crate::core::ticker::ticker;
 use crate::sessions::SessionStatus;
@@ -25,10 +26,19 @@ const AGAIN_MS: u64 = 5_000;
 
 pub(super) async fn watch(shared: Arc<Shared>) {
     let mut ticks = ticker(INTERVAL);
+    let mut closures = EngineClosures::default();
+    let key_interval = shared.placement.key_activity_interval();
+    let mut keys_recorded_at = Instant::now();
     loop {
         tokio::select! {
-            _ = ticks.tick() => {}
+            _ = ticks.tick() => closures.send(&shared),
             () = shared.look.notified() => {}
+        }
+        if keys_recorded_at.elapsed() >= key_interval {
+            keys_recorded_at = Instant::now();
+            for key in shared.registry().open_keys() {
+                shared.placement.record_key_activity(&key);
+            }
         }
         shared.step().await;
     }

@@ -40,6 +40,8 @@ pub(super) struct Registry {
     streams: HashMap<Arc<str>, Stream>,
     /// The number of streams of each engine that has any.
     engines: BTreeMap<EngineKey, usize>,
+    /// The number of streams of each key that has any.
+    keys: HashMap<Arc<str>, usize>,
     pub(super) sessions: BySession,
 }
 
@@ -62,6 +64,8 @@ struct Stream {
     gateway: Arc<str>,
     session: Arc<str>,
     engine: EngineKey,
+    /// The name of its key, if it has one.
+    key: Option<Arc<str>>,
     /// The accounting that counts it: that of its engine when it opened. The engine's address may have changed since.
     tally: Arc<EngineAccounting>,
 }
@@ -99,6 +103,7 @@ impl Registry {
             gateways: HashMap::new(),
             streams: HashMap::new(),
             engines: BTreeMap::new(),
+            keys: HashMap::new(),
             sessions: BySession::default(),
         }
     }

@@ -28,6 +28,7 @@ pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, S
         ("opened", report.opened.len()),
         ("active", report.active.len()),
         ("active_keys", report.active_keys.len()),
+        ("failed_engines", report.failed_engines.len()),
         ("closed", report.closed.len()),
     ] {
         if count > MAX_REPORT_ENTRIES {
@@ -45,6 +46,11 @@ pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, S
     for (index, name) in report.active_keys.iter().enumerate() {
         if !is_key_name(name) {
             return Err(format!("active_keys[{index}] is not a key's name"));
+        }
+    }
+    for (index, failed) in report.failed_engines.iter().enumerate() {
+        if !is_engine_name(&failed.pool) || !is_engine_name(&failed.engine) {
+            return Err(format!("failed_engines[{index}] is not an engine"));
         }
     }
     for (index, stream) in report.closed.iter().enumerate() {
@@ -77,6 +83,9 @@ fn opened(stream: &OpenStream) -> Result<(), &'static str> {
     if !is_engine_name(&stream.engine) {
         return Err("engine is not an engine's name");
     }
+    if !stream.key.as_deref().is_none_or(is_key_name) {
+        return Err("key is not a key's name");
+    }
     Ok(())
 }
 
@@ -101,7 +110,7 @@ mod tests {
     fn fault(gateway: &str, field: &str, value: Value) -> Option<String> {
         let mut report = json!({
             "sequence": 1,
-            "opened": [{"stream": "s", "session_ref": "r", "pool": "p", "engine": "e", "opened_at": 1}],
+            "opened": [{"stream": "s", "session_ref": "r", "pool": "p", "engine": "e", "opened_at": 1, "key": "k"}],
             "closed": [{"stream": "s", "reason": "ended", "duration_ms": 1}],
             "identity": {"node": "n", "version": "1.0.0", "uptime_ms": 1},
         });
@@ -206,6 +215,18 @@ mod tests {
                 "/opened/0/engine",
                 json!("a\nb"),
                 "opened[0].engine is not an engine's name",
+            ),
+            (
+                "g",
+                "/opened/0/key",
+                json!("a/b"),
+                "opened[0].key is not a key's name",
+            ),
+            (
+                "g",
+                "/failed_engines",
+                json!([{"pool": "p", "engine": ""}]),
+                "failed_engines[0] is not an engine",
             ),
             (
                 "g",

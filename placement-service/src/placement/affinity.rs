@@ -188,7 +188,7 @@ impl PlacementService {
         Some(PreparedEngine {
             prepared: result.ok()??,
             engine,
-            reservation,
+            reservation: Some(reservation),
         })
     }
 }

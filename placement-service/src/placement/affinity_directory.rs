@@ -18,14 +18,16 @@
 mod activity;
 mod claim_guard;
 mod identity;
+mod move_log;
 
-pub use identity::AffinityKeys;
+pub use identity::{AffinityKeys, key_name, parse_key_name};
+pub use move_log::MoveLog;
 
 use activity::ActivityLog;
 use async_trait::async_trait;
 use berth_store::{
-    AffinityClaim, AffinityId, AffinityState, AffinityStore, AffinityTarget, ClaimResult, OwnerId,
-    StoreError,
+    AffinityClaim, AffinityId, AffinityPage, AffinityRecord, AffinityState, AffinityStore,
+    AffinityTarget, ClaimResult, OwnerId, StoreError,
 };
 use claim_guard::ClaimGuard;
 use moka::future::Cache;
@@ -128,12 +130,18 @@ pub struct AffinityDirectory {
     /// The latest engine of each key, for outages of the store.
     known: Cache<AffinityId, Arc<HeldKey>>,
     activity: ActivityLog,
+    /// `None`: nobody hears of moves.
+    moves: Option<MoveLog>,
     settings: DirectorySettings,
 }
 
 impl AffinityDirectory {
     #[must_use]
-    pub fn new(store: Arc<dyn AffinityStore>, settings: DirectorySettings) -> Self {
+    pub fn new(
+        store: Arc<dyn AffinityStore>,
+        moves: Option<MoveLog>,
+        settings: DirectorySettings,
+    ) -> Self {
         let cache = Cache::builder()
             .max_capacity(MAX_CACHED)
             .time_to_live(settings.max_age)
@@ -147,6 +155,7 @@ impl AffinityDirectory {
             cache,
             known,
             activity: ActivityLog::default(),
+            moves,
             settings,
         }
     }
@@ -198,7 +207,8 @@ impl AffinityDirectory {
             Ok(held) => self.known.insert(request.id, Arc::clone(held)).await,
             Err(ResolveError::Store(_)) => {
                 let known = self.known.get(&request.id).await;
-                let usable = |held: &Arc<HeldKey>| source.state(&held.target) == TargetState::Usable;
+                let usable =
+                    |held: &Arc<HeldKey>| source.state(&held.target) == TargetState::Usable;
                 if let Some(held) = known.filter(usable) {
                     return Ok(held);
                 }
@@ -247,7 +257,10 @@ impl AffinityDirectory {
                     let id = &request.id;
                     let replaced = self.store.replace_affinity(id, epoch, claimer, ttl).await;
                     match replaced.map_err(ResolveError::Store)? {
-                        Some(epoch) => epoch,
+                        Some(epoch) => {
+                            self.publish_move(&request.id, epoch).await;
+                            epoch
+                        }
                         None => continue,
                     }
                 }
@@ -314,14 +327,50 @@ impl AffinityDirectory {
         epoch: u64,
         reason: &'static str,
     ) -> Result<bool, StoreError> {
-        self.forget(id).await;
-        self.store.release_affinity(&id, epoch, reason).await
+        let released = self.store.release_affinity(&id, epoch, reason).await?;
+        let next = epoch.saturating_add(1);
+        self.forget(id, next).await;
+        if released {
+            self.publish_move(&id, next).await;
+        }
+        Ok(released)
     }
 
-    /// The key may have another engine, or none: the next request reads the store.
-    pub async fn forget(&self, id: AffinityId) {
-        self.cache.invalidate(&id).await;
-        self.known.invalidate(&id).await;
+    async fn publish_move(&self, id: &AffinityId, epoch: u64) {
+        if let Some(moves) = &self.moves {
+            moves.append(key_name(id), epoch).await;
+        }
+    }
+
+    /// The record of a key that has an engine.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn find(&self, id: &AffinityId) -> Result<Option<AffinityRecord>, StoreError> {
+        let record = self.store.find_affinity(id).await?;
+        Ok(record.filter(|record| matches!(record.state, AffinityState::Held(_))))
+    }
+
+    /// One page of the keys that have an engine.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn list(
+        &self,
+        page: &AffinityPage<'_>,
+        limit: u32,
+    ) -> Result<Vec<AffinityRecord>, StoreError> {
+        self.store.list_affinity(page, limit).await
+    }
+
+    /// The key has another engine, or none, since that epoch: the next request reads the store.
+    pub async fn forget(&self, id: AffinityId, epoch: u64) {
+        for cache in [&self.cache, &self.known] {
+            let known = cache.get(&id).await;
+            if known.is_some_and(|held| held.epoch < epoch) {
+                cache.invalidate(&id).await;
+            }
+        }
     }
 
     /// Records that the key was active.

@@ -19,7 +19,17 @@ use tokio::time::Instant;
 pub(super) struct PreparedEngine {
     pub(super) engine: Arc<Engine>,
     pub(super) prepared: RequestMutation,
-    pub(super) reservation: Reservation,
+    /// `None`: the stream joins those of its key.
+    pub(super) reservation: Option<Reservation>,
+}
+
+impl PreparedEngine {
+    /// The stream counts with those of its key.
+    pub(super) fn join(&mut self, joined: Option<Reservation>) {
+        if let Some(joined) = joined {
+            self.reservation = Some(joined);
+        }
+    }
 }
 
 impl PlacementTask<'_> {
@@ -93,16 +103,14 @@ impl PlacementService {
                     self.limits.engine_timeout,
                 );
             }
-            let result = self
-                .prepare_on(task, &engine, connecting, started_at)
-                .await;
+            let result = self.prepare_on(task, &engine, connecting, started_at).await;
             drop(trial);
             match result {
                 Ok(prepared) => {
                     return Ok(PreparedEngine {
                         engine,
                         prepared,
-                        reservation,
+                        reservation: Some(reservation),
                     });
                 }
                 Err(DriverFault::NoSuchDocument) => return Err(RejectReason::NoSuchDocument.into()),

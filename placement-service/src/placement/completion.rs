@@ -29,8 +29,12 @@ impl PlacementService {
         let PreparedEngine {
             engine,
             prepared,
-            mut reservation,
+            reservation,
         } = prepared_engine;
+        let mut reservation = reservation.unwrap_or_else(|| {
+            let turn = engine.accounting.snapshot(Instant::now()).turn;
+            engine.accounting.reserve(turn)
+        });
         reservation.attach_slot(session_slot);
         let name = engine.name.as_str();
         let (cluster, destination) = pool.address(&engine);

@@ -12,15 +12,22 @@ use crate::core::rejection::Rejection;
 use crate::engines::drains::Drain;
 use crate::engines::drivers::DriverFault;
 use berth_api::{KeyAffinity, RejectReason, drain_delay_ms};
+use berth_scheduler::accounting::Reservation;
 use berth_scheduler::engine::{Engine, EngineName, State};
-use berth_store::AffinityTarget;
+use berth_store::{AffinityId, AffinityTarget};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
+/// `Retry-After` in seconds for a key with too many streams: by then gateways have reported those that have closed.
+const KEY_FULL_RETRY_S: u32 = 5;
+
 /// The engine of a key.
 pub(super) struct KeyedEngine {
+    pub(super) id: AffinityId,
+    /// The maximum of streams of the key.
+    pub(super) max_streams: Option<u32>,
     pub(super) engine: Arc<Engine>,
     /// The session that was prepared there for this request, until it is used; `None`: the key had the engine before.
     pub(super) prepared: Option<PreparedEngine>,
@@ -97,20 +104,24 @@ impl PlacementService {
         trace.explanation = explanation.or(trace.explanation.take());
         let resolution = resolved.map_err(keys::rejection)?;
         if task.request.upgrade {
-            directory
-                .directory
-                .record_activity(key.id, Instant::now());
+            directory.directory.record_activity(key.id, Instant::now());
         }
         let held = &resolution.held;
         let name = EngineName::from(held.target.engine.as_str());
         let engine = self.find_engine(task.target.pool, &name);
         let engine = engine.ok_or_else(|| engine_failed("the engine of the key is gone"))?;
+        let mut prepared = source.prepared.into_inner().filter(|_| resolution.is_new);
+        let reservation = prepared.as_mut().and_then(|one| one.reservation.take());
+        self.key_table
+            .hold(key, held.epoch, &engine, reservation, Instant::now());
         let drain = self.active_drains.get(&task.pool.name, name.as_str());
         let left_ms = drain.map(|drain| stays_until_ms(key, drain).saturating_sub(as_of));
         let valid_ms = millis(directory.valid).min(left_ms.unwrap_or(u64::MAX));
         Ok(KeyedEngine {
+            id: key.id,
+            max_streams: key.settings.streams,
             engine,
-            prepared: source.prepared.into_inner().filter(|_| resolution.is_new),
+            prepared,
             affinity: KeyAffinity {
                 key: key.name.clone(),
                 epoch: held.epoch,
@@ -155,6 +166,30 @@ impl PlacementService {
         }
     }
 
+    /// Counts one more stream of a key, if the route allows it.
+    pub(super) async fn join_key(
+        &self,
+        task: PlacementTask<'_>,
+        keyed: &KeyedEngine,
+    ) -> Result<Reservation, Rejection> {
+        let now = Instant::now();
+        let joined = self.key_table.join(&keyed.id, keyed.max_streams, now);
+        let joined = joined.map_err(|limit| {
+            let detail = format!("the key has {limit} WebSockets, open or being opened");
+            let rejection = Rejection::new(RejectReason::KeyFull).with_detail(detail);
+            rejection.with_retry_after(KEY_FULL_RETRY_S)
+        })?;
+        let mut reservation = joined.unwrap_or_else(|| {
+            // The table is full: the stream counts by itself.
+            let turn = keyed.engine.accounting.snapshot(now).turn;
+            keyed.engine.accounting.reserve(turn)
+        });
+        let confirmed = reservation.confirm(stream_name, (None, None));
+        // A key needs no room, so the reply does not matter.
+        let _ = timeout_at(task.deadline, confirmed).await;
+        Ok(reservation)
+    }
+
     /// Prepares a session on the engine of a key, which needs no room there.
     pub(super) async fn join_engine(
         &self,
@@ -166,18 +201,12 @@ impl PlacementService {
             return Err(engine_failed("the engine of the key is busy"));
         };
         let started_at = Instant::now();
-        // Does not count as a selection for the strategy's rotation: reuses the turn of the engine.
-        let turn = engine.accounting.snapshot(started_at).turn;
-        let mut reservation = engine.accounting.reserve(turn);
-        reservation.confirm(stream_name, (None, None)).await;
-        let result = self
-            .prepare_on(task, &engine, connecting, started_at)
-            .await;
+        let result = self.prepare_on(task, &engine, connecting, started_at).await;
         match result {
             Ok(prepared) => Ok(PreparedEngine {
                 engine,
                 prepared,
-                reservation,
+                reservation: None,
             }),
             Err(DriverFault::NoSuchDocument) => Err(RejectReason::NoSuchDocument.into()),
             Err(fault) => {
@@ -185,6 +214,22 @@ impl PlacementService {
                 Err(engine_failed(&detail))
             }
         }
+    }
+
+    /// The engines that keys stay on: those that probes reach and that are not drained, by pool and name.
+    #[must_use]
+    pub fn engines_of_keys(&self) -> BTreeSet<(Arc<str>, EngineName)> {
+        let fleet = self.fleet.snapshot();
+        let pools = fleet.pools().iter().enumerate();
+        let pools = pools.filter(|(index, _)| self.routes.has_sticky_keys(*index));
+        let engines = pools.flat_map(|(_, pool)| pool.engines.iter().map(move |e| (pool, e)));
+        let staying = engines.filter(|(pool, engine)| {
+            let drain = self.active_drains.get(&pool.name, engine.name.as_str());
+            engine.unhealthy_since.is_none() && drain.is_none()
+        });
+        staying
+            .map(|(pool, engine)| (Arc::clone(&pool.name), engine.name.clone()))
+            .collect()
     }
 
     /// The answer to a plain request: it goes to the engine of its key, and is no stream.

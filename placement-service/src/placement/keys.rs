@@ -3,19 +3,20 @@
 
 use super::PlaceRequest;
 use super::affinity_directory::{
-    AffinityDirectory, AffinityKeys, DirectorySettings, KeyRequest, ResolveError,
+    AffinityDirectory, AffinityKeys, DirectorySettings, KeyRequest, MoveLog, ResolveError, key_name,
 };
 use super::keyed::engine_failed;
 use super::routes::RouteDetails;
 use crate::config::{self, AffinityKey, Config};
 use crate::core::affinity_key::CanonicalKey;
+use crate::core::clock::Clock;
 use crate::core::rejection::Rejection;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_api::{AffinityScope, RejectReason};
 use berth_store::{AffinityId, MAX_CLAIM_TTL, OwnerId, StoreError, Stores};
 use rand::RngExt;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// A key that another replica has moved is noticed after this time at the latest.
 const MAX_AGE: Duration = Duration::from_secs(5);
@@ -26,7 +27,7 @@ const TOO_MANY_RETRY_S: u32 = 5;
 
 /// The keys of all routes and their engines.
 pub struct KeyDirectory {
-    ids: AffinityKeys,
+    pub(super) ids: AffinityKeys,
     pub(super) directory: AffinityDirectory,
     /// How long a gateway may use what it knows of a key.
     pub(super) valid: Duration,
@@ -57,11 +58,16 @@ impl RequestKey<'_> {
 }
 
 impl KeyDirectory {
-    /// Opens the directory; `None` if the store keeps no keys.
+    /// Opens the directory; `None` if the store keeps no keys. `appended` is notified of each move of a key in the log.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn open(stores: &Stores, config: &Config) -> Result<Option<Self>, StoreError> {
+    pub async fn open(
+        stores: &Stores,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        appended: Arc<Notify>,
+    ) -> Result<Option<Self>, StoreError> {
         let Some(store) = stores.affinity.clone() else {
             return Ok(None);
         };
@@ -71,9 +77,14 @@ impl KeyDirectory {
             claim_ttl: claim_ttl.min(MAX_CLAIM_TTL),
             max_age: MAX_AGE,
         };
+        let moves = MoveLog {
+            log: stores.events.clone(),
+            clock,
+            appended,
+        };
         Ok(Some(Self {
             ids: AffinityKeys::load(stores.coordination.as_ref()).await?,
-            directory: AffinityDirectory::new(store, settings),
+            directory: AffinityDirectory::new(store, Some(moves), settings),
             valid: config.edge.cache.ttl,
         }))
     }
@@ -92,9 +103,10 @@ impl KeyDirectory {
         let tab = request.tab.filter(|tab| !tab.is_empty());
         let (kind, key) = match (&settings.key, tab) {
             (AffinityKey::Stream, _) | (AffinityKey::Tab, None) => return Ok(None),
-            (AffinityKey::Tab, Some(tab)) => {
-                ("tab", CanonicalKey::from_tab(pool, &session.session_ref, tab))
-            }
+            (AffinityKey::Tab, Some(tab)) => (
+                "tab",
+                CanonicalKey::from_tab(pool, &session.session_ref, tab),
+            ),
             (AffinityKey::Session, _) => (
                 "session",
                 CanonicalKey::from_session(pool, &session.session_ref),
@@ -103,9 +115,10 @@ impl KeyDirectory {
                 let detail = "the session has no account";
                 return Err(Rejection::new(RejectReason::Forbidden).with_detail(detail));
             }
-            (AffinityKey::Account, _) => {
-                ("account", CanonicalKey::from_account(pool, &session.account))
-            }
+            (AffinityKey::Account, _) => (
+                "account",
+                CanonicalKey::from_account(pool, &session.account),
+            ),
             (AffinityKey::Template(_), _) => {
                 let captured = route_key.captured.clone();
                 ("captures", Ok(captured.ok_or(RejectReason::Internal)?))
@@ -122,17 +135,6 @@ impl KeyDirectory {
             rewrite: route_key.rewrite.as_deref(),
         }))
     }
-}
-
-/// The public name of a key.
-pub(super) fn key_name(id: &AffinityId) -> String {
-    URL_SAFE_NO_PAD.encode(id.0)
-}
-
-/// The key of a public name; `None` if it is the name of no key.
-pub(super) fn parse_key_name(name: &str) -> Option<AffinityId> {
-    let bytes = URL_SAFE_NO_PAD.decode(name).ok()?;
-    Some(AffinityId(bytes.try_into().ok()?))
 }
 
 /// Why a request of a key is rejected.

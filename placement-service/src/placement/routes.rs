@@ -1,7 +1,9 @@
 //! The route table: maps a client's host and path to a pool, to what is opened there, and to the key of the request.
 //! Pure functions over untrusted bytes; knows no engine and no driver protocol.
 
-use crate::config::{self, AffinityKey, AffinityMode, DOCUMENT_PLACEHOLDER, OpenTemplate, compare_precedence};
+use crate::config::{
+    self, AffinityKey, AffinityMode, DOCUMENT_PLACEHOLDER, OpenTemplate, compare_precedence,
+};
 use crate::core::affinity_key::{CanonicalKey, KeyTemplate};
 use crate::core::header_template::HeaderTemplate;
 use crate::core::path_template::{PathMatch, PathTemplate};
@@ -9,6 +11,8 @@ use crate::core::rejection::Rejection;
 use crate::engines::drivers::open_target::OpenTarget;
 use berth_api::{AffinityScope, RejectReason};
 use percent_encoding::percent_decode_str;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Maximum length of a document name in bytes.
 const MAX_DOCUMENT_BYTES: usize = 1024;
@@ -176,18 +180,45 @@ impl Routes {
         let query = path_and_query.find('?');
         let query = query.and_then(|at| path_and_query.get(at..));
         let rewrite = route.rewrite.as_ref();
-        let rewritten =
-            rewrite.map(|rewrite| found.rewrite(rewrite) + query.unwrap_or_default());
+        let rewritten = rewrite.map(|rewrite| found.rewrite(rewrite) + query.unwrap_or_default());
         let affinity = &route.config.affinity;
         let names_document = affinity.mode == AffinityMode::Preferred
             && affinity.key == AffinityKey::Template(DOCUMENT_PLACEHOLDER.to_owned());
-        let document = names_document.then(|| found.raw(DOCUMENT_CAPTURE)).flatten();
+        let document = names_document
+            .then(|| found.raw(DOCUMENT_CAPTURE))
+            .flatten();
         Ok(RouteDetails {
             route: &route.config,
             headers: &route.headers,
             rewritten,
             preferred_document: document.map(document_name).transpose()?,
             key: route.describe_key(&found)?,
+        })
+    }
+
+    /// The shortest time for which a key keeps its engine without activity; `None`: no route keeps keys.
+    #[must_use]
+    pub fn shortest_idle(&self) -> Option<Duration> {
+        let settings = self.0.iter().map(|route| &route.config.affinity);
+        let keeping = settings.filter(|affinity| affinity.keeps_keys());
+        keeping.map(|affinity| affinity.idle).min()
+    }
+
+    /// The pools whose keys may be those of login sessions.
+    #[must_use]
+    pub fn pools_with_session_keys(&self) -> BTreeSet<&str> {
+        let routes = self.0.iter().map(|route| &route.config);
+        let of_session = routes.filter(|route| route.affinity.key == AffinityKey::Session);
+        of_session.map(|route| route.pool.as_str()).collect()
+    }
+
+    /// Whether keys stay on the engines of a pool.
+    #[must_use]
+    pub fn has_sticky_keys(&self, pool: usize) -> bool {
+        let mut routes = self.0.iter().filter(|route| route.pool == pool);
+        routes.any(|route| {
+            let affinity = &route.config.affinity;
+            affinity.keeps_keys() && affinity.mode == AffinityMode::Sticky
         })
     }
 

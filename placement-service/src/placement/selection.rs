@@ -4,6 +4,7 @@
 use super::pool::Pool;
 use super::routes::RouteTarget;
 use super::{PlaceRequest, PlacementService, stream_name};
+use berth_scheduler::accounting::ledger_name;
 use berth_scheduler::capacity_ledger::LedgerReply;
 use berth_scheduler::engine::EngineName;
 use berth_scheduler::explain::Explanation;
@@ -29,6 +30,8 @@ pub(super) struct PlacementTask<'a> {
     /// The document whose engines are preferred, and its weight; `None`: the pool's.
     pub(super) document: Option<&'a str>,
     pub(super) document_weight: Option<f64>,
+    /// The key that stays on the engine.
+    pub(super) key: Option<&'a str>,
     pub(super) deadline: Instant,
 }
 
@@ -146,7 +149,8 @@ impl PlacementService {
                 attempt => attempt?,
             };
             let limits = task.pool.scheduler.limits();
-            let confirmed = attempt.selection.reservation.confirm(stream_name, limits);
+            let name = || task.key.map_or_else(stream_name, ledger_name);
+            let confirmed = attempt.selection.reservation.confirm(name, limits);
             match timeout_at(task.deadline, confirmed).await {
                 Ok(LedgerReply::Reserved) => {
                     if let Some(explanation) = &mut trace.explanation {

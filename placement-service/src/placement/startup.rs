@@ -3,6 +3,7 @@
 use super::PlacementService;
 use super::affinity::SessionAffinity;
 use super::engine_sessions::EngineSessions;
+use super::key_table::KeyTable;
 use super::keys::KeyDirectory;
 use super::metrics::{PlacementMetrics, PoolCapacityCollector};
 use super::pool::Pool;
@@ -120,9 +121,11 @@ impl PlacementService {
         let capacity_collector = PoolCapacityCollector::new(Arc::clone(&pools), fleet.clone());
         registry.register_collector(Box::new(capacity_collector));
         let keys = keys.map(Arc::new);
-        let upkeep = keys.as_ref().map(KeyUpkeep::start);
+        let key_table = Arc::new(KeyTable::default());
+        let upkeep = keys.as_ref().map(|keys| KeyUpkeep::start(keys, &key_table));
         Arc::new(Self {
             keys,
+            key_table,
             active_drains: ActiveDrains::default(),
             routes: Routes::new(&config.routes, &config.pools),
             pools,

@@ -74,6 +74,7 @@ pub fn event(row: &SessionRow, cause: Option<EndCause>) -> Event {
         parent_ref: None,
         previous_ref: None,
         result: None,
+        moved: None,
     }
 }
 

@@ -22,7 +22,7 @@ pub use model::{
     AccountChange, AccountRow, AccountStore, AffinityClaim, AffinityId, AffinityKind, AffinityPage,
     AffinityRecord, AffinityState, AffinityStore, AffinityTarget, Attempts, Bounds, ClaimResult,
     Cursor, DeadLetter, EndCause, Event, EventKind, EventLog, InsertResult, InvalidCursor, LogId,
-    MAX_CLAIM_TTL, OwnerId, PAYLOAD_VERSION, ProviderLink, RESERVED_CLAIMS, SessionQuery,
+    MAX_CLAIM_TTL, MovedKey, OwnerId, PAYLOAD_VERSION, ProviderLink, RESERVED_CLAIMS, SessionQuery,
     SessionRemoval, SessionRow, SessionState, SessionStore, TabAffinity, session_id,
 };
 pub use writability::Writability;

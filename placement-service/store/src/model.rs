@@ -13,7 +13,7 @@ pub use affinity::{
     AffinityStore, AffinityTarget, ClaimResult, MAX_CLAIM_TTL, OwnerId, TabAffinity,
 };
 pub use cursor::{Cursor, InvalidCursor, LogId};
-pub use event::{Bounds, DeadLetter, EndCause, Event, EventKind, EventLog};
+pub use event::{Bounds, DeadLetter, EndCause, Event, EventKind, EventLog, MovedKey};
 pub use session::{
     InsertResult, PAYLOAD_VERSION, ProviderLink, RESERVED_CLAIMS, SessionQuery, SessionRemoval,
     SessionRow, SessionState, SessionStore,

@@ -92,7 +92,10 @@ async fn plain_requests_and_websockets_of_a_key_reach_one_engine() {
     assert_eq!(first["stream"], "");
     assert_eq!(first["path"], "/api/a%20b?x=1");
     let scope = json!({"host": "lab.example.com", "prefix": "/jup/"});
-    assert_eq!((&affinity["scope"], &affinity["rewrite"]), (&scope, &json!("/")));
+    assert_eq!(
+        (&affinity["scope"], &affinity["rewrite"]),
+        (&scope, &json!("/"))
+    );
     let key = affinity["key"].as_str().unwrap();
     assert_eq!(key.len(), 43);
     let headers = json!({"x-forwarded-user": "demo", "x-forwarded-groups": "g-user", "x-key": key});
@@ -118,7 +121,10 @@ async fn plain_requests_and_websockets_of_a_key_reach_one_engine() {
     }
     // A route without a key sets headers and the path, too.
     let plain = placed(&place(&site, &id, "/ws?y", true).await);
-    assert_eq!((&plain["path"], &plain["affinity"]), (&json!("/socket?y"), &Value::Null));
+    assert_eq!(
+        (&plain["path"], &plain["affinity"]),
+        (&json!("/socket?y"), &Value::Null)
+    );
     assert_eq!(plain["set_headers"], json!({"x-user": "demo"}));
 }
 
@@ -132,12 +138,30 @@ async fn each_kind_of_key_keeps_its_own_requests_together() {
         let answer = place_in_tab(&site, session, path, true, tab).await;
         placed(&answer)["affinity"]["key"].clone()
     };
-    assert_eq!(key(&one, "/own/a", None).await, key(&one, "/own/b", None).await);
-    assert_ne!(key(&one, "/own/a", None).await, key(&two, "/own/a", None).await);
-    assert_eq!(key(&one, "/rooms/a", None).await, key(&two, "/rooms/%61", None).await);
-    assert_ne!(key(&one, "/rooms/a", None).await, key(&one, "/rooms/A", None).await);
-    assert_eq!(key(&one, "/tab", Some("t")).await, key(&one, "/tab", Some("t")).await);
-    assert_ne!(key(&one, "/tab", Some("t")).await, key(&two, "/tab", Some("t")).await);
+    assert_eq!(
+        key(&one, "/own/a", None).await,
+        key(&one, "/own/b", None).await
+    );
+    assert_ne!(
+        key(&one, "/own/a", None).await,
+        key(&two, "/own/a", None).await
+    );
+    assert_eq!(
+        key(&one, "/rooms/a", None).await,
+        key(&two, "/rooms/%61", None).await
+    );
+    assert_ne!(
+        key(&one, "/rooms/a", None).await,
+        key(&one, "/rooms/A", None).await
+    );
+    assert_eq!(
+        key(&one, "/tab", Some("t")).await,
+        key(&one, "/tab", Some("t")).await
+    );
+    assert_ne!(
+        key(&one, "/tab", Some("t")).await,
+        key(&two, "/tab", Some("t")).await
+    );
     assert_eq!(key(&one, "/tab", None).await, Value::Null, "no tab, no key");
 }
 
@@ -149,7 +173,11 @@ async fn plain_requests_need_a_login_and_a_route_that_allows_them() {
     let id = site.login().await;
     for path in ["/ws", "/tab", "/patient/x"] {
         let answer = place(&site, &id, path, false).await;
-        assert_eq!(refused(&answer), (426, "upgrade-required".to_owned()), "{path}");
+        assert_eq!(
+            refused(&answer),
+            (426, "upgrade-required".to_owned()),
+            "{path}"
+        );
     }
     let unknown = place(&site, &"A".repeat(43), "/rooms/a", false).await;
     assert_eq!(refused(&unknown), (401, "unknown-session".to_owned()));
@@ -196,7 +224,10 @@ async fn two_hundred_first_requests_at_three_replicas_get_one_engine_that_surviv
     let site = ready(site.restart(&yaml).await).await;
     let again = placed(&place(&site, &id, "/rooms/a", false).await);
     assert!(engines.contains(&again["engine"].to_string()));
-    assert_eq!((&again["affinity"]["epoch"], &again["reason"]), (&epoch, &json!("affinity")));
+    assert_eq!(
+        (&again["affinity"]["epoch"], &again["reason"]),
+        (&epoch, &json!("affinity"))
+    );
 }
 
 #[tokio::test]
@@ -206,7 +237,10 @@ async fn a_key_moves_when_its_engine_is_removed_or_drained() {
     let site = ready(site).await;
     let id = site.login().await;
     let first = placed(&place(&site, &id, "/rooms/a", false).await);
-    let drain = format!("/v1/engines/p/{}/drain?over=0s", first["engine"].as_str().unwrap());
+    let drain = format!(
+        "/v1/engines/p/{}/drain?over=0s",
+        first["engine"].as_str().unwrap()
+    );
     let drained = request_as_operator(&site, Method::POST, &drain).await;
     assert_eq!(drained.status, 200, "{drained:?}");
     let second = placed(&place(&site, &id, "/rooms/a", false).await);
@@ -240,13 +274,17 @@ async fn while_an_engine_is_drained_new_streams_join_the_others_of_their_key() {
             break;
         }
     }
-    let drain = format!("/v1/engines/p/{}/drain?over=1h", first["engine"].as_str().unwrap());
+    let drain = format!(
+        "/v1/engines/p/{}/drain?over=1h",
+        first["engine"].as_str().unwrap()
+    );
     let drained = request_as_operator(&site, Method::POST, &drain).await;
     assert_eq!(drained.status, 200, "{drained:?}");
     let joined = placed(&place(&site, &id, &path, true).await);
     assert_eq!(joined["engine"], first["engine"]);
     let key = first["affinity"]["key"].as_str().unwrap();
-    site.clock.advance(Duration::from_millis(berth_api::drain_delay_ms(key, 3_600_000)));
+    site.clock
+        .advance_ms(berth_api::drain_delay_ms(key, 3_600_000));
     let moved = placed(&place(&site, &id, &path, true).await);
     assert_ne!(moved["engine"], first["engine"]);
 }
@@ -260,7 +298,8 @@ async fn a_key_stays_on_an_engine_that_fails_until_the_time_of_its_route() {
     let site = Site::start(&yaml(&numbered(&engines), "", routes)).await;
     let site = ready(site).await;
     let id = site.login().await;
-    let engine_of = async |path: &str| placed(&place(&site, &id, path, false).await)["engine"].clone();
+    let engine_of =
+        async |path: &str| placed(&place(&site, &id, path, false).await)["engine"].clone();
     // Two keys on the same engine.
     let patient = engine_of("/patient/a").await;
     let mut hasty = String::new();
@@ -273,7 +312,9 @@ async fn a_key_stays_on_an_engine_that_fails_until_the_time_of_its_route() {
     let failed = usize::from(patient == "e1");
     drop(engines.remove(failed));
     eventually("the engine is unhealthy", async || {
-        let listed = request_as_operator(&site, Method::GET, "/v1/engines").await.json();
+        let listed = request_as_operator(&site, Method::GET, "/v1/engines")
+            .await
+            .json();
         listed["engines"][failed]["state"] == "unhealthy"
     })
     .await;
@@ -320,11 +361,15 @@ async fn a_cancelled_request_releases_its_claim_of_the_key() {
     .await;
     let id = site.login().await;
     let body = json!({"session": id, "method": "GET", "path": "/a", "host": "h"});
-    let cancelled = site.request(Method::POST, "/v1/placements").body(body.to_string());
+    let cancelled = site
+        .request(Method::POST, "/v1/placements")
+        .body(body.to_string());
     let cancelled = cancelled.header("content-type", "application/json");
     let cancelled = cancelled.timeout(Duration::from_millis(300)).send().await;
     assert!(cancelled.unwrap_err().is_timeout());
-    let request = site.request(Method::POST, "/v1/placements").body(body.to_string());
+    let request = site
+        .request(Method::POST, "/v1/placements")
+        .body(body.to_string());
     let answer = send_request(request.header("content-type", "application/json")).await;
     assert_eq!(refused(&answer), (503, "engine-failed".to_owned()));
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();

@@ -195,5 +195,6 @@ fn session_event(row: &SessionRow, cause: Option<EndCause>) -> Event {
         parent_ref: None,
         previous_ref: None,
         result: None,
+        moved: None,
     }
 }

@@ -2,6 +2,7 @@
 //! single replica no engine has an entry.
 
 use super::EngineAccounting;
+use super::held_key::key_of_ledger_name;
 use crate::capacity_ledger::{CapacityLedger, CapacityLimits, LedgerReply};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -49,6 +50,10 @@ impl EngineAccounting {
     /// Another replica has the stream now, or knows that it is closed.
     pub fn transferred(&self, stream: &str) {
         let mut state = self.update();
+        if let Some(key) = key_of_ledger_name(stream) {
+            state.transfer_key(key);
+            return;
+        }
         let Some(record) = state.streams.remove(stream) else {
             return;
         };

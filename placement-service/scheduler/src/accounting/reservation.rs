@@ -19,6 +19,8 @@ pub struct Reservation {
     /// The session that the stream joins; `None`: it begins a new one.
     pub(super) joined: Option<SessionId>,
     pub(super) slot: Option<StreamSlot>,
+    /// The key that the session counts for.
+    pub(super) key: Option<Arc<str>>,
     /// The name under which the ledger knows it.
     pub(super) stream: Option<Arc<str>>,
     /// It counts under its stream's name.
@@ -33,6 +35,7 @@ impl Reservation {
             estimate,
             joined: None,
             slot: None,
+            key: None,
             stream: None,
             placed: false,
         }
@@ -52,7 +55,11 @@ impl Reservation {
 
     /// Reserves in the replicas' ledger, if there is one and it does not count the session already. `stream` generates
     /// the name under which gateways will report the stream.
-    pub async fn confirm(&mut self, stream: fn() -> String, limits: CapacityLimits) -> LedgerReply {
+    pub async fn confirm(
+        &mut self,
+        stream: impl FnOnce() -> String + Send,
+        limits: CapacityLimits,
+    ) -> LedgerReply {
         let accounting = Arc::clone(&self.accounting);
         let Some(entry) = accounting.ledger.as_ref().filter(|_| self.joined.is_none()) else {
             return LedgerReply::Reserved;
@@ -93,7 +100,11 @@ impl Reservation {
             let unprobed = state.add_unprobed(now, self.estimate);
             state.release(&self.estimate);
             let ledger_name = self.accounting.ledger.as_ref().map(|_| Arc::clone(&name));
-            state.add_session(now, unprobed, ledger_name)
+            let session = state.add_session(now, unprobed, ledger_name);
+            if let Some(key) = &self.key {
+                state.add_to_key(key, session);
+            }
+            session
         });
         let record = Stream {
             since: now,

@@ -22,6 +22,8 @@ pub struct LoadSnapshot {
     pub remote: u32,
     /// Those of them that the last probe cannot have seen.
     pub remote_unprobed: u32,
+    /// Sessions that a key keeps without a stream: probes do not count them.
+    pub idle_keys: u32,
     /// Streams that are open.
     pub open: u32,
     /// Number of the placement that last chose this engine.
@@ -53,6 +55,7 @@ impl LoadSnapshot {
             (Some(probed), None) => probed
                 .saturating_sub(self.closed)
                 .saturating_add(self.reserved)
+                .saturating_add(self.idle_keys)
                 .saturating_add(self.remote_unprobed),
             (_, foreign) => {
                 let foreign = foreign.filter(|_| probed.is_some()).unwrap_or(0);
@@ -88,6 +91,7 @@ impl EngineAccounting {
             own: state.pending.saturating_add(count(state.sessions.len())),
             remote: state.remote.count(),
             remote_unprobed: state.remote.unprobed(),
+            idle_keys: state.idle_keys,
             open: count(state.streams.len() - state.unconfirmed.len()),
             turn: state.turn,
             circuit: state.circuit_breaker.state(now),

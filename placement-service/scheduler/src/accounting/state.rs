@@ -1,6 +1,7 @@
 //! The state behind the lock of one engine's accounting: the streams that count, in the order in which they expire and
 //! in which probes see them, and the engine's circuit breaker. What each event changes is decided in `accounting`.
 
+mod keys;
 mod sessions;
 
 use super::SessionLifetime;
@@ -13,6 +14,7 @@ use super::stream_counts::StreamSlot;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::cost::{Cost, CostKey, PoolCosts};
 use foldhash::fast::RandomState;
+pub(super) use keys::KeyEntry;
 use sessions::SessionEntry;
 pub(super) use sessions::SessionId;
 use std::collections::{BTreeSet, HashMap};
@@ -59,6 +61,10 @@ pub(super) struct AccountingState {
     pub(super) unconfirmed: Queue<(Instant, Arc<str>)>,
     /// The sessions of the streams, and those without a stream that are still on the engine.
     pub(super) sessions: HashMap<SessionId, SessionEntry, RandomState>,
+    /// The keys that count here, by name.
+    pub(super) keys: HashMap<Arc<str>, KeyEntry, RandomState>,
+    /// The sessions that a key keeps without a stream.
+    pub(super) idle_keys: u32,
     /// The id of the next session.
     pub(super) next_session: u64,
     /// The sessions without a stream, by the time at which they end.

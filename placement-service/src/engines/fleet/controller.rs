@@ -26,7 +26,7 @@ use berth_scheduler::engine::{Endpoint, Engine, EngineName, State};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -243,7 +243,9 @@ impl FleetController {
                 continue;
             }
             info!(pool = %pool.name, engine = %name, api = %endpoint.api, ?desired_state, "engine discovered");
+            let probe_now: Arc<Notify> = Arc::default();
             let probing = ProbeLoop {
+                probe_now: Arc::clone(&probe_now),
                 prober: pool.prober.clone(),
                 interval: self.interval,
                 timeout: self.timeout,
@@ -267,6 +269,7 @@ impl FleetController {
             let accounting = self.tallies.register(&pool.name, &name, endpoint);
             let engine = Engine {
                 terminating: desired_state == DesiredState::Draining,
+                probe_now,
                 ..Engine::new(name.clone(), endpoint, accounting)
             };
             if accepts_new {

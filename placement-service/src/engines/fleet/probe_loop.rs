@@ -8,7 +8,11 @@ use berth_scheduler::engine::{Endpoint, EngineName};
 use rand::RngExt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// Minimum time between the starts of two probes, however often the engine is reported as failed.
+const MIN_GAP: Duration = Duration::from_millis(500);
 
 /// The probe loop of one engine.
 pub(super) struct ProbeLoop {
@@ -18,6 +22,8 @@ pub(super) struct ProbeLoop {
     pub(super) timeout: Duration,
     /// The probe results that the replicas share. `None` with a single replica.
     pub(super) shared: Option<SharedProbeResults>,
+    /// Notified when the engine may have failed.
+    pub(super) probe_now: Arc<Notify>,
     pub(super) engine: (Arc<str>, EngineName, Endpoint),
 }
 
@@ -38,7 +44,13 @@ impl ProbeLoop {
                 Some(shared) => {
                     // The next result may be late by one interval, one probe, and the time of its exchange.
                     let wait_until = Instant::now() + self.interval * 2 + self.timeout;
-                    shared.next_after(&key, last_start, wait_until).await
+                    tokio::select! {
+                        result = shared.next_after(&key, last_start, wait_until) => result,
+                        () = self.probe_now.notified() => {
+                            wait_for_gap(last_start).await;
+                            None
+                        }
+                    }
                 }
                 None => None,
             };
@@ -59,7 +71,17 @@ impl ProbeLoop {
                 return;
             }
             let jitter = rand::rng().random_range(0.9..1.1);
-            tokio::time::sleep_until(started_at + self.interval.mul_f64(jitter)).await;
+            tokio::select! {
+                () = sleep_until(started_at + self.interval.mul_f64(jitter)) => {}
+                () = self.probe_now.notified() => wait_for_gap(last_start).await,
+            }
         }
+    }
+}
+
+/// Waits until another probe may start.
+async fn wait_for_gap(last_start: Option<Instant>) {
+    if let Some(last_start) = last_start {
+        sleep_until(last_start + MIN_GAP).await;
     }
 }

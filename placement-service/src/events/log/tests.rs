@@ -64,6 +64,7 @@ fn event(name: &str, runtime: &str, parent: Option<&str>) -> Event {
         parent_ref: parent.map(str::to_owned),
         previous_ref: None,
         result: None,
+        moved: None,
     }
 }
 

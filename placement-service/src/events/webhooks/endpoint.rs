@@ -8,7 +8,7 @@ use crate::core::http_client;
 use crate::core::secret::Secret;
 use crate::events::log::EventRecord;
 use crate::sessions::tokens::Tokens;
-use berth_store::{Cursor, Event, LogId};
+use berth_store::{Cursor, Event, EventKind, LogId};
 use reqwest::{RequestBuilder, StatusCode, header};
 use std::sync::Arc;
 
@@ -83,7 +83,10 @@ impl Endpoint {
     /// Whether the webhook receives this event: its `events` include the kind. CAEP covers only session ends.
     pub(super) fn is_subscribed_to(&self, event: &Event) -> bool {
         let kinds = &self.config.events;
-        let is_deliverable = self.config.format == WebhookFormat::Json || event.cause.is_some();
+        let is_deliverable = match self.config.format {
+            WebhookFormat::Json => event.kind != EventKind::KeyMoved,
+            WebhookFormat::Caep => event.cause.is_some(),
+        };
         is_deliverable && (kinds.is_empty() || kinds.contains(&event.kind))
     }
 

@@ -28,7 +28,10 @@ impl Registry {
                 if let Some((name, _)) = self.streams.get_key_value(open.stream.as_str()) {
                     let name = Arc::clone(name);
                     // Not in the accounting if another replica had the stream meanwhile.
-                    known.tally.opened(&name, &open.session_ref, since);
+                    let key = open.key.as_deref();
+                    known
+                        .tally
+                        .opened_with_key(&name, &open.session_ref, key, since);
                     self.list(gateway, name);
                 }
                 return;
@@ -42,7 +45,8 @@ impl Registry {
             .opened(&open.session_ref, Arc::clone(&name), now_ms);
         *self.engines.entry(engine.clone()).or_default() += 1;
         let tally = self.tallies.find_by_stream(&name, &engine.0, &engine.1);
-        tally.opened(&name, &open.session_ref, since);
+        tally.opened_with_key(&name, &open.session_ref, open.key.as_deref(), since);
+        let key = open.key.as_deref().map(|key| self.count_key(key));
         if let Some(gateway) = self.gateways.get_mut(gateway) {
             gateway.streams.insert(Arc::clone(&name));
         }
@@ -53,9 +57,23 @@ impl Registry {
                 gateway: Arc::clone(gateway),
                 session,
                 engine,
+                key,
                 tally,
             },
         );
+    }
+
+    /// Counts one more stream of a key. Returns the key's name, shared.
+    fn count_key(&mut self, key: &str) -> Arc<str> {
+        let known = self.keys.get_key_value(key);
+        let name = known.map_or_else(|| Arc::from(key), |(name, _)| Arc::clone(name));
+        *self.keys.entry(Arc::clone(&name)).or_default() += 1;
+        name
+    }
+
+    /// The keys that have streams.
+    pub(in crate::gateways) fn open_keys(&self) -> Vec<Arc<str>> {
+        self.keys.keys().cloned().collect()
     }
 
     /// Adds a stream to the list that is arriving: whatever is open meanwhile is not gone at its end.
@@ -115,6 +133,14 @@ impl Registry {
             *streams -= 1;
             if *streams == 0 {
                 self.engines.remove(&stream.engine);
+            }
+        }
+        if let Some(key) = &stream.key
+            && let Some(streams) = self.keys.get_mut(key)
+        {
+            *streams -= 1;
+            if *streams == 0 {
+                self.keys.remove(key);
             }
         }
         stream.tally.closed(name, lasted, now)

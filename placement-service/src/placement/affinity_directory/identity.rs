@@ -3,9 +3,24 @@
 
 use crate::core::affinity_key::CanonicalKey;
 use crate::sessions::server_keys::load_mac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_store::{AffinityId, Coordination, OwnerId, StoreError};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+
+/// The public name of a key.
+#[must_use]
+pub fn key_name(id: &AffinityId) -> String {
+    URL_SAFE_NO_PAD.encode(id.0)
+}
+
+/// The key of a public name; `None` if it is the name of no key.
+#[must_use]
+pub fn parse_key_name(name: &str) -> Option<AffinityId> {
+    let bytes = URL_SAFE_NO_PAD.decode(name).ok()?;
+    Some(AffinityId(bytes.try_into().ok()?))
+}
 
 /// The derivations of ids.
 #[derive(Clone)]

@@ -76,7 +76,7 @@ async fn start(claim_ttl: Duration, max_age: Duration) -> Replicas {
             claim_ttl,
             max_age,
         };
-        AffinityDirectory::new(store.clone(), settings)
+        AffinityDirectory::new(store.clone(), None, settings)
     };
     Replicas {
         _dir: dir,

@@ -18,6 +18,8 @@ pub enum EventKind {
     LoggedOut,
     Revoked,
     ChildCompleted,
+    /// A key has another engine, or none. For gateways only.
+    KeyMoved,
     /// Written by a newer version; this version does not know it.
     #[serde(skip_deserializing)]
     Other,
@@ -145,6 +147,39 @@ pub struct Event {
     /// For `child-completed`: the child's result for its parent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<serde_json::Value>,
+    /// For `key-moved`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<MovedKey>,
+}
+
+/// A key that has another engine, or none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MovedKey {
+    /// Its public name.
+    pub key: String,
+    /// Its epoch from now on.
+    pub epoch: u64,
+}
+
+impl Event {
+    /// The event of a key that has moved.
+    #[must_use]
+    pub fn key_moved(at_ms: u64, key: String, epoch: u64) -> Self {
+        Self {
+            at_ms,
+            kind: EventKind::KeyMoved,
+            session_ref: String::new(),
+            account: String::new(),
+            provider: None,
+            runtime: String::new(),
+            cause: None,
+            parent_ref: None,
+            previous_ref: None,
+            result: None,
+            moved: Some(MovedKey { key, epoch }),
+        }
+    }
 }
 
 /// Unknown kinds become `Other`: during an upgrade, replicas of the older version read events of the newer one.

@@ -27,9 +27,11 @@ pub(in crate::accounting) struct SessionEntry {
     /// When its last stream closed; before that, when it began to count.
     pub(in crate::accounting) closed: ClosedStream,
     /// The probes of its pool do not count it at present.
-    hidden: bool,
+    pub(super) hidden: bool,
     /// The name of its stream under which the ledger counts it.
-    ledger_name: Option<Arc<str>>,
+    pub(super) ledger_name: Option<Arc<str>>,
+    /// The key that it counts for: the last session of a key stays without a stream.
+    pub(super) key: Option<Arc<str>>,
 }
 
 impl SessionEntry {
@@ -65,6 +67,7 @@ impl AccountingState {
             closed,
             hidden: false,
             ledger_name,
+            key: None,
         };
         self.sessions.insert(id, session);
         id
@@ -88,8 +91,12 @@ impl AccountingState {
             return false;
         };
         if session.holders == 0 {
-            let until = session.closed.latest + session.linger(lifetime);
-            self.lingering.remove(&(until, id));
+            if session.key.is_some() {
+                self.idle_keys = self.idle_keys.saturating_sub(1);
+            } else {
+                let until = session.closed.latest + session.linger(lifetime);
+                self.lingering.remove(&(until, id));
+            }
         }
         session.holders = session.holders.saturating_add(1);
         if std::mem::take(&mut session.hidden) {
@@ -118,19 +125,31 @@ impl AccountingState {
         }
         let (unprobed, closed, linger) =
             (session.unprobed, session.closed, session.linger(lifetime));
+        if self.stays_for_key(id) {
+            self.hide(id, unprobed, closed);
+            self.idle_keys = self.idle_keys.saturating_add(1);
+            return;
+        }
         if linger.is_zero() {
             self.end_session(id, closed, ledger);
             return;
         }
         self.lingering.insert((closed.latest + linger, id));
         if !lifetime.probe_counts_lingering {
+            self.hide(id, unprobed, closed);
+        }
+    }
+
+    /// From now on probes do not count the session.
+    fn hide(&mut self, id: SessionId, unprobed: Ticket, closed: ClosedStream) {
+        if let Some(session) = self.sessions.get_mut(&id) {
             session.hidden = true;
-            if let Some((since, estimate)) = self.unprobed.take(unprobed) {
-                // The memory of the engine still grows by the session, which the next probe shows.
-                self.hidden_costs.push((since, estimate));
-            } else {
-                self.record_closed(closed);
-            }
+        }
+        if let Some((since, estimate)) = self.unprobed.take(unprobed) {
+            // The memory of the engine still grows by the session, which the next probe shows.
+            self.hidden_costs.push((since, estimate));
+        } else {
+            self.record_closed(closed);
         }
     }
 
@@ -144,6 +163,9 @@ impl AccountingState {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
+        if let Some(key) = &session.key {
+            self.remove_from_key(key, id);
+        }
         if !session.hidden && !self.remove_unprobed(session.unprobed) {
             self.record_closed(ended);
         }
