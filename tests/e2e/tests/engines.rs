@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-const OPERATOR_SECRET: &str = "the secret of an operator";
+const OPERATOR_SECRET: &str = "secret-of-an-operator";
 /// The accounts of the Node tests. The password of each is `NAME-password`.
 const ACCOUNTS: [&str; 2] = ["ada", "ben"];
 
