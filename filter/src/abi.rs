@@ -16,7 +16,7 @@
 //! | [`grpc::open`] | yes: no endpoint, name not resolved, circuit breaker open | only if the module exports the callbacks of gRPC metadata |
 //! | [`dispatch_http_call`] | yes: the same | no |
 //! | [`grpc::send`] | yes: the connection is lost | no |
-//! | [`grpc::cancel`], [`resume_request`], [`send_local_reply`], all others | no | no |
+//! | [`grpc::cancel`], [`resume_request`], [`send_local_reply`], all others | no | no: Envoy carries out the last two after it has left the module, and only then `proxy_on_response_headers` enters it |
 //!
 //! Hence the rules, in this order:
 //! 1. The module exports only callbacks that it uses, and none of gRPC metadata (`tests/setup/exports.mjs`).

@@ -8,10 +8,11 @@ use crate::service_client::{ServiceResponse, post};
 use berth_api::CloseReason;
 use berth_filter_core::affinity::EngineRoute;
 use berth_filter_core::config::{Config, Service};
-use berth_filter_core::control::events::BEYOND_HOLD_MS;
+use berth_filter_core::control::events::POLL_MARGIN_MS;
 use berth_filter_core::control::identity::Identity;
 use berth_filter_core::control::{
-    self, ACTIVE_TICK_MS, AFTER_RESETS_TICK_MS, IDLE_TICK_MS, MAX_ANSWER_BYTES, TickActions, Told,
+    self, ACTIVE_TICK_MS, AFTER_RESETS_TICK_MS, IDLE_TICK_MS, Invalidation, MAX_ANSWER_BYTES,
+    TickActions,
 };
 use berth_filter_core::decision::Worker;
 use berth_filter_core::decision::engine::PlacedRequest;
@@ -70,7 +71,7 @@ impl Gateway {
             "berth: filter {VERSION} runs, node={} gateway={name:032x}",
             identity.node.as_deref().unwrap_or("-")
         );
-        let core = control::Gateway::new(name, identity, config.feed, close_timeout_ms);
+        let core = control::Gateway::new(name, identity, config.events, close_timeout_ms);
         Some(Self {
             core: RefCell::new(core),
             label: format!("{name:032x}"),
@@ -253,8 +254,8 @@ impl Gateway {
         self.busy.set(busy);
         let now = self.now.get();
         let TickActions { poll, report } = self.with_core(|core| core.tick_actions(now));
-        if let Some((body, hold_ms)) = poll {
-            let timeout = hold_ms.saturating_add(BEYOND_HOLD_MS);
+        if let Some((body, poll_timeout_ms)) = poll {
+            let timeout = poll_timeout_ms.saturating_add(POLL_MARGIN_MS);
             self.poll.set(self.post(service, &body, timeout));
             if self.poll.get().is_none() {
                 self.on_poll(None, 0, metrics);
@@ -271,7 +272,12 @@ impl Gateway {
     }
 
     /// An HTTP call of the root context has ended: what to do with cached tokens, if it was a poll or a report.
-    pub(crate) fn on_response(&self, call: u32, size: usize, metrics: &Metrics) -> Option<Told> {
+    pub(crate) fn on_response(
+        &self,
+        call: u32,
+        size: usize,
+        metrics: &Metrics,
+    ) -> Option<Invalidation> {
         let call = Some(call);
         let status = abi::callout_status().unwrap_or_default();
         let body = || {
@@ -291,28 +297,33 @@ impl Gateway {
         Some(invalidation)
     }
 
-    fn on_poll(&self, body: Option<&[u8]>, status: u16, metrics: &Metrics) -> Told {
+    fn on_poll(&self, body: Option<&[u8]>, status: u16, metrics: &Metrics) -> Invalidation {
         let now = self.clock();
         let invalidation = self.with_core(|core| core.on_poll(body, now, random()));
         self.log_outage(invalidation, status, metrics)
     }
 
-    fn on_report(&self, body: Option<&[u8]>, status: u16, metrics: &Metrics) -> Told {
+    fn on_report(&self, body: Option<&[u8]>, status: u16, metrics: &Metrics) -> Invalidation {
         let now = self.clock();
         let invalidation = self.with_core(|core| core.on_report(body, now));
         self.log_outage(invalidation, status, metrics)
     }
 
     /// Logs the begin and the end of an outage. Status 0: the call was not sent.
-    fn log_outage(&self, invalidation: Option<Told>, status: u16, metrics: &Metrics) -> Told {
+    fn log_outage(
+        &self,
+        invalidation: Option<Invalidation>,
+        status: u16,
+        metrics: &Metrics,
+    ) -> Invalidation {
         let Some(invalidation) = invalidation else {
-            metrics.feed_failure();
+            metrics.event_poll_failed();
             if !self.failing.replace(true) {
                 log::warn!(
                     "berth: the placement service does not accept reports or gives no events, status={status}"
                 );
             }
-            return Told::default();
+            return Invalidation::default();
         };
         if self.failing.replace(false) {
             log::info!("berth: the placement service accepts reports and gives events again");

@@ -87,7 +87,7 @@ pub(crate) struct Metrics {
     callout_failures: Cell<Option<u32>>,
     callouts: Cell<Option<u32>>,
     jwks_failures: Cell<Option<u32>>,
-    feed_failures: Cell<Option<u32>>,
+    event_poll_failures: Cell<Option<u32>>,
     age_warnings: Cell<Option<u32>>,
     call_streams_closed: Cell<Option<u32>>,
     opened: RefCell<HashMap<String, u32>>,
@@ -120,7 +120,7 @@ impl Metrics {
             callout_failures: Cell::default(),
             callouts: Cell::default(),
             jwks_failures: Cell::default(),
-            feed_failures: Cell::default(),
+            event_poll_failures: Cell::default(),
             age_warnings: Cell::default(),
             call_streams_closed: Cell::default(),
             opened: RefCell::default(),
@@ -201,8 +201,8 @@ impl Metrics {
     }
 
     /// A report or a poll failed.
-    pub(crate) fn feed_failure(&self) {
-        count(&self.feed_failures, "berth_feed_failures");
+    pub(crate) fn event_poll_failed(&self) {
+        count(&self.event_poll_failures, "berth_event_poll_failures");
     }
 
     /// The call stream has ended.

@@ -7,7 +7,7 @@ use berth_api::TOKENS_PATH;
 use berth_filter_core::auth::single_flight::{CompletedFlight, SingleFlight};
 use berth_filter_core::auth::token_cache::{self, CacheKey, CachedToken, Settings};
 use berth_filter_core::config::Service;
-use berth_filter_core::control::Told;
+use berth_filter_core::control::Invalidation;
 use berth_filter_core::decision::pending::{PendingRequest, TokenResult};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -114,12 +114,12 @@ impl TokenCache {
     }
 
     /// Removes the tokens that events invalidate.
-    pub(crate) fn apply_events(&self, invalidation: &Told) {
+    pub(crate) fn apply_events(&self, invalidation: &Invalidation) {
         if let Ok(mut cache) = self.cache.try_borrow_mut() {
-            if invalidation.lost {
+            if invalidation.all {
                 cache.clear();
             }
-            cache.remove_sessions(&invalidation.ended);
+            cache.remove_sessions(&invalidation.sessions);
         }
     }
 

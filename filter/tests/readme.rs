@@ -70,7 +70,7 @@ fn documented_defaults_are_the_defaults() {
     assert_eq!(documented.strip_headers, default.strip_headers);
     assert!(documented.origins.is_empty() && default.origins.is_empty());
     assert!(documented.jwks.is_none() && default.jwks.is_none());
-    assert_eq!(documented.feed, default.feed);
+    assert_eq!(documented.events, default.events);
     assert_eq!(documented.cache, default.cache);
     assert_eq!(documented.close_timeout_ms, default.close_timeout_ms);
 }
@@ -82,7 +82,7 @@ fn every_setting_is_documented() {
         None,
         Some("service"),
         Some("tokens"),
-        Some("feed"),
+        Some("events"),
         Some("cache"),
     ] {
         let mut wrong = all.clone();

@@ -1,11 +1,15 @@
 //! The command line of `berth`: parses the arguments and calls the command. Each command has a file of its own.
 
 mod account;
+mod affinities;
 mod check;
+mod completions;
+mod drain_wait;
 mod engines;
 mod explain;
 mod gateways;
 mod health;
+mod output;
 mod render;
 mod serve;
 mod service_client;
@@ -13,6 +17,7 @@ mod sessions;
 mod store_context;
 
 use crate::cli::account::AccountCommand;
+use crate::cli::affinities::AffinitiesCommand;
 use crate::cli::engines::EnginesCommand;
 use crate::cli::explain::ExplainArgs;
 use crate::cli::gateways::GatewaysCommand;
@@ -22,15 +27,20 @@ use crate::cli::sessions::SessionsCommand;
 use berth_placement::config::fault::Faults;
 use berth_placement::config::load::{self, LoadedConfig};
 use clap::{Parser, Subcommand};
-use std::io::Write;
+use clap_complete::Shell;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+const NO_FILE: &str = "no configuration file: name one with --config FILE or BERTH_CONFIG";
+const EXIT_CODES: &str =
+    "Exit codes: 0 success, 1 failure or a negative answer, 2 wrong command line.";
+
 /// Berth's placement service: keeps login sessions, tracks engines, and places each WebSocket on an
 /// engine.
 #[derive(Parser)]
-#[command(name = "berth", version, max_term_width = 100)]
+#[command(name = "berth", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -67,6 +77,11 @@ enum Command {
         #[command(subcommand)]
         command: SessionsCommand,
     },
+    /// List and release the keys of the running service that have an engine.
+    Affinities {
+        #[command(subcommand)]
+        command: AffinitiesCommand,
+    },
     /// List, drain and undrain the engines of the running service.
     Engines {
         #[command(subcommand)]
@@ -85,6 +100,11 @@ enum Command {
     Render(RenderArgs),
     /// Print all settings with their defaults and comments.
     Defaults,
+    /// Print the script with which a shell completes this command.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// The option `--config`, which commands share.
@@ -122,9 +142,19 @@ impl ConfigFile {
     fn failure(&self, faults: &Faults) -> Failure {
         let Failure(mut message) = Failure::from_faults(self.display_path(), faults);
         if self.config.is_none() {
-            message += "\nno configuration file: name one with --config FILE or BERTH_CONFIG";
+            message += "\n";
+            message += NO_FILE;
         }
         Failure(message)
+    }
+
+    /// Refuses to work on the store of the built-in defaults, a file in the current folder: nobody means it, and it would
+    /// be created.
+    fn require_file(&self) -> Result<(), Failure> {
+        match self.config {
+            Some(_) => Ok(()),
+            None => Err(Failure(NO_FILE.to_owned())),
+        }
     }
 }
 
@@ -157,28 +187,36 @@ impl Cli {
             } => check::run(&file, without_secrets, &edge),
             Command::Account { command } => account::run(command).await,
             Command::Sessions { command } => sessions::run(command).await,
+            Command::Affinities { command } => affinities::run(command).await,
             Command::Engines { command } => engines::run(command).await,
             Command::Gateways { command } => gateways::run(command).await,
             Command::Explain(command) => explain::run(command).await,
             Command::Health(args) => health::run(args).await,
             Command::Render(args) => render::run(&args),
             Command::Defaults => print(load::DEFAULT.trim_end()),
+            Command::Completions { shell } => completions::run(shell),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure(message)) => {
-                // If standard error is closed, there is nowhere left to report to.
-                let _ = writeln!(std::io::stderr(), "{message}");
+                print_progress(&message);
                 ExitCode::FAILURE
             }
         }
     }
 }
 
-/// Prints a text and a line break to standard output.
+/// Prints a text and a line break to standard output. A reader that has closed the pipe, such as `head`, has read what it
+/// needs: the command goes on to its end.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout();
-    writeln!(out, "{text}")?;
-    out.flush()?;
-    Ok(())
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Prints a line to standard error. If it is closed, there is nowhere left to report to.
+fn print_progress(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

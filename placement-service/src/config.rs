@@ -35,8 +35,8 @@ pub use capacity::{Capacity, Queue};
 pub use compat::{Compat, Mira, SessionService};
 pub(crate) use discovery::check_engines;
 pub use discovery::{
-    Addresses, Discovery, DnsSource, DockerMode, DockerSource, FileSource, KubernetesSource,
-    MiraSource, Sources, StaticEngine,
+    Addresses, Discovery, DnsSource, DockerMode, DockerSource, EnginePort, FileSource,
+    KubernetesObjects, KubernetesSource, MiraSource, Sources, StaticEngine,
 };
 pub use edge::{
     Application, ApplicationRoute, Edge, EdgeCache, EdgeEnvoyGateway, EdgeIstio, EdgeKubernetes,
@@ -56,7 +56,7 @@ pub use route::{
 };
 pub(crate) use route::{compare_precedence, identity_headers};
 pub use security_events::{AccountBy, Jwks, SecurityEvents, Transmitter};
-pub use session::{ANONYMOUS_NAME, Cookie, OnLimit, SameSite, Session, Sweep};
+pub use session::{ANONYMOUS_NAME, Cleanup, Cookie, OnLimit, SameSite, Session};
 pub use store::{JwtKey, RedisJwt, Store};
 pub use subject_template::SubjectTemplate;
 pub use tls::{ClientCertificates, ServiceTls, UpstreamTls};

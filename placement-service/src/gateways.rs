@@ -2,16 +2,16 @@
 //! knows which streams are open where. Knows nothing of HTTP.
 
 mod activity;
+mod cursor;
 mod drains;
 mod engine_closures;
 mod engine_sessions;
-mod lookout;
 mod metrics;
 mod outbox;
-mod place;
 mod registry;
 mod replicas;
 mod report;
+mod session_monitor;
 
 use crate::core::clock::Clock;
 use crate::events::follower::{Change, EventLogFollower, LogWindow, LoggedChange};
@@ -20,14 +20,14 @@ use crate::sessions::Sessions;
 use activity::PendingActivity;
 use berth_api::{CloseReason, GatewayAnswer, GatewayEvent, GatewayReport};
 use berth_store::{Cursor, EndCause, LogId};
+pub use cursor::GatewayCursor;
 pub use drains::GatewayDrains;
 use metrics::{GatewayCollector, GatewayMetrics};
 use outbox::Outbox;
 use parking_lot::{Mutex, MutexGuard};
-pub use place::Place;
 use rand::RngExt;
-use registry::{Full, Outcome, Registry, Turn};
 pub use registry::{GatewayDrain, GatewayView};
+use registry::{LimitExceeded, Outcome, Registry, SequenceCheck};
 pub use report::checked;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,7 @@ use tokio::time::{Instant, timeout_at};
 /// Maximum number of events of each kind in one answer.
 const MAX_EVENTS: usize = 5_000;
 /// How long a report waits for the one before it, which may arrive later over another connection.
-const PATIENCE: Duration = Duration::from_millis(500);
+const REORDER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Why a report is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,9 +72,9 @@ struct Shared {
     log_unavailable: watch::Receiver<bool>,
     shutting_down: watch::Sender<bool>,
     /// Notified when a report has been applied.
-    taken: Notify,
+    report_applied: Notify,
     /// Notified when the status of sessions must be checked.
-    look: Notify,
+    sessions_due: Notify,
 }
 
 /// The dependencies on the rest of the service.
@@ -82,7 +82,7 @@ pub struct Dependencies<'a> {
     pub sessions: Arc<Sessions>,
     pub placement: Arc<PlacementService>,
     pub clock: Arc<dyn Clock>,
-    pub feed: &'a EventLogFollower,
+    pub event_log: &'a EventLogFollower,
     /// The id of the event log.
     pub log: LogId,
 }
@@ -104,15 +104,15 @@ impl Gateways {
             metrics: GatewayMetrics::register(metrics),
             pending_activity: PendingActivity::default(),
             log: dependencies.log,
-            log_window: dependencies.feed.log_window(),
-            newest: dependencies.feed.newest(),
-            log_unavailable: dependencies.feed.log_unavailable(),
+            log_window: dependencies.event_log.log_window(),
+            newest: dependencies.event_log.newest(),
+            log_unavailable: dependencies.event_log.log_unavailable(),
             shutting_down: watch::Sender::new(false),
-            taken: Notify::new(),
-            look: Notify::new(),
+            report_applied: Notify::new(),
+            sessions_due: Notify::new(),
         });
         metrics.register_collector(Box::new(GatewayCollector(shared.clone())));
-        let watching = tokio::spawn(lookout::watch(shared.clone()));
+        let watching = tokio::spawn(session_monitor::run(shared.clone()));
         let ending = tokio::spawn(engine_sessions::follow(shared.clone()));
         Self {
             shared,
@@ -128,10 +128,10 @@ impl Gateways {
         &self,
         gateway: &str,
         report: GatewayReport,
-        cursor: Option<Place>,
+        cursor: Option<GatewayCursor>,
     ) -> Result<GatewayAnswer, GatewayError> {
         let shared = &self.shared;
-        let outcome = shared.take(gateway, &report).await?;
+        let outcome = shared.apply_report(gateway, &report).await?;
         shared.record_active(&report.active).await;
         for key in &report.active_keys {
             shared.placement.record_key_activity(key);
@@ -141,8 +141,8 @@ impl Gateways {
                 .placement
                 .suspect_engine(&failed.pool, &failed.engine);
         }
-        if outcome.look {
-            shared.look.notify_one();
+        if outcome.check_sessions {
+            shared.sessions_due.notify_one();
         }
         match cursor {
             None => Ok(GatewayAnswer {
@@ -150,7 +150,7 @@ impl Gateways {
                 ..GatewayAnswer::default()
             }),
             Some(cursor) => {
-                let wait = Duration::from_millis(report.hold_ms.into());
+                let wait = Duration::from_millis(report.poll_timeout_ms.into());
                 // Freed before the wait, since as many polls may wait as there are requests.
                 drop(report);
                 shared.poll(gateway, cursor, wait).await
@@ -189,25 +189,29 @@ impl Shared {
         self.registry.lock()
     }
 
-    /// Applies a report when all reports before it have been applied, or after waiting for them for `PATIENCE`.
-    async fn take(&self, gateway: &str, report: &GatewayReport) -> Result<Outcome, GatewayError> {
-        let deadline = Instant::now() + PATIENCE;
+    /// Applies a report when all reports before it have been applied, or after waiting for them for `REORDER_TIMEOUT`.
+    async fn apply_report(
+        &self,
+        gateway: &str,
+        report: &GatewayReport,
+    ) -> Result<Outcome, GatewayError> {
+        let deadline = Instant::now() + REORDER_TIMEOUT;
         loop {
-            let report_taken = self.taken.notified();
-            tokio::pin!(report_taken);
-            report_taken.as_mut().enable();
-            if self.registry().turn(gateway, report.sequence) != Turn::Early
-                || timeout_at(deadline, report_taken).await.is_err()
+            let report_applied = self.report_applied.notified();
+            tokio::pin!(report_applied);
+            report_applied.as_mut().enable();
+            if self.registry().check_sequence(gateway, report.sequence) != SequenceCheck::Gap
+                || timeout_at(deadline, report_applied).await.is_err()
             {
                 break;
             }
         }
         let (now_ms, now) = (self.clock.now_ms(), Instant::now());
-        let outcome = self.registry().take(gateway, report, now_ms, now);
-        self.taken.notify_waiters();
+        let outcome = self.registry().apply(gateway, report, now_ms, now);
+        self.report_applied.notify_waiters();
         let outcome = outcome.map_err(|limit| match limit {
-            Full::Gateways => GatewayError::TooManyGateways,
-            Full::Streams => GatewayError::TooManyStreams,
+            LimitExceeded::Gateways => GatewayError::TooManyGateways,
+            LimitExceeded::Streams => GatewayError::TooManyStreams,
         })?;
         for (stream, left) in &outcome.gone {
             self.placement.stream_closed(stream, *left);
@@ -216,7 +220,7 @@ impl Shared {
             self.metrics.count_closed(*reason);
         }
         self.metrics.count_lost(outcome.lost);
-        if outcome.resync_is_news {
+        if outcome.resync_is_new {
             self.metrics.count_resync();
             tracing::info!(
                 gateway,
@@ -230,7 +234,7 @@ impl Shared {
     async fn poll(
         &self,
         gateway: &str,
-        cursor: Place,
+        cursor: GatewayCursor,
         wait: Duration,
     ) -> Result<GatewayAnswer, GatewayError> {
         let deadline = Instant::now() + wait;
@@ -244,8 +248,9 @@ impl Shared {
             if *log_unavailable.borrow_and_update() {
                 return Err(GatewayError::LogUnavailable);
             }
-            let answer = self.news(gateway, cursor);
-            let must_wait = !answer.resync && answer.events.is_empty() && cursor != Place::Now;
+            let answer = self.unread_events(gateway, cursor);
+            let must_wait =
+                !answer.resync && answer.events.is_empty() && cursor != GatewayCursor::Latest;
             if !must_wait || *shutting_down.borrow_and_update() {
                 return Ok(answer);
             }
@@ -260,15 +265,15 @@ impl Shared {
     }
 
     /// The events that a gateway has not received yet.
-    fn news(&self, gateway: &str, cursor: Place) -> GatewayAnswer {
+    fn unread_events(&self, gateway: &str, cursor: GatewayCursor) -> GatewayAnswer {
         let (log, outbox_sequence) = match cursor {
-            Place::Now => (None, None),
-            Place::At { log, outbox } => (Some(log), outbox),
+            GatewayCursor::Latest => (None, None),
+            GatewayCursor::After { log, outbox } => (Some(log), outbox),
         };
         let mut events = Vec::new();
         // Not the end of the log: entries that this process has not read yet are sent later.
         let mut sequence = self.log_window.position();
-        let mut resync = self.registry().wants_list(gateway);
+        let mut resync = self.registry().needs_full_list(gateway);
         if let Some(log) = log {
             let of_this_log = Some(log).filter(|log| log.log == self.log);
             match of_this_log.and_then(|log| self.log_window.read_after(log.sequence, MAX_EVENTS)) {
@@ -282,9 +287,9 @@ impl Shared {
         let now_ms = self.clock.now_ms();
         let outbox_events = self
             .outbox
-            .after(outbox_sequence, gateway, MAX_EVENTS, now_ms);
+            .read_after(outbox_sequence, gateway, MAX_EVENTS, now_ms);
         events.extend(outbox_events.events);
-        let cursor = Place::At {
+        let cursor = GatewayCursor::After {
             log: Cursor {
                 log: self.log,
                 sequence,

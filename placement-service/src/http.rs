@@ -70,6 +70,8 @@ fn routes() -> OpenApiRouter<App> {
             routes!(gateways::events::report_streams)
                 .layer(DefaultBodyLimit::max(gateways::events::MAX_REPORT_BYTES)),
         )
+        .routes(routes!(operators::affinities::list_affinities))
+        .routes(routes!(operators::affinities::release_affinity))
         .routes(routes!(operators::engines::explain_placement))
         .routes(routes!(operators::engines::list_engines))
         .routes(routes!(

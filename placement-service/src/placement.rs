@@ -11,6 +11,7 @@ pub mod decision_log;
 mod engine_sessions;
 pub mod explain;
 mod key_table;
+pub mod key_views;
 mod keyed;
 pub mod keys;
 mod metrics;

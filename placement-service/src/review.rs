@@ -2,6 +2,7 @@
 //! missing, what differs, and what would be unsafe. Every finding names its file and its place. Knows no template.
 
 mod capabilities;
+mod clusters;
 mod envoy_routes;
 mod filter;
 mod filter_routes;
@@ -51,6 +52,7 @@ pub fn review(files: &[EdgeFile], model: &EdgeModel) -> Vec<Finding> {
         listener::review(manager, model, &mut findings);
     }
     envoy_routes::review(&parts, model, &mut findings);
+    clusters::review(&parts, &mut findings);
     for wasm in &parts.filters {
         filter::review(wasm, &mut findings);
         capabilities::review(wasm, model, &mut findings);

@@ -163,15 +163,15 @@ test('onExpired is called once for the end of a session', async (t) => {
   const page = await openExpired(t);
   await page.evaluate(async () => {
     const berth = await import('/berth/session.js');
-    window.heard = [];
-    berth.onExpired((what) => window.heard.push(what));
-    berth.onExpired(() => window.heard.push('not any more'))();
+    window.expiries = [];
+    berth.onExpired((what) => window.expiries.push(what));
+    berth.onExpired(() => window.expiries.push('not any more'))();
   });
-  await call(page, 5, 'heard');
+  await call(page, 5, 'expiries');
   await dialog(page).waitFor();
   await logInAgain(page, demo.password);
   await answers(page);
-  assert.deepEqual(await page.evaluate(() => window.heard), [{ account: 'demo' }]);
+  assert.deepEqual(await page.evaluate(() => window.expiries), [{ account: 'demo' }]);
 });
 
 test('a page can replace the texts', async (t) => {

@@ -10,15 +10,15 @@ test('several sockets share the page\'s connection, and a logout closes them wit
   assert.equal((await cookies(page, '__Host-berth')).length, 1);
   await page.evaluate(() => {
     window.sockets = [0, 1, 2, 3].map(() => new WebSocket(`wss://${location.host}/app/sales.qvf`));
-    window.heard = 0;
+    window.received = 0;
     window.codes = [];
     for (const socket of window.sockets) {
-      socket.onmessage = () => { window.heard += 1; };
+      socket.onmessage = () => { window.received += 1; };
       socket.onclose = ({ code }) => window.codes.push(code);
       setInterval(() => socket.readyState === WebSocket.OPEN && socket.send('{}'), 50);
     }
   });
-  await waitUntil('every socket has messages', () => page.evaluate(() => window.heard >= 40
+  await waitUntil('every socket has messages', () => page.evaluate(() => window.received >= 40
     && window.sockets.every((socket) => socket.readyState === WebSocket.OPEN)));
   const stats = await envoyStats();
   assert.equal(stats['http.http.downstream_cx_upgrades_active'], 4);

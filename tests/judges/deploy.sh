@@ -72,9 +72,9 @@ namespaces() {
 
 # accepted FILE: the server accepts every object, and has nothing to say about any.
 accepted() {
-    kubectl apply --validate=strict --dry-run=server -f "$1" >"$dir/said" 2>&1 || { cat "$dir/said"; return 1; }
-    if grep -vE ' (created|configured|unchanged) \(server dry run\)$' "$dir/said"; then return 1; fi
-    [ -s "$dir/said" ]
+    kubectl apply --validate=strict --dry-run=server -f "$1" >"$dir/output" 2>&1 || { cat "$dir/output"; return 1; }
+    if grep -vE ' (created|configured|unchanged) \(server dry run\)$' "$dir/output"; then return 1; fi
+    [ -s "$dir/output" ]
 }
 
 template() { helm template berth "$chart" -n berth --kube-version 1.36.0 ${1:+-f "$1"} 2>/dev/null; }
@@ -107,13 +107,13 @@ pods_admitted() {
 pods_refused() {
     sed 's/"allowPrivilegeEscalation":false/"allowPrivilegeEscalation":true/' "$dir/pods.json" >"$dir/spoilt.json"
     fails accepted "$dir/spoilt.json"
-    grep -q 'violates PodSecurity "restricted' "$dir/said"
+    grep -q 'violates PodSecurity "restricted' "$dir/output"
 }
 
 misspelt_refused() {
     template "" | sed 's/topologySpreadConstraints:/topologySpreadConstraint:/' >"$dir/misspelt.yaml"
     fails accepted "$dir/misspelt.yaml"
-    grep -q 'unknown field.*topologySpreadConstraint' "$dir/said"
+    grep -q 'unknown field.*topologySpreadConstraint' "$dir/output"
 }
 
 # may VERB RESOURCE NAMESPACE OPTION...: whether the service's account may do it.

@@ -201,13 +201,13 @@ func startDiscovery(t testing.TB, on *cluster, through *link, administrator stri
 func (d *discovering) expect(t testing.TB, engines ...string) {
 	t.Helper()
 	d.process.waitFor(t, time.Minute, func() error {
-		output, err := exec.Command(binary("berth"), "engines", "ls", "--config", d.config, "--service", d.address).CombinedOutput()
+		output, err := exec.Command(binary("berth"), "engines", "ls", "--no-headers", "--config", d.config, "--service", d.address).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, output)
 		}
 		var listed []string
 		for line := range strings.Lines(string(output)) {
-			fields := strings.Split(strings.TrimSpace(line), "\t")
+			fields := strings.Fields(line)
 			listed = append(listed, fields[1]+" "+fields[2]+" "+fields[4])
 		}
 		slices.Sort(listed)

@@ -63,12 +63,12 @@ def component(package, kind, checksum):
 
 
 def main(name, target, epoch):
-    chosen = selected(name, target)
+    requested = selected(name, target)
     read = json.loads(cargo("metadata", "--format-version=1"))
-    packages = {one["id"]: one for one in read["packages"] if (one["name"], one["version"]) in chosen}
+    packages = {one["id"]: one for one in read["packages"] if (one["name"], one["version"]) in requested}
     nodes = {one["id"]: one for one in read["resolve"]["nodes"]}
-    if len(packages) != len(chosen):
-        sys.exit(f"sbom.py: {len(chosen)} crates are selected, {len(packages)} are described")
+    if len(packages) != len(requested):
+        sys.exit(f"sbom.py: {len(requested)} crates are selected, {len(packages)} are described")
     root = next(one for one in packages if packages[one]["name"] == name and one in read["workspace_members"])
     ids = sorted(packages, key=lambda one: purl(packages[one]))
     known = checksums()

@@ -27,8 +27,8 @@ const cacheCounts = (host) => {
 
 /** Ticks until the gateway polls; answers with these events. */
 function answerPoll(host, events = [], extra = {}) {
-  for (let i = 0; i < 100 && host.feed.length === 0; i += 1) host.wait(host.tick);
-  const call = host.feed.shift();
+  for (let i = 0; i < 100 && host.gatewayCalls.length === 0; i += 1) host.wait(host.tick);
+  const call = host.gatewayCalls.shift();
   assert.ok(call, 'the gateway polls');
   host.answer(call, 200, JSON.stringify({ cursor: `log-${host.now}`, events, ...extra }));
 }
@@ -60,7 +60,7 @@ test('a cached token needs no call and is counted', () => {
 test('cache hits are reported as activity', () => {
   const host = createWarmHost();
   api(host);
-  const active = () => host.feed.flatMap(({ body }) => JSON.parse(body).active ?? []);
+  const active = () => host.gatewayCalls.flatMap(({ body }) => JSON.parse(body).active ?? []);
   for (let i = 0; i < 200 && active().length === 0; i += 1) host.wait(host.tick);
   assert.deepEqual(active(), ['ref-1']);
 });
@@ -69,7 +69,7 @@ test('a token is cached for at most 30 seconds', () => {
   const host = createWarmHost();
   for (let i = 0; i < 28; i += 1) {
     host.wait(1_000);
-    while (host.feed.length > 0) answerPoll(host);
+    while (host.gatewayCalls.length > 0) answerPoll(host);
   }
   assert.equal(api(host).action, 0);
   host.wait(1_000);
@@ -125,7 +125,7 @@ test('after the clock moves back no cached token is used', () => {
   host.wait(50);
   assert.equal(api(host).action, PAUSE);
   respondValid(host, host.calls.pop());
-  host.feed.length = 0;
+  host.gatewayCalls.length = 0;
   answerPoll(host);
   assert.equal(api(host).action, PAUSE, 'the cache was cleared');
 });

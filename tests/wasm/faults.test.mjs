@@ -200,7 +200,7 @@ test('200 placements leave no state', () => {
       host.done(request);
       // Opened and closed streams are kept until they are reported.
       host.wait(host.tick);
-      for (const call of host.feed.splice(0)) host.answer(call, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
+      for (const call of host.gatewayCalls.splice(0)) host.answer(call, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
     }
   };
   runRounds(50);

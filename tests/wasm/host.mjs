@@ -53,8 +53,8 @@ export class Host {
   metrics = new Map();
   histograms = new Map();
   calls = [];
-  /** Calls of the gateway: its reports and polls. */
-  feed = [];
+  /** Reports and polls of the gateway. */
+  gatewayCalls = [];
   /** Whether the service accepts call streams; the opened ones. */
   takesStreams = false;
   callStreams = [];
@@ -408,7 +408,7 @@ export class Host {
           return INTERNAL_FAILURE;
         }
         call.body = this.#text(bodyAt, bodySize);
-        (headers[':path'].startsWith('/v1/gateways/') ? this.feed : this.calls).push(call);
+        (headers[':path'].startsWith('/v1/gateways/') ? this.gatewayCalls : this.calls).push(call);
         this.#number(tokenAt, call.token);
         return OK;
       },

@@ -27,16 +27,18 @@ function createBusyHost() {
 }
 
 /** Ends each call of the gateway with this response. */
-function answerFeed(host, status, body) {
-  for (const call of host.feed.splice(0)) host.answer(call, status, body);
+function answerGatewayCalls(host, status, body) {
+  for (const call of host.gatewayCalls.splice(0)) host.answer(call, status, body);
 }
 
-test('the module exports exactly the callbacks in the capabilities of envoy/filter.yaml', () => {
+test('the module exports the callbacks in the capabilities of envoy/filter.yaml, and the one for responses of engines', () => {
   const exported = Object.keys(new Host().exports).filter((name) => name.startsWith('proxy_on_'));
   assert.deepEqual(exported.sort(), CALLBACKS.toSorted());
   const yaml = readFileSync(new URL('../../envoy/filter.yaml', import.meta.url), 'utf8');
   const allowed = [...yaml.matchAll(/^ +(proxy_on_\w+): \{\}$/gm)].map(([, name]) => name);
-  assert.deepEqual(allowed.sort(), CALLBACKS.toSorted());
+  // Only routes with `http: allow` need it.
+  const always = CALLBACKS.filter((name) => name !== 'proxy_on_response_headers');
+  assert.deepEqual(allowed.sort(), always.sort());
 });
 
 test('the other sections of a module stay unchanged', () => {
@@ -59,7 +61,7 @@ test('the worker survives an outage in which every call fails within itself', ()
   stream.broken = true;
   host.unreachable = true;
   for (let ms = 0; ms < 70_000; ms += 250) {
-    answerFeed(host, 503, 'no healthy upstream');
+    answerGatewayCalls(host, 503, 'no healthy upstream');
     const request = upgrade(host);
     host.wait(250);
     assert.equal(request.replies.length, 1, `a request after ${ms} ms`);
@@ -79,12 +81,12 @@ test('sockets are reset before any call, and the end of a request makes no call'
   const { host, socket } = createBusyHost();
   for (let i = 0; i < 4; i += 1) {
     host.wait(250);
-    answerFeed(host, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
+    answerGatewayCalls(host, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
   }
   host.wait(250);
   const ended = { type: 'session-ended', session_ref: JSON.parse(serviceBody({ answer: 'placement' })).session_ref, reason: 'revoked' };
-  const poll = host.feed.find(({ body }) => JSON.parse(body).hold_ms > 0);
-  host.feed = [];
+  const poll = host.gatewayCalls.find(({ body }) => JSON.parse(body).poll_timeout_ms > 0);
+  host.gatewayCalls = [];
   host.answer(poll, 200, JSON.stringify({ cursor: 'log-2', events: [ended] }));
   // At the tick of the reset every call is due and fails, also that for the keys.
   host.closeStream(host.callStreams[0]);
@@ -95,21 +97,21 @@ test('sockets are reset before any call, and the end of a request makes no call'
 
 test('calls after a reset get their responses', () => {
   const { host, socket } = createBusyHost();
-  for (let i = 0; i < 20 && !host.feed.some(({ body }) => JSON.parse(body).hold_ms > 0); i += 1) {
-    answerFeed(host, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
+  for (let i = 0; i < 20 && !host.gatewayCalls.some(({ body }) => JSON.parse(body).poll_timeout_ms > 0); i += 1) {
+    answerGatewayCalls(host, 200, JSON.stringify({ cursor: 'log-1', events: [] }));
     host.wait(host.tick);
   }
   host.wait(6_000);
   const drained = { type: 'engine-drained', pool: 'qix', engine: 'engine-0', over_ms: 0 };
-  answerFeed(host, 200, JSON.stringify({ cursor: 'log-2', events: [drained] }));
+  answerGatewayCalls(host, 200, JSON.stringify({ cursor: 'log-2', events: [drained] }));
   for (let i = 0; i < 10 && socket.reset === 0; i += 1) host.wait(host.tick);
   assert.equal(socket.reset, 1);
   // The SDK would give the responses to the reset request: the next poll would wait for the timeout of the last one.
   for (let n = 3; n < 8; n += 1) {
     host.wait(host.tick);
     host.wait(host.tick);
-    assert.ok(host.feed.length > 0, 'the gateway calls again');
-    answerFeed(host, 200, JSON.stringify({ cursor: `log-${n}`, events: [] }));
+    assert.ok(host.gatewayCalls.length > 0, 'the gateway calls again');
+    answerGatewayCalls(host, 200, JSON.stringify({ cursor: `log-${n}`, events: [] }));
   }
 });
 
@@ -125,7 +127,7 @@ test('the callback of a failed call starts no call', () => {
   assert.equal(count(() => host.closeStream(stream)), 0);
   assert.equal(count(() => host.done(requests[0])), 0);
   host.wait(host.tick);
-  for (const call of [...host.calls.splice(0), ...host.feed.splice(0)]) {
+  for (const call of [...host.calls.splice(0), ...host.gatewayCalls.splice(0)]) {
     assert.equal(count(() => host.answer(call, 503, 'upstream connect error')), 0, call.headers[':path']);
   }
 });

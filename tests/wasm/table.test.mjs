@@ -32,16 +32,25 @@ function checkCallout(entry, call) {
   if (authorization !== undefined) assert.equal(call.headers.authorization ?? null, authorization);
 }
 
+// Browsers get a page, other clients get problem details.
+function checkBody(expected, reply) {
+  if (Object.fromEntries(reply.headers)['content-type'].startsWith('text/html')) {
+    assert.ok(reply.body.includes(`<code>${expected.reason}</code>`), reply.body);
+    return;
+  }
+  const body = JSON.parse(reply.body);
+  assert.equal(body.reason, expected.reason);
+  assert.equal(body.status, expected.status);
+  if (expected.detail) assert.equal(body.detail, expected.detail);
+}
+
 function checkReply(expected, request) {
   assert.equal(request.replies.length, 1);
   const [reply] = request.replies;
   assert.equal(reply.status, expected.status);
   if (expected.reason) {
-    const body = JSON.parse(reply.body);
-    assert.equal(body.reason, expected.reason);
-    assert.equal(body.status, expected.status);
     assert.equal(reply.details, expected.reason);
-    if (expected.detail) assert.equal(body.detail, expected.detail);
+    checkBody(expected, reply);
   }
   const actual = Object.fromEntries(reply.headers);
   for (const [name, value] of Object.entries(expected.headers ?? {})) {

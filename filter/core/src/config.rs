@@ -32,8 +32,8 @@ pub struct Config {
     pub keys: Keys,
     /// The source of further keys.
     pub jwks: Option<Jwks>,
-    /// The feed of events from the placement service.
-    pub feed: events::Settings,
+    /// The polls for events of the placement service.
+    pub events: events::Settings,
     /// The cache of tokens.
     pub cache: token_cache::Settings,
     /// The cache of the engines of plain requests.

@@ -8,12 +8,12 @@ pub mod events;
 pub mod identity;
 pub mod reporter;
 
-use crate::control::events::{Feed, Settings};
+use crate::control::events::{EventSubscription, Settings};
 use crate::control::identity::Identity;
-use crate::control::reporter::Reports;
+use crate::control::reporter::StreamReporter;
 use crate::streams::{
-    ActiveStream, DueActions, EndedSessions, FrameInterceptor, MAX_RESETS,
-    PlacedRequests, PlacedStream, StreamSummary, Streams,
+    ActiveStream, DueActions, EndedSessions, FrameInterceptor, MAX_RESETS, PlacedRequests,
+    PlacedStream, StreamSummary, Streams,
 };
 use berth_api::{CloseReason, ClosedStream, FailedEngine, GatewayReport, gateway_events_path};
 use std::rc::Rc;
@@ -36,17 +36,17 @@ pub struct TickActions {
     pub report: Option<Vec<u8>>,
 }
 
-/// What happens to cached tokens and cached engines after a response.
+/// The cached tokens and cached engines that a response makes invalid.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Invalidation {
     /// Sessions that have ended.
-    pub ended: Vec<String>,
+    pub sessions: Vec<String>,
     /// Keys that have moved, each with its new epoch.
     pub moved_keys: Vec<(String, u64)>,
     /// Engines, each after its pool, that take no more requests.
     pub closed_engines: Vec<(String, String)>,
     /// Events may be missing: every cached token is dropped.
-    pub lost: bool,
+    pub all: bool,
 }
 
 /// The gateway of a worker.
@@ -57,8 +57,8 @@ pub struct Gateway {
     refusing: bool,
     streams: Streams,
     requests: PlacedRequests,
-    reports: Reports,
-    feed: Feed,
+    reporter: StreamReporter,
+    events: EventSubscription,
     ended: EndedSessions,
     /// The last tick sent a poll: if both are due, the next tick sends a report.
     polled: bool,
@@ -78,8 +78,8 @@ impl Gateway {
             refusing: false,
             streams: Streams::new(close_timeout_ms),
             requests: PlacedRequests::default(),
-            reports: Reports::default(),
-            feed: Feed::new(settings, seed(name)),
+            reporter: StreamReporter::default(),
+            events: EventSubscription::new(settings, seed(name)),
             ended: EndedSessions::default(),
             polled: false,
             last_tick: 0,
@@ -96,7 +96,7 @@ impl Gateway {
     /// Whether the service has responded recently: only then may cached tokens be used.
     #[must_use]
     pub fn is_fresh(&self, now: u64) -> bool {
-        self.feed.is_fresh(now)
+        self.events.is_fresh(now)
     }
 
     /// Whether new WebSockets are refused, because this Envoy is drained.
@@ -107,7 +107,7 @@ impl Gateway {
 
     /// Keeps the gateway polling for events for a while.
     pub fn want_events(&mut self, now: u64) {
-        self.feed.want(now);
+        self.events.keep_alive(now);
     }
 
     /// Whether this session has ended recently.
@@ -118,15 +118,15 @@ impl Gateway {
 
     /// The client of a session was active.
     pub fn active(&mut self, session_ref: &str, now: u64) {
-        self.feed.want(now);
-        self.reports.active(session_ref, now);
+        self.events.keep_alive(now);
+        self.reporter.active(session_ref, now);
     }
 
     /// The client of a placed request or stream was active.
     pub fn active_at_engine(&mut self, active: &ActiveStream, now: u64) {
         self.active(&active.session_ref, now);
         if let Some(key) = &active.key {
-            self.reports.active_key(key, now);
+            self.reporter.active_key(key, now);
         }
     }
 
@@ -137,7 +137,7 @@ impl Gateway {
 
     /// An engine did not answer a plain request.
     pub fn engine_failed(&mut self, pool: &str, engine: &str) {
-        self.reports.engine_failed(FailedEngine {
+        self.reporter.engine_failed(FailedEngine {
             pool: pool.to_owned(),
             engine: engine.to_owned(),
         });
@@ -156,10 +156,10 @@ impl Gateway {
         now: u64,
         random: f64,
     ) -> FrameInterceptor {
-        self.feed.want(now);
+        self.events.keep_alive(now);
         let interceptor = self.streams.open(id, placed, now, random);
         if let Some(stream) = self.streams.describe(id) {
-            self.reports.opened(id, stream);
+            self.reporter.opened(id, stream);
         }
         interceptor
     }
@@ -173,13 +173,13 @@ impl Gateway {
     pub fn close(&mut self, id: u32, now: u64, summary: StreamSummary) -> Option<CloseReason> {
         let closed = self.streams.close(id, now, summary)?;
         let reason = closed.reason;
-        self.reports.closed(closed);
+        self.reporter.closed(closed);
         Some(reason)
     }
 
     /// Releases the placement of a stream that will not open.
     pub fn release_placement(&mut self, stream: String) {
-        self.reports.closed(ClosedStream {
+        self.reporter.closed(ClosedStream {
             stream,
             reason: CloseReason::Refused,
             duration_ms: 0,
@@ -194,8 +194,8 @@ impl Gateway {
         if now < self.last_tick {
             let moved_back_ms = self.last_tick.saturating_sub(now);
             self.streams.clock_moved_back(moved_back_ms);
-            self.reports.clock_moved_back(now);
-            self.feed.clock_moved_back(now);
+            self.reporter.clock_moved_back(now);
+            self.events.clock_moved_back(now);
             self.clock_was_set_back = true;
         }
         self.last_tick = now;
@@ -209,31 +209,31 @@ impl Gateway {
     /// sequence numbers in order.
     pub fn tick_actions(&mut self, now: u64) -> TickActions {
         let at_engines = !self.streams.is_empty() || !self.requests.is_empty();
-        if at_engines || self.reports.is_pending() {
-            self.feed.want(now);
+        if at_engines || self.reporter.is_pending() {
+            self.events.keep_alive(now);
         }
         self.ended.remove_expired(now);
-        if self.feed.is_timed_out(now) {
-            self.feed.failed(now);
+        if self.events.is_timed_out(now) {
+            self.events.failed(now);
         }
         let mut actions = TickActions::default();
-        let may_report = std::mem::take(&mut self.polled) || !self.feed.is_due(now);
-        if may_report && self.feed.has_begun() {
-            let report = self.reports.next(&self.streams, now);
+        let may_report = std::mem::take(&mut self.polled) || !self.events.is_due(now);
+        if may_report && self.events.is_subscribed() {
+            let report = self.reporter.next(&self.streams, now);
             actions.report = report.as_ref().and_then(json);
         }
-        if actions.report.is_none() && self.feed.is_due(now) {
-            let (cursor, hold_ms) = self.feed.started(now);
+        if actions.report.is_none() && self.events.is_due(now) {
+            let (cursor, poll_timeout_ms) = self.events.started(now);
             // The first poll asks for the end of the log and returns at once; only later ones wait for events.
-            self.polled = hold_ms > 0;
+            self.polled = poll_timeout_ms > 0;
             let poll = json(&GatewayReport {
-                sequence: self.reports.number(),
+                sequence: self.reporter.number(),
                 identity: Some(self.identity.describe(now, self.refusing)),
                 cursor: Some(cursor),
-                hold_ms,
+                poll_timeout_ms,
                 ..GatewayReport::default()
             });
-            actions.poll = poll.map(|body| (body, hold_ms));
+            actions.poll = poll.map(|body| (body, poll_timeout_ms));
         }
         actions
     }
@@ -242,8 +242,8 @@ impl Gateway {
     #[must_use]
     pub fn period_ms(&self, now: u64) -> u32 {
         let is_ending = self.streams.is_closing() || self.requests.has_ended();
-        let active = is_ending || self.reports.is_pending() || self.feed.is_due(now);
-        if active || (self.feed.failures() > 0 && self.feed.is_wanted(now)) {
+        let active = is_ending || self.reporter.is_pending() || self.events.is_due(now);
+        if active || (self.events.failures() > 0 && self.events.is_active(now)) {
             ACTIVE_TICK_MS
         } else {
             IDLE_TICK_MS

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod engine_response;
 mod forwarded_headers;
 pub mod local_reply;
+mod page;
 pub mod pending;
 mod preflight;
 pub mod rejection;

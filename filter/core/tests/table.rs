@@ -183,16 +183,30 @@ fn expected_headers(table: &Value, case: &Value) -> Headers {
     headers
 }
 
+/// Browsers get a page, other clients get problem details.
+fn check_body(name: &str, expected: &Value, reply: &LocalReply) {
+    let reason = &expected["reason"];
+    let is_page =
+        |(name, value): &(&str, String)| *name == "content-type" && value.starts_with("text/html");
+    if reply.headers.iter().any(is_page) {
+        let page = String::from_utf8(reply.body.clone()).unwrap();
+        let shown = format!("<code>{}</code>", text(reason));
+        assert!(page.contains(&shown), "{name}: {page}");
+        return;
+    }
+    let body: Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(body["reason"], *reason, "{name}");
+    assert_eq!(body["status"], expected["status"], "{name}");
+    if let Some(detail) = expected.get("detail") {
+        assert_eq!(body["detail"], *detail, "{name}");
+    }
+}
+
 fn check_reply(name: &str, expected: &Value, reply: &LocalReply) {
     assert_eq!(json!(reply.status), expected["status"], "{name}");
     if let Some(reason) = expected.get("reason") {
-        let body: Value = serde_json::from_slice(&reply.body).unwrap();
-        assert_eq!(body["reason"], *reason, "{name}");
-        assert_eq!(body["status"], expected["status"], "{name}");
         assert_eq!(reason, reply.reason.as_str(), "{name}");
-        if let Some(detail) = expected.get("detail") {
-            assert_eq!(body["detail"], *detail, "{name}");
-        }
+        check_body(name, expected, reply);
     }
     check_reply_headers(name, expected, &reply.headers);
 }

@@ -3,7 +3,7 @@
 //! name when it starts, and never uses that name again.
 //!
 //! The service answers a report without a `cursor` at once and without events. A report with a cursor is a long poll:
-//! the service answers when there are events after that cursor, or after `hold_ms` without any. It answers
+//! the service answers when there are events after that cursor, or after `poll_timeout_ms` without any. It answers
 //! [`CURSOR_NOW`] at once, so that the gateway gets its first cursor.
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -21,7 +21,7 @@ pub const MAX_NODE_ID: usize = 256;
 /// Maximum length of a filter's version, in bytes.
 pub const MAX_VERSION: usize = 64;
 /// Maximum time that a poll is held, in milliseconds.
-pub const MAX_HOLD_MS: u32 = 25_000;
+pub const MAX_POLL_TIMEOUT_MS: u32 = 25_000;
 /// Maximum number of streams, of sessions, of keys, or of engines, in one report; a longer full list is sent in parts.
 pub const MAX_REPORT_ENTRIES: usize = 500;
 /// Seconds without a report after which the streams of a gateway count as closed.
@@ -99,9 +99,9 @@ pub struct GatewayReport {
     /// The position in the event log up to which the gateway has received all events, or [`CURSOR_NOW`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// How long to wait for an event, in milliseconds; at most [`MAX_HOLD_MS`].
+    /// How long to wait for an event, in milliseconds; at most [`MAX_POLL_TIMEOUT_MS`].
     #[serde(default)]
-    pub hold_ms: u32,
+    pub poll_timeout_ms: u32,
 }
 
 /// Which Envoy a gateway belongs to, and the state of its filter.

@@ -22,7 +22,7 @@ pub use excerpt::Excerpt;
 pub use gateway::{
     CURSOR_NOW, CloseReason, ClosedStream, FailedEngine, FullSyncPart, GATEWAY_EVENTS_PATH,
     GATEWAY_TIMEOUT_S, GatewayAnswer, GatewayEvent, GatewayIdentity, GatewayReport,
-    MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_NODE_ID, MAX_REPORT_ENTRIES,
+    MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_NODE_ID, MAX_POLL_TIMEOUT_MS, MAX_REPORT_ENTRIES,
     MAX_STREAM_NAME, MAX_VERSION, OpenStream, gateway_events_path, is_gateway_name, is_node_id,
     is_stream_name, is_version,
 };

@@ -1,5 +1,5 @@
-//! What a decision knows of one engine: its numbers at this moment and whether it may be chosen; and the means of the
-//! pool, with which the numbers are compared. Plain values: a score reads no engine.
+//! The input of a decision: the current numbers of each engine and whether it is eligible; and the means of the pool,
+//! with which the numbers are compared. Plain values: a score reads no engine.
 
 use crate::Rules;
 use crate::engine::{Engine, Memory};
@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// An engine with at least this share of its memory free gets the full score: more free memory makes it no faster.
-const AMPLE: f64 = 0.25;
+const AMPLE_FREE_MEMORY: f64 = 0.25;
 
-/// One engine as the decisions see it.
+/// One engine as input of a decision.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// Sessions of the last probe, and those that the probe cannot have seen.
@@ -29,7 +29,7 @@ pub struct Candidate {
     pub turn: u64,
     /// Its place in the natural order of the names: engine-9 before engine-10.
     pub rank: u32,
-    /// Whether it may be chosen.
+    /// Whether it may be selected, or why not.
     pub eligibility: Eligibility,
     /// When the engine's accounting has to be read again although nothing changes it.
     pub(crate) valid_until: Option<Instant>,
@@ -80,7 +80,7 @@ impl Candidate {
         }
     }
 
-    /// It may be chosen.
+    /// Whether it may be selected.
     #[must_use]
     pub fn is_eligible(&self) -> bool {
         self.eligibility == Eligibility::Eligible
@@ -160,5 +160,5 @@ impl Mean {
 
 /// The score of a free share of memory.
 pub(super) fn memory_score(free: f64) -> f64 {
-    (free / AMPLE).clamp(0.0, 1.0)
+    (free / AMPLE_FREE_MEMORY).clamp(0.0, 1.0)
 }

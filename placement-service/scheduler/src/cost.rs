@@ -5,6 +5,7 @@
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use parking_lot::{Mutex, MutexGuard};
+use std::ops::{Add, Sub};
 
 /// Weight of the latest observation against all earlier ones.
 const RATE: f64 = 0.1;
@@ -19,32 +20,14 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// The sum.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            memory_mb: self.memory_mb + other.memory_mb,
-            cpu: self.cpu + other.cpu,
-        }
-    }
-
-    /// The difference.
-    #[must_use]
-    pub fn minus(self, other: Self) -> Self {
-        Self {
-            memory_mb: self.memory_mb - other.memory_mb,
-            cpu: self.cpu - other.cpu,
-        }
-    }
-
-    fn over(self, count: f64) -> Self {
+    fn divide_by(self, count: f64) -> Self {
         Self {
             memory_mb: self.memory_mb / count,
             cpu: self.cpu / count,
         }
     }
 
-    fn towards(self, observed: Self) -> Self {
+    fn move_towards(self, observed: Self) -> Self {
         Self {
             memory_mb: self.memory_mb + RATE * (observed.memory_mb - self.memory_mb),
             cpu: self.cpu + RATE * (observed.cpu - self.cpu),
@@ -56,6 +39,28 @@ impl Cost {
         Self {
             memory_mb: self.memory_mb.max(0.0),
             cpu: self.cpu.max(0.0),
+        }
+    }
+}
+
+impl Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            memory_mb: self.memory_mb + other.memory_mb,
+            cpu: self.cpu + other.cpu,
+        }
+    }
+}
+
+impl Sub for Cost {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            memory_mb: self.memory_mb - other.memory_mb,
+            cpu: self.cpu - other.cpu,
         }
     }
 }
@@ -115,12 +120,12 @@ impl Costs {
         } else {
             &mut self.not_loaded
         };
-        *any_document = Some(any_document.map_or(cost, |current| current.towards(cost)));
+        *any_document = Some(any_document.map_or(cost, |current| current.move_towards(cost)));
         let Some(key) = key.packed() else {
             return;
         };
         if let Some(current) = self.documents.get_mut(&key) {
-            *current = current.towards(cost);
+            *current = current.move_towards(cost);
             return;
         }
         if self.documents.len() >= max {
@@ -187,17 +192,17 @@ pub fn observations(
 ) -> impl Iterator<Item = Observation> + '_ {
     let expected = placed
         .iter()
-        .fold(Cost::default(), |sum, (_, cost)| sum.plus(*cost));
-    let mut unexplained = change.minus(expected);
+        .fold(Cost::default(), |sum, (_, cost)| sum + *cost);
+    let mut unexplained = change - expected;
     if change.memory_mb < 0.0 {
         unexplained.memory_mb = 0.0;
     }
     // Far fewer than 2^53.
     #[allow(clippy::cast_precision_loss)]
-    let share = unexplained.over(placed.len().max(1) as f64);
+    let share = unexplained.divide_by(placed.len().max(1) as f64);
     placed.iter().map(move |(key, cost)| Observation {
         key: *key,
-        cost: cost.plus(share),
+        cost: *cost + share,
     })
 }
 
@@ -239,7 +244,7 @@ mod tests {
                 .collect();
             let mut observed_total = placed
                 .iter()
-                .fold(Cost::default(), |s, (k, _)| s.plus(truth(*k)));
+                .fold(Cost::default(), |s, (k, _)| s + truth(*k));
             observed_total.cpu += random.random_range(-0.02..0.02);
             observed_total.memory_mb += random.random_range(-5.0..5.0);
             for observation in observations(&placed, observed_total) {

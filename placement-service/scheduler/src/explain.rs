@@ -18,8 +18,8 @@ pub struct Explanation {
     pub strategy: Strategy,
     /// The document that the session opens.
     pub document: Option<String>,
-    /// The engine that was, or would have been, chosen.
-    pub chosen: Option<EngineName>,
+    /// The engine that was, or would have been, selected.
+    pub selected: Option<EngineName>,
     /// Every engine of the pool, in the order of the snapshot.
     pub engines: Vec<ExplainedEngine>,
 }
@@ -91,7 +91,7 @@ impl Outcome {
     }
 }
 
-/// Describes a decision. `chosen` is what was, or would have been, chosen.
+/// Describes a decision. `selected` is the engine that was, or would have been, selected.
 pub(super) fn explain(
     decision: &Decision,
     pool: &PoolMembers,
@@ -141,7 +141,7 @@ pub(super) fn explain(
     Explanation {
         strategy: rules.strategy,
         document: request.document.map(str::to_owned),
-        chosen: selected.and_then(|index| Some(pool.engine(index)?.name.clone())),
+        selected: selected.and_then(|index| Some(pool.engine(index)?.name.clone())),
         engines: pool.candidates().filter_map(explain_candidate).collect(),
     }
 }

@@ -116,7 +116,7 @@ impl FilterReasons {
         }
     }
 
-    fn uncount(&mut self, reason: FilterReason) {
+    fn remove_count(&mut self, reason: FilterReason) {
         if let Some((_, count)) = self.0.iter_mut().find(|(counted, _)| *counted == reason) {
             *count = count.saturating_sub(1);
         }
@@ -126,7 +126,7 @@ impl FilterReasons {
     /// The ledger found this number of the tried engines full.
     pub fn mark_full(&mut self, engines: usize) {
         for _ in 0..engines {
-            self.uncount(FilterReason::Tried);
+            self.remove_count(FilterReason::Tried);
             self.count(FilterReason::Full);
         }
     }

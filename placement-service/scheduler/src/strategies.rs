@@ -46,7 +46,7 @@ pub(super) const fn is_random(strategy: Strategy) -> bool {
 /// Picks among the scored engines.
 pub(super) fn pick(strategy: Strategy, scored: &[Scored], random: &mut dyn Rng) -> Option<Scored> {
     match strategy {
-        Strategy::RoundRobin | Strategy::LeastLoad | Strategy::Packed => best(scored, random),
+        Strategy::RoundRobin | Strategy::LeastLoad | Strategy::Packed => pick_best(scored, random),
         Strategy::Weighted => weighted::pick(scored, random),
         Strategy::P2c => p2c::pick(scored, random),
     }
@@ -60,12 +60,12 @@ pub(super) fn pick_holder(
 ) -> Option<Scored> {
     match strategy {
         Strategy::Weighted => weighted::pick(holders, random),
-        _ => best(holders, random),
+        _ => pick_best(holders, random),
     }
 }
 
 /// The engine with the highest total; of several that are equal, a random one.
-fn best(scored: &[Scored], random: &mut dyn Rng) -> Option<Scored> {
+fn pick_best(scored: &[Scored], random: &mut dyn Rng) -> Option<Scored> {
     let totals = scored.iter().map(|s| s.total);
     let highest = totals.fold(f64::NEG_INFINITY, f64::max);
     let equals = scored.iter().filter(|s| s.total >= highest - EPSILON);

@@ -21,7 +21,7 @@ fn fleet(engines: impl IntoIterator<Item = Arc<Engine>>) -> Engines {
     engines.into_iter().collect()
 }
 
-fn ask(now: Instant) -> SchedulingRequest<'static> {
+fn request_at(now: Instant) -> SchedulingRequest<'static> {
     SchedulingRequest {
         document_weight: None,
         document: None,
@@ -55,7 +55,7 @@ fn engine(name: &str, state: State, load: Option<Load>) -> Arc<Engine> {
     })
 }
 
-fn up(name: &str, load: Load) -> Arc<Engine> {
+fn running_engine(name: &str, load: Load) -> Arc<Engine> {
     engine(name, State::Ok, Some(load))
 }
 
@@ -74,7 +74,7 @@ fn spread(scheduler: &Scheduler, engines: &Engines, count: u32) -> BTreeMap<Stri
     let now = Instant::now();
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..count {
-        let selection = scheduler.select(engines, &ask(now)).unwrap();
+        let selection = scheduler.select(engines, &request_at(now)).unwrap();
         let name = selection.engine.accounting.snapshot(now).own.to_string();
         selection.reservation.placed(&name, now);
         *counts.entry(selection.engine.name.to_string()).or_default() += 1;
@@ -86,11 +86,11 @@ fn spread(scheduler: &Scheduler, engines: &Engines, count: u32) -> BTreeMap<Stri
 fn a_snapshot_with_other_engines_keeps_the_placements_of_documents() {
     let now = Instant::now();
     let scheduler = chooser(Strategy::LeastLoad, None);
-    let [a, b, c] = ["a", "b", "c"].map(|name| up(name, load(0, 500.0, 0.5)));
+    let [a, b, c] = ["a", "b", "c"].map(|name| running_engine(name, load(0, 500.0, 0.5)));
     let sales = SchedulingRequest {
         document_weight: None,
         document: Some("sales"),
-        ..ask(now)
+        ..request_at(now)
     };
     let first = fleet([a.clone(), c.clone()]);
     let holder = scheduler.select(&first, &sales).unwrap().engine;
@@ -107,15 +107,15 @@ fn an_engine_that_holds_the_document_is_preferred_until_it_is_fuller() {
         let mut holder = load(100, 500.0, 0.5);
         holder.documents = vec!["sales".to_owned()];
         let engines = fleet([
-            up("a", load(100, 500.0, 0.5)),
-            up("b", holder),
-            up("c", load(100, 500.0, 0.5)),
+            running_engine("a", load(100, 500.0, 0.5)),
+            running_engine("b", holder),
+            running_engine("c", load(100, 500.0, 0.5)),
         ]);
         let scheduler = chooser(strategy, None);
         let sales = SchedulingRequest {
             document_weight: None,
             document: Some("sales"),
-            ..ask(now)
+            ..request_at(now)
         };
         let mut holder_count = 0;
         let mut placements = Vec::new();
@@ -134,25 +134,25 @@ fn an_engine_that_holds_the_document_is_preferred_until_it_is_fuller() {
 #[test]
 fn an_explanation_agrees_with_the_choice_and_reserves_nothing() {
     let now = Instant::now();
-    let full_engine = up("full", load(9, 500.0, 0.5));
+    let full_engine = running_engine("full", load(9, 500.0, 0.5));
     let unhealthy = engine("down", State::Unhealthy, None);
     let engines = fleet([
-        up("busy", load(4, 500.0, 0.9)),
+        running_engine("busy", load(4, 500.0, 0.9)),
         unhealthy,
         full_engine,
-        up("idle", load(3, 500.0, 0.1)),
+        running_engine("idle", load(3, 500.0, 0.1)),
     ]);
     let scheduler = chooser(Strategy::LeastLoad, Some(9));
-    let explanation = scheduler.explain(&engines, &ask(now));
+    let explanation = scheduler.explain(&engines, &request_at(now));
     assert_eq!(
         explanation,
-        scheduler.explain(&engines, &ask(now)),
+        scheduler.explain(&engines, &request_at(now)),
         "nothing has changed"
     );
-    let (selection, explained) = scheduler.select_explained(&engines, &ask(now));
+    let (selection, explained) = scheduler.select_explained(&engines, &request_at(now));
     let selection = selection.unwrap();
     assert_eq!(explained, explanation);
-    assert_eq!(explained.chosen.as_ref(), Some(&selection.engine.name));
+    assert_eq!(explained.selected.as_ref(), Some(&selection.engine.name));
     let outcomes: Vec<_> = explained
         .engines
         .iter()
@@ -163,7 +163,7 @@ fn an_explanation_agrees_with_the_choice_and_reserves_nothing() {
         panic!("{explained:?}");
     };
     assert!(idle.total > busy.total && idle.scores.len() == 3);
-    let after = scheduler.explain(&engines, &ask(now));
+    let after = scheduler.explain(&engines, &request_at(now));
     assert_eq!(
         (after.engines[3].sessions, after.engines[3].reserved),
         (4, 1)
@@ -173,13 +173,13 @@ fn an_explanation_agrees_with_the_choice_and_reserves_nothing() {
 #[test]
 fn a_large_pool_is_sampled_and_its_only_free_engine_is_found() {
     let now = Instant::now();
-    let engine = |n: u32| up(&format!("e-{n}"), load(u32::from(n != 1234), 500.0, 0.1));
+    let engine = |n: u32| running_engine(&format!("e-{n}"), load(u32::from(n != 1234), 500.0, 0.1));
     let engines = fleet((0..3000).map(engine));
     for strategy in Strategy::ALL {
         let limited = chooser(strategy, Some(1));
-        let selection = limited.select(&engines, &ask(now)).unwrap();
+        let selection = limited.select(&engines, &request_at(now)).unwrap();
         assert_eq!(selection.engine.name.as_str(), "e-1234", "{strategy:?}");
-        let reasons = limited.select(&engines, &ask(now)).unwrap_err();
+        let reasons = limited.select(&engines, &request_at(now)).unwrap_err();
         assert_eq!(reasons.to_string(), "3000 full", "{strategy:?}");
     }
     let counts = spread(&chooser(Strategy::LeastLoad, None), &engines, 3000);

@@ -4,6 +4,7 @@
 use super::secrets::Secrets;
 use super::stores;
 use crate::config::Config;
+use crate::config::fault::Fault;
 use crate::core::clock::Clock;
 use crate::core::metrics::Metrics;
 use crate::core::tls::PemFault;
@@ -37,6 +38,8 @@ use std::sync::Arc;
 pub enum ServiceError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    OpenStore(#[from] Fault),
     #[error(transparent)]
     Passwords(#[from] PasswordError),
     #[error(transparent)]
@@ -76,16 +79,16 @@ pub async fn build(
     let tokens = Tokens::new(clock.clone(), secrets.signing_key, &config.tokens);
     let tokens = Arc::new(tokens.with_other_keys(secrets.published_keys));
     let log = stores.events.clone();
-    let feed =
+    let event_log =
         EventLogFollower::start(sessions.clone(), tokens.clone(), log, config.events.poll).await?;
-    let events = EventLogReader::open(&stores, sessions.clone(), feed.newest()).await?;
-    let sweep = CleanupTasks::start(&sessions, &config);
+    let events = EventLogReader::open(&stores, sessions.clone(), event_log.newest()).await?;
+    let cleanup = CleanupTasks::start(&sessions, &config);
     let webhook_dependencies = webhooks::Dependencies {
         stores: stores.clone(),
         clock: clock.clone(),
         tokens: tokens.clone(),
         log: events.id(),
-        newest: feed.newest(),
+        newest: event_log.newest(),
         lease: config.events.lease,
     };
     let webhooks = Webhooks::start(
@@ -141,7 +144,7 @@ pub async fn build(
         sessions: sessions.clone(),
         placement: placer.clone(),
         clock: clock.clone(),
-        feed: &feed,
+        event_log: &event_log,
         log: events.id(),
     };
     let gateways = Arc::new(Gateways::start(gateway_dependencies, &mut registry));
@@ -152,10 +155,10 @@ pub async fn build(
         .iter()
         .map(|pool| (pool.name.clone(), pool.drain_duration));
     let drain_durations = drain_durations.collect();
-    let (fleet, tallies) = (placer.fleet().clone(), placer.accounting().clone());
+    let (fleet, accounting_registry) = (placer.fleet().clone(), placer.accounting().clone());
     let drains = Drains::start(
         fleet,
-        tallies,
+        accounting_registry,
         stores.coordination.clone(),
         clock.clone(),
         drain_durations,
@@ -180,9 +183,9 @@ pub async fn build(
         gateway_secret: secrets.gateway,
         clients: Clients::new(&secrets.clients),
         config,
-        follower: feed,
+        follower: event_log,
         events,
-        cleanup: sweep,
+        cleanup,
         heartbeat,
         webhooks,
         security_events,

@@ -9,7 +9,9 @@ use tracing_subscriber::filter::ParseError;
 pub fn start(config: &Log) -> Result<(), ParseError> {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(parse_log_filter(&config.level)?)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // A reader that has closed the pipe gets no more lines. To report that on standard error would panic.
+        .log_internal_errors(false);
     // Fails if a logger is installed already, such as by another test in the same process.
     let _ = match config.format {
         LogFormat::Json => logs

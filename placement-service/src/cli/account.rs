@@ -1,6 +1,7 @@
 //! `berth account`: manages local accounts in the configured store, and locks accounts of OpenID providers. Locking or
 //! changing an account ends its sessions, in running services too.
 
+use super::output::{Listing, OutputArgs};
 use super::store_context::StoreContext;
 use super::{ConfigFile, Failure, print};
 use berth_placement::config::Lockout;
@@ -10,8 +11,11 @@ use berth_placement::login::password::Passwords;
 use berth_store::{AccountRow, EndCause, SessionQuery, StoreError};
 use clap::Subcommand;
 use humantime_serde::re::humantime::format_rfc3339_seconds;
+use serde::Serialize;
 use std::io::Read;
 use std::time::{Duration, UNIX_EPOCH};
+
+const COLUMNS: [&str; 5] = ["ACCOUNT", "ROLES", "STATE", "FAILURES", "LOCKED UNTIL"];
 
 #[derive(Subcommand)]
 pub(super) enum AccountCommand {
@@ -77,9 +81,11 @@ pub(super) enum AccountCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// List local accounts and locked accounts of providers, one per line, separated by tabs: name, roles, state (open, locked or locked-out),
-    /// consecutive failed logins, end of the lock-out.
+    /// List local accounts and locked accounts of providers: name, roles, state (open, locked or locked-out), consecutive
+    /// failed logins, end of the lock-out.
     Ls {
+        #[command(flatten)]
+        output: OutputArgs,
         #[command(flatten)]
         config: ConfigFile,
     },
@@ -96,7 +102,8 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             config,
         } => {
             let password = read_password()?;
-            let (_, accounts) = open_accounts(&config).await?;
+            let context = StoreContext::open_or_create(&config).await?;
+            let (_, accounts) = build_accounts(context)?;
             match accounts.add(&name, &roles, password).await {
                 Ok(()) => print(&format!("added {name}")),
                 Err(AccountError::Exists(_)) if if_missing => {
@@ -106,7 +113,8 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             }
         }
         AccountCommand::Lock { name, config } => {
-            let (context, accounts) = open_accounts(&config).await?;
+            let context = StoreContext::open_or_create(&config).await?;
+            let (context, accounts) = build_accounts(context)?;
             check_provider(&context, &name)?;
             accounts.lock(&name).await?;
             let ended = end_sessions(&context, &name, EndCause::AccountLocked).await?;
@@ -147,19 +155,29 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Failure> {
             let ended = end_sessions(&context, &name, EndCause::RolesChanged).await?;
             print(&format!("{name} has new roles; {ended}"))
         }
-        AccountCommand::Ls { config } => {
+        AccountCommand::Ls { output, config } => {
             let (context, accounts) = open_accounts(&config).await?;
-            let lockout = context.config.login.lockout;
-            for account in accounts.list().await? {
-                print(&account_line(&account, &lockout, context.clock.now_ms()))?;
-            }
-            Ok(())
+            let (lockout, now_ms) = (context.config.login.lockout, context.clock.now_ms());
+            let accounts = accounts.list().await?;
+            let views = accounts
+                .iter()
+                .map(|a| AccountView::new(a, &lockout, now_ms));
+            let views: Vec<AccountView<'_>> = views.collect();
+            output.print(&Listing {
+                columns: &COLUMNS,
+                rows: views.iter().map(AccountView::row).collect(),
+                names: accounts.iter().map(|a| a.name.clone()).collect(),
+                json: serde_json::to_value(&views)?,
+            })
         }
     }
 }
 
 async fn open_accounts(config: &ConfigFile) -> Result<(StoreContext, Accounts), Failure> {
-    let context = StoreContext::new(config).await?;
+    build_accounts(StoreContext::open(config).await?)
+}
+
+fn build_accounts(context: StoreContext) -> Result<(StoreContext, Accounts), Failure> {
     let accounts = context.stores.accounts.clone();
     let accounts = accounts.ok_or_else(|| StoreError::Data("keeps no accounts".to_owned()))?;
     let accounts = Accounts::new(accounts, context.clock.clone(), Passwords::new()?);
@@ -199,22 +217,46 @@ async fn end_sessions(
     })
 }
 
-fn account_line(account: &AccountRow, lockout: &Lockout, now_ms: u64) -> String {
-    let until = account.attempts.locked_until_ms;
-    let locked_out = lockout.is_locked(account.attempts, now_ms);
-    let state = match (account.locked, locked_out) {
-        (true, _) => "locked",
-        (false, true) => "locked-out",
-        (false, false) => "open",
-    };
-    let until = if locked_out {
-        let at = UNIX_EPOCH + Duration::from_millis(until);
-        format_rfc3339_seconds(at).to_string()
-    } else {
-        "-".to_owned()
-    };
-    let (roles, failures) = (account.roles.join(","), account.attempts.failures);
-    format!("{}\t{roles}\t{state}\t{failures}\t{until}", account.name)
+/// An account as operators see it.
+#[derive(Serialize)]
+struct AccountView<'a> {
+    account: &'a str,
+    roles: &'a [String],
+    state: &'static str,
+    /// Consecutive failed logins.
+    failures: u32,
+    /// The end of the lock-out.
+    locked_until: Option<String>,
+}
+
+impl<'a> AccountView<'a> {
+    fn new(account: &'a AccountRow, lockout: &Lockout, now_ms: u64) -> Self {
+        let until = account.attempts.locked_until_ms;
+        let locked_out = lockout.is_locked(account.attempts, now_ms);
+        let state = match (account.locked, locked_out) {
+            (true, _) => "locked",
+            (false, true) => "locked-out",
+            (false, false) => "open",
+        };
+        let until = UNIX_EPOCH + Duration::from_millis(until);
+        Self {
+            account: &account.name,
+            roles: &account.roles,
+            state,
+            failures: account.attempts.failures,
+            locked_until: locked_out.then(|| format_rfc3339_seconds(until).to_string()),
+        }
+    }
+
+    fn row(&self) -> Vec<String> {
+        vec![
+            self.account.to_owned(),
+            self.roles.join(","),
+            self.state.to_owned(),
+            self.failures.to_string(),
+            self.locked_until.clone().unwrap_or_default(),
+        ]
+    }
 }
 
 fn read_password() -> Result<String, Failure> {

@@ -1,19 +1,25 @@
 //! `berth engines`: lists, drains and undrains engines through the running service.
 
+use super::drain_wait::{DrainWait, OpenStreams, drain_duration};
+use super::output::{Listing, OutputArgs, cell};
 use super::service_client::{ServiceArgs, ServiceClient};
 use super::{Failure, print};
 use clap::Subcommand;
 use reqwest::Method;
 use serde_json::Value;
+use std::time::Duration;
+
+const COLUMNS: [&str; 8] = [
+    "POOL", "ENGINE", "ADDRESS", "STATE", "DRAIN", "SESSIONS", "FREE MB", "CPU",
+];
 
 #[derive(Subcommand)]
 pub(super) enum EnginesCommand {
-    /// List engines, one per line, separated by tabs: pool, engine, address, state, `draining` or `-`,
-    /// sessions, free memory in MB, CPU in use (0 to 1).
+    /// List engines: pool, engine, address, state, whether it is drained, sessions, free memory in MB, CPU in use
+    /// (0 to 1).
     Ls {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: OutputArgs,
         #[command(flatten)]
         service: ServiceArgs,
     },
@@ -25,6 +31,10 @@ pub(super) enum EnginesCommand {
         /// The time over which its WebSockets are closed.
         #[arg(long, value_name = "TIME", default_value = "60s")]
         over: String,
+        /// Wait until no gateway of the service reports an open WebSocket there, and fail if some do 15 s after that
+        /// time.
+        #[arg(long)]
+        wait: bool,
         #[command(flatten)]
         service: ServiceArgs,
     },
@@ -41,28 +51,21 @@ pub(super) enum EnginesCommand {
 /// Runs the command.
 pub(super) async fn run(command: EnginesCommand) -> Result<(), Failure> {
     match command {
-        EnginesCommand::Ls { json, service } => {
+        EnginesCommand::Ls { output, service } => {
             let (listed, _) = service.build_client()?.fetch_list("engines").await?;
-            if json {
-                return print(&serde_json::to_string_pretty(&listed)?);
-            }
-            for engine in &listed {
-                print(&engine_line(engine))?;
-            }
-            Ok(())
+            output.print(&Listing {
+                columns: &COLUMNS,
+                rows: listed.iter().map(engine_row).collect(),
+                names: listed.iter().map(full_name).collect(),
+                json: Value::Array(listed),
+            })
         }
         EnginesCommand::Drain {
             engine,
             over,
+            wait,
             service,
-        } => {
-            let service = service.build_client()?;
-            let (pool, name) = find_engine(&service, &engine).await?;
-            let path = ["v1", "engines", &pool, &name, "drain"];
-            let over = [("over", over.as_str())];
-            service.send_request(Method::POST, &path, &over).await?;
-            print(&format!("{pool}/{name} is drained"))
-        }
+        } => drain(&service.build_client()?, &engine, &over, wait).await,
         EnginesCommand::Undrain { engine, service } => {
             let service = service.build_client()?;
             let (pool, name) = find_engine(&service, &engine).await?;
@@ -73,12 +76,47 @@ pub(super) async fn run(command: EnginesCommand) -> Result<(), Failure> {
     }
 }
 
+async fn drain(
+    service: &ServiceClient,
+    engine: &str,
+    over: &str,
+    wait: bool,
+) -> Result<(), Failure> {
+    let (pool, name) = find_engine(service, engine).await?;
+    let path = ["v1", "engines", &pool, &name, "drain"];
+    let query = [("over", over)];
+    let drained = service.send_request(Method::POST, &path, &query).await?;
+    let full_name = format!("{pool}/{name}");
+    print(&format!("{full_name} is drained"))?;
+    if !wait {
+        return Ok(());
+    }
+    let drain = DrainWait {
+        name: &full_name,
+        over: drain_duration(&drained),
+        settle: Duration::ZERO,
+    };
+    drain
+        .wait(async || {
+            let (listed, _) = service.fetch_list("engines").await?;
+            let mut engines = listed.iter();
+            let engine = engines.find(|e| cell(e, "pool") == pool && cell(e, "engine") == name);
+            // An engine that discovery does not list any more has no WebSockets.
+            let streams = engine.and_then(|e| e.get("streams")?.as_u64());
+            let open = streams.unwrap_or(0);
+            Ok(OpenStreams {
+                open,
+                complete: true,
+            })
+        })
+        .await?;
+    print(&format!("{full_name} has no open WebSockets"))
+}
+
 /// Finds the pool and the name of the engine that an argument names.
 async fn find_engine(service: &ServiceClient, name: &str) -> Result<(String, String), Failure> {
     let (listed, _) = service.fetch_list("engines").await?;
-    let all = listed
-        .iter()
-        .map(|e| (field_text(e, "pool"), field_text(e, "engine")));
+    let all = listed.iter().map(|e| (cell(e, "pool"), cell(e, "engine")));
     let matches: Vec<_> = all
         .filter(|(pool, engine)| engine == name || format!("{pool}/{engine}") == name)
         .collect();
@@ -95,23 +133,16 @@ async fn find_engine(service: &ServiceClient, name: &str) -> Result<(String, Str
     }
 }
 
-fn field_text(engine: &Value, field: &str) -> String {
-    match engine.get(field) {
-        Some(Value::String(text)) => text.clone(),
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(other) => other.to_string(),
-    }
+/// The name that is unique among all pools.
+fn full_name(engine: &Value) -> String {
+    format!("{}/{}", cell(engine, "pool"), cell(engine, "engine"))
 }
 
-fn engine_line(engine: &Value) -> String {
-    let draining = engine.get("draining").and_then(Value::as_bool);
-    let draining = if draining == Some(true) {
-        "draining"
-    } else {
-        "-"
-    };
-    let text = |field| field_text(engine, field);
-    [
+fn engine_row(engine: &Value) -> Vec<String> {
+    let is_draining = engine.get("draining") == Some(&Value::Bool(true));
+    let draining = if is_draining { "draining" } else { "" };
+    let text = |field| cell(engine, field);
+    vec![
         text("pool"),
         text("engine"),
         text("address"),
@@ -121,5 +152,4 @@ fn engine_line(engine: &Value) -> String {
         text("memory_free"),
         text("cpu"),
     ]
-    .join("\t")
 }

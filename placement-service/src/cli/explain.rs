@@ -1,9 +1,15 @@
-//! `berth explain`: prints which engine a session would get now, and the scores and state of each engine.
+//! `berth explain`: prints which engine a session would get now, and the scores and state of each engine. Fails if it
+//! would get none.
 
+use super::output::{Listing, OutputArgs};
 use super::service_client::ServiceArgs;
 use super::{Failure, print};
 use reqwest::Method;
 use serde_json::Value;
+
+const COLUMNS: [&str; 7] = [
+    "ENGINE", "OUTCOME", "STATE", "SESSIONS", "RESERVED", "TOTAL", "SCORES",
+];
 
 #[derive(clap::Args)]
 pub(super) struct ExplainArgs {
@@ -18,9 +24,8 @@ pub(super) struct ExplainArgs {
     /// The name of the browser tab.
     #[arg(long, value_name = "NAME")]
     tab: Option<String>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
@@ -34,49 +39,69 @@ pub(super) async fn run(command: ExplainArgs) -> Result<(), Failure> {
     let service = command.service.build_client()?;
     let path = ["v1", "placements", "explain"];
     let answer = service.send_request(Method::GET, &path, &query).await?;
-    if command.json {
-        return print(&serde_json::to_string_pretty(&answer)?);
-    }
     let field = |name: &str| format_value(answer.get(name));
     let (pool, engine, reason) = (field("pool"), field("engine"), field("reason"));
-    print(&format!("pool {pool}: {engine} ({reason})"))?;
-    print(&format!(
-        "available sessions {}, queue length {}, attached to {}, streams {}",
-        field("available_sessions"),
-        field("queue_length"),
-        field("attached_to"),
-        field("streams")
-    ))?;
-    let engines = answer.get("engines").and_then(Value::as_array);
-    for engine in engines.into_iter().flatten() {
-        print(&engine_line(engine))?;
+    if command.output.is_table() {
+        print(&format!("pool {pool}: {engine} ({reason})"))?;
+        print(&format!(
+            "available sessions {}, queue length {}, attached to {}, streams {}",
+            field("available_sessions"),
+            field("queue_length"),
+            field("attached_to"),
+            field("streams")
+        ))?;
+        if let Some(key) = answer.get("key").filter(|key| !key.is_null()) {
+            let field = |name: &str| format_value(key.get(name));
+            print(&format!(
+                "key {} ({}): engine {}, streams {}, idle left {} s",
+                field("key"),
+                field("mode"),
+                field("engine"),
+                field("streams"),
+                field("idle_left_s")
+            ))?;
+        }
     }
-    Ok(())
+    let engines = answer.get("engines").and_then(Value::as_array);
+    let rows = engines.into_iter().flatten().map(engine_row).collect();
+    let is_placed = answer.get("engine").is_some_and(Value::is_string);
+    command.output.print(&Listing {
+        columns: &COLUMNS,
+        rows,
+        names: is_placed
+            .then(|| format!("{pool}/{engine}"))
+            .into_iter()
+            .collect(),
+        json: answer,
+    })?;
+    if is_placed {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "no engine of the pool {pool} can take it: {reason}"
+    )))
 }
 
-fn engine_line(engine: &Value) -> String {
+fn engine_row(engine: &Value) -> Vec<String> {
     let field = |name: &str| format_value(engine.get(name));
-    let mut line = format!(
-        "{}\t{}\tstate {}\tsessions {} ({} reserved)\ttotal {}",
+    let scores = engine.get("scores").and_then(Value::as_object);
+    let scores = scores.into_iter().flatten().map(|(name, score)| {
+        let value = format_value(score.get("score"));
+        let weight = format_value(score.get("weight"));
+        format!("{name} {value} x {weight}")
+    });
+    let document = engine.get("holds_document") == Some(&Value::Bool(true));
+    let document = document.then(|| "holds the document".to_owned());
+    let notes: Vec<String> = scores.chain(document).collect();
+    vec![
         field("engine"),
         field("outcome"),
         field("state"),
         field("sessions"),
         field("reserved"),
         field("total"),
-    );
-    let scores = engine.get("scores").and_then(Value::as_object);
-    for (name, score) in scores.into_iter().flatten() {
-        let (value, weight) = (
-            format_value(score.get("score")),
-            format_value(score.get("weight")),
-        );
-        line += &format!("\t{name} {value} x {weight}");
-    }
-    if engine.get("holds_document") == Some(&Value::Bool(true)) {
-        line += "\tholds the document";
-    }
-    line
+        notes.join(", "),
+    ]
 }
 
 fn format_value(value: Option<&Value>) -> String {

@@ -1,5 +1,7 @@
 //! `berth gateways`: lists Envoys and drains one before it stops, through the running service.
 
+use super::drain_wait::{DrainWait, OpenStreams, drain_duration};
+use super::output::{Listing, OutputArgs};
 use super::service_client::{ServiceArgs, ServiceClient};
 use super::{Failure, print};
 use berth_placement::core::http_client;
@@ -8,25 +10,20 @@ use reqwest::Method;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::time::Instant;
 
-/// How often the open WebSockets are counted while a command waits for a drain.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// A drain is known to all replicas, and their counts to each other, after this time.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
 /// Timeout of the request to Envoy's admin port.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a command waits beyond the time of the drain: for WebSockets that were being opened when it began.
-const GRACE_TIME: Duration = Duration::from_secs(15);
+const COLUMNS: [&str; 5] = ["NODE", "DRAIN", "WEBSOCKETS", "WORKERS", "FILTER"];
 
 #[derive(Subcommand)]
 pub(super) enum GatewaysCommand {
-    /// List the Envoys that report, one per line, separated by tabs: node.id, `draining` or `refusing` or `-`, open
-    /// WebSockets, workers, versions of the filter.
+    /// List the Envoys that report: node.id, whether it is draining or also refusing, open WebSockets, workers, versions
+    /// of the filter. As JSON, each worker.
     Ls {
-        /// Print JSON, with each worker.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: OutputArgs,
         #[command(flatten)]
         service: ServiceArgs,
     },
@@ -69,14 +66,15 @@ pub(super) struct DrainArgs {
 /// Runs the command.
 pub(super) async fn run(command: GatewaysCommand) -> Result<(), Failure> {
     match command {
-        GatewaysCommand::Ls { json, service } => {
+        GatewaysCommand::Ls { output, service } => {
             let listed = list_gateways(&service.build_client()?).await?;
-            if json {
-                return print(&serde_json::to_string_pretty(&listed.gateways)?);
-            }
-            for line in envoy_lines(&listed.gateways) {
-                print(&line)?;
-            }
+            let rows = envoy_rows(&listed.gateways);
+            output.print(&Listing {
+                columns: &COLUMNS,
+                names: rows.iter().filter_map(|row| row.first().cloned()).collect(),
+                rows,
+                json: Value::Array(listed.gateways),
+            })?;
             if listed.complete {
                 return Ok(());
             }
@@ -114,18 +112,31 @@ async fn drain(command: DrainArgs) -> Result<(), Failure> {
     let refuse = if refuse { "true" } else { "false" };
     let query = [("over", over.as_str()), ("refuse", refuse)];
     let drained = service.send_request(Method::POST, &path, &query).await?;
-    if number(&drained, "gateways") == 0 {
-        print(&format!("{node} is drained; no worker of it reports"))?;
+    let message = if number(&drained, "gateways") == 0 {
+        format!("{node} is drained; no worker of it reports")
     } else {
         let open = number(&drained, "streams");
-        print(&format!("{node} is drained; open WebSockets: {open}"))?;
-    }
+        format!("{node} is drained; open WebSockets: {open}")
+    };
+    print(&message)?;
     if !wait {
         return Ok(());
     }
-    let seconds = drained.get("drained_over_s").and_then(Value::as_f64);
-    let over = Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default();
-    wait_until_closed(&service, &node, over).await
+    let drain = DrainWait {
+        name: &node,
+        over: drain_duration(&drained),
+        settle: SETTLE_TIME,
+    };
+    drain
+        .wait(async || {
+            let listed = list_gateways(&service).await?;
+            Ok(OpenStreams {
+                open: open_streams(&listed.gateways, &node),
+                complete: listed.complete,
+            })
+        })
+        .await?;
+    print(&format!("{node} has no open WebSockets"))
 }
 
 /// From now on Envoy's health check fails, and Envoy asks clients to close their connections.
@@ -158,33 +169,6 @@ async fn list_gateways(service: &ServiceClient) -> Result<GatewayList, Failure> 
     })
 }
 
-/// Waits until all replicas report that the Envoy has no WebSocket. Errors of the service do not end the wait, since a
-/// replica may restart meanwhile.
-async fn wait_until_closed(
-    service: &ServiceClient,
-    node: &str,
-    over: Duration,
-) -> Result<(), Failure> {
-    let began = Instant::now();
-    loop {
-        tokio::time::sleep(POLL_INTERVAL).await;
-        let late = began.elapsed() > over + GRACE_TIME;
-        match list_gateways(service).await {
-            Ok(listed) => {
-                let open = open_streams(&listed.gateways, node);
-                if open == 0 && listed.complete && began.elapsed() >= SETTLE_TIME {
-                    return print(&format!("{node} has no open WebSockets"));
-                }
-                if late {
-                    return Err(Failure(format!("{node} still has {open} open WebSockets")));
-                }
-            }
-            Err(failure) if late => return Err(failure),
-            Err(_) => {}
-        }
-    }
-}
-
 fn open_streams(gateways: &[Value], node: &str) -> u64 {
     let of_node = gateways
         .iter()
@@ -192,8 +176,8 @@ fn open_streams(gateways: &[Value], node: &str) -> u64 {
     of_node.map(|gateway| number(gateway, "streams")).sum()
 }
 
-/// One line for each Envoy, by `node.id`.
-fn envoy_lines(gateways: &[Value]) -> Vec<String> {
+/// One row for each Envoy, by `node.id`.
+fn envoy_rows(gateways: &[Value]) -> Vec<Vec<String>> {
     let mut envoys: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for gateway in gateways {
         envoys
@@ -201,7 +185,7 @@ fn envoy_lines(gateways: &[Value]) -> Vec<String> {
             .or_default()
             .push(gateway);
     }
-    let line = |(node, workers): (&str, Vec<&Value>)| {
+    let row = |(node, workers): (&str, Vec<&Value>)| {
         let any = |field: &str| {
             let mut flags = workers.iter().filter_map(|w| w.get(field)?.as_bool());
             flags.any(|flag| flag)
@@ -215,10 +199,15 @@ fn envoy_lines(gateways: &[Value]) -> Vec<String> {
         let versions = workers.iter().map(|worker| text(worker, "version"));
         let versions: BTreeSet<&str> = versions.collect();
         let versions: Vec<&str> = versions.into_iter().collect();
-        let (count, versions) = (workers.len(), versions.join(","));
-        format!("{node}\t{state}\t{streams}\t{count}\t{versions}")
+        vec![
+            node.to_owned(),
+            state.to_owned(),
+            streams.to_string(),
+            workers.len().to_string(),
+            versions.join(","),
+        ]
     };
-    envoys.into_iter().map(line).collect()
+    envoys.into_iter().map(row).collect()
 }
 
 fn text<'a>(gateway: &'a Value, field: &str) -> &'a str {

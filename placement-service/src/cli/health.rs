@@ -21,5 +21,5 @@ pub(super) async fn run(args: HealthArgs) -> Result<(), Failure> {
     if status.is_success() {
         return print(&body);
     }
-    Err(Failure(format!("{status}: {body}")))
+    Err(service.failure(&format!("{status}: {body}")))
 }

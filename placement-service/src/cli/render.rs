@@ -77,7 +77,7 @@ fn compare(files: &[RenderedFile], folder: &Path) -> Result<(), Failure> {
         let path = folder.join(file.name);
         match std::fs::read_to_string(&path) {
             Ok(text) => differences.extend(
-                difference::between(&text, &file.text)
+                difference::describe(&text, &file.text)
                     .map(|lines| format!("{}: differs\n{lines}", path.display())),
             ),
             Err(error) if error.kind() == ErrorKind::NotFound => {

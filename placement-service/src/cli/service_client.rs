@@ -30,9 +30,17 @@ pub(super) struct ServiceArgs {
 /// A client of the running service.
 pub(super) struct ServiceClient {
     url: String,
+    /// For messages: the URL, and the setting that it comes from.
+    location: String,
     /// `None` for routes that need no secret.
-    secret: Option<Secret>,
+    operator: Option<Operator>,
     client: reqwest::Client,
+}
+
+/// The client of `api.clients` as which requests are made.
+struct Operator {
+    name: String,
+    secret: Secret,
 }
 
 impl ServiceArgs {
@@ -47,7 +55,8 @@ impl ServiceArgs {
             let fault = Fault::new("api.clients", message);
             self.config.failure(&Faults(vec![fault]))
         })?;
-        self.build(&config, Some(operator.secret))
+        let (name, secret) = (operator.name, operator.secret);
+        self.build(&config, Some(Operator { name, secret }))
     }
 
     /// Reads the configuration, but none of its secrets. Requests carry no secret.
@@ -55,7 +64,7 @@ impl ServiceArgs {
         self.build(&self.config.load()?.config, None)
     }
 
-    fn build(&self, config: &Config, secret: Option<Secret>) -> Result<ServiceClient, Failure> {
+    fn build(&self, config: &Config, operator: Option<Operator>) -> Result<ServiceClient, Failure> {
         let mut listen = config.listen;
         if listen.ip().is_unspecified() {
             let loopback: [std::net::IpAddr; 2] = [
@@ -85,10 +94,19 @@ impl ServiceArgs {
             })?;
             client = client.tls_backend_preconfigured(same);
         }
-        let url = url.unwrap_or_else(|| format!("{scheme}://{listen}"));
+        let (url, location) = match url {
+            Some(url) => (url.clone(), format!("the service at {url}")),
+            None => {
+                let url = format!("{scheme}://{listen}");
+                let file = self.config.display_path().display();
+                let location = format!("the service at {url} (`listen` of {file})");
+                (url, location)
+            }
+        };
         Ok(ServiceClient {
             url: url.trim_end_matches('/').to_owned(),
-            secret,
+            location,
+            operator,
             client: client.build()?,
         })
     }
@@ -108,7 +126,8 @@ impl ServiceClient {
             if body.is_empty() {
                 return Ok(Value::Null);
             }
-            return Ok(serde_json::from_slice(&body)?);
+            let answer = serde_json::from_slice(&body);
+            return answer.map_err(|error| self.failure(&format!("not a JSON answer: {error}")));
         }
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         let field = |name: &str| problem.get(name).and_then(Value::as_str);
@@ -116,7 +135,14 @@ impl ServiceClient {
         let detail = field("detail")
             .map(|d| format!(": {d}"))
             .unwrap_or_default();
-        Err(Failure(format!("{status}: {title}{detail}")))
+        let is_unknown = field("reason") == Some("unknown-client");
+        let operator = self.operator.as_ref().filter(|_| is_unknown);
+        let credential = operator.map(|o| {
+            let name = &o.name;
+            format!("; the request has the secret of the client {name:?} of api.clients")
+        });
+        let credential = credential.unwrap_or_default();
+        Err(self.failure(&format!("{status}: {title}{detail}{credential}")))
     }
 
     /// Gets the response whose field `list` is a list; returns the list and the whole response.
@@ -125,7 +151,7 @@ impl ServiceClient {
         let mut response = self.send_request(Method::GET, &path, &[]).await?;
         match response.get_mut(list).map(Value::take) {
             Some(Value::Array(items)) => Ok((items, response)),
-            _ => Err(Failure(format!("the service does not list its {list}"))),
+            _ => Err(self.failure(&format!("the answer has no list `{list}`"))),
         }
     }
 
@@ -138,7 +164,7 @@ impl ServiceClient {
     ) -> Result<(StatusCode, Vec<u8>), Failure> {
         let mut url: reqwest::Url = self.url.parse().map_err(|_| {
             Failure(format!(
-                "{:?} is not a URL such as http://127.0.0.1:9455",
+                "--service: {:?} is not a URL such as http://127.0.0.1:9455",
                 self.url
             ))
         })?;
@@ -149,20 +175,19 @@ impl ServiceClient {
             url.query_pairs_mut().extend_pairs(query);
         }
         let mut request = self.client.request(method, url);
-        if let Some(secret) = &self.secret {
-            request = request.bearer_auth(secret.reveal());
+        if let Some(operator) = &self.operator {
+            request = request.bearer_auth(operator.secret.reveal());
         }
-        let unreachable = |e: &reqwest::Error| {
-            Failure(format!(
-                "the service at {}: {}",
-                self.url,
-                http_client::root_cause(e)
-            ))
-        };
+        let unreachable = |e: &reqwest::Error| self.failure(&http_client::root_cause(e));
         let answer = request.send().await.map_err(|e| unreachable(&e))?;
         let status = answer.status();
         let body = http_client::read_body(answer, MAX_RESPONSE_BYTES).await;
         let body = body.map_err(|e| unreachable(&e))?.unwrap_or_default();
         Ok((status, body))
+    }
+
+    /// A failure of this service, with its location.
+    pub(super) fn failure(&self, cause: &str) -> Failure {
+        Failure(format!("{}: {cause}", self.location))
     }
 }

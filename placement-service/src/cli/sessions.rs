@@ -1,23 +1,35 @@
 //! `berth sessions`: lists and ends login sessions in the configured store. Running services learn of an end through
 //! the event log.
 
+use super::output::{Listing, OutputArgs};
 use super::store_context::StoreContext;
 use super::{ConfigFile, Failure, print};
-use berth_placement::sessions::{SessionList, SessionView};
+use berth_placement::sessions::SessionView;
 use berth_store::{EndCause, SessionQuery};
 use clap::{ArgAction, Subcommand};
 
+const COLUMNS: [&str; 9] = [
+    "SESSION",
+    "ACCOUNT",
+    "ROLES",
+    "RUNTIME",
+    "IDLE S",
+    "ABSOLUTE S",
+    "PARENT",
+    "PROVIDER",
+    "NAME",
+];
+
 #[derive(Subcommand)]
 pub(super) enum SessionsCommand {
-    /// List sessions, one per line, separated by tabs: name, account, roles, runtime, seconds until the
-    /// idle timeout, seconds until the absolute timeout, parent session, identity provider, display name.
+    /// List sessions: name, account, roles, runtime, seconds until the idle timeout, seconds until the absolute timeout,
+    /// parent session, identity provider, display name.
     Ls {
         /// Only sessions of this account: a local name, or PROVIDER:NAME.
         #[arg(long, value_name = "ACCOUNT")]
         account: Option<String>,
-        /// Print JSON, with times as Unix seconds.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: OutputArgs,
         #[command(flatten)]
         config: ConfigFile,
     },
@@ -45,19 +57,19 @@ pub(super) async fn run(command: SessionsCommand) -> Result<(), Failure> {
     match command {
         SessionsCommand::Ls {
             account,
-            json,
+            output,
             config,
         } => {
-            let sessions = StoreContext::new(&config).await?.sessions().await?;
+            let sessions = StoreContext::open(&config).await?.sessions().await?;
             let listed = sessions.list(account.as_deref()).await?;
-            if json {
-                return print(&serde_json::to_string_pretty(&listed)?);
-            }
-            let SessionList { sessions, more } = listed;
-            for session in &sessions {
-                print(&session_line(session))?;
-            }
-            if more {
+            let names = listed.sessions.iter().map(|s| s.session_ref.clone());
+            output.print(&Listing {
+                columns: &COLUMNS,
+                rows: listed.sessions.iter().map(session_row).collect(),
+                names: names.collect(),
+                json: serde_json::to_value(&listed)?,
+            })?;
+            if listed.more {
                 return Err(Failure("there are more; name an account".to_owned()));
             }
             Ok(())
@@ -68,7 +80,7 @@ pub(super) async fn run(command: SessionsCommand) -> Result<(), Failure> {
             config,
             help: _,
         } => {
-            let sessions = StoreContext::new(&config).await?.sessions().await?;
+            let sessions = StoreContext::open(&config).await?.sessions().await?;
             let by = EndCause::Operator;
             let ended = match (session, account) {
                 (Some(session), _) if sessions.end_by_ref(&session, by).await? => 1,
@@ -85,18 +97,16 @@ pub(super) async fn run(command: SessionsCommand) -> Result<(), Failure> {
     }
 }
 
-fn session_line(session: &SessionView) -> String {
-    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    [
+fn session_row(session: &SessionView) -> Vec<String> {
+    vec![
         session.session_ref.clone(),
         session.account.clone(),
         session.roles.join(","),
         session.runtime.clone(),
         session.idle_remaining_s.to_string(),
         session.absolute_remaining_s.to_string(),
-        or_none(&session.parent_ref),
-        or_none(&session.provider),
+        session.parent_ref.clone().unwrap_or_default(),
+        session.provider.clone().unwrap_or_default(),
         session.display_name.clone(),
     ]
-    .join("\t")
 }

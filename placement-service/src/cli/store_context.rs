@@ -4,7 +4,8 @@
 use super::{ConfigFile, Failure};
 use berth_placement::app::telemetry;
 use berth_placement::app::{secrets, stores};
-use berth_placement::config::{Config, Log};
+use berth_placement::config::fault::{Fault, Faults};
+use berth_placement::config::{Config, Log, Store};
 use berth_placement::core::clock::{Clock, SystemClock};
 use berth_placement::core::metrics::Metrics;
 use berth_placement::sessions::Sessions;
@@ -19,13 +20,31 @@ pub(super) struct StoreContext {
 }
 
 impl StoreContext {
-    /// Loads the configuration and opens its store.
-    pub(super) async fn new(file: &ConfigFile) -> Result<Self, Failure> {
+    /// Loads the configuration and opens its store, which must exist.
+    pub(super) async fn open(file: &ConfigFile) -> Result<Self, Failure> {
+        Self::build(file, false).await
+    }
+
+    /// As [`Self::open`], but creates a database file that is missing: the service may not have started yet.
+    pub(super) async fn open_or_create(file: &ConfigFile) -> Result<Self, Failure> {
+        Self::build(file, true).await
+    }
+
+    async fn build(file: &ConfigFile, create: bool) -> Result<Self, Failure> {
+        file.require_file()?;
         let config = file.load()?.config;
+        if let Store::Sqlite { path, .. } = &config.store
+            && !create
+            && !path.exists()
+        {
+            let message = format!("there is no database {}", path.display());
+            return Err(file.failure(&Faults(vec![Fault::new("store.path", message)])));
+        }
         let secrets = secrets::fetch_store(&config.store, &|name| std::env::var(name).ok())
             .map_err(|faults| file.failure(&faults))?;
+        let stores = stores::open(&config, secrets).await;
         Ok(Self {
-            stores: stores::open(&config, secrets).await?,
+            stores: stores.map_err(|fault| file.failure(&Faults(vec![fault])))?,
             clock: Arc::new(SystemClock),
             config,
         })

@@ -144,7 +144,6 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         warnings.push("no pools or no routes: nothing can be placed".to_owned());
     }
     route::warn_of_shared_hosts(config, &mut warnings);
-    route::warn_of_missing_effects(config, &mut warnings);
     for (index, pool) in config.pools.iter().enumerate() {
         pool::add_warnings(&format!("pools[{index}]"), pool, &mut warnings);
     }

@@ -1,9 +1,11 @@
 //! Settings of the sources that a pool discovers its engines from: one source, or a list of several.
 
 mod check;
+mod kubernetes;
 
 pub(super) use check::check;
 pub(crate) use check::check_engines;
+pub use kubernetes::{EnginePort, KubernetesObjects, KubernetesSource};
 use serde::de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -140,30 +142,6 @@ pub enum Addresses {
     Both,
     Ipv4,
     Ipv6,
-}
-
-/// Pods of a Kubernetes cluster.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KubernetesSource {
-    /// A label selector, such as `app=engine`; by default every pod with the label `qix-engine`.
-    #[serde(default = "label")]
-    pub selector: String,
-    /// The namespace of the service itself when absent.
-    #[serde(default)]
-    pub namespace: Option<String>,
-    #[serde(default)]
-    pub all_namespaces: bool,
-    #[serde(default = "api_port")]
-    pub port: u16,
-    #[serde(default = "metrics_port")]
-    pub metrics_port: Option<u16>,
-    /// For use outside of a cluster; when absent, `KUBECONFIG`, `~/.kube/config` or the pod's service account.
-    #[serde(default)]
-    pub kubeconfig: Option<PathBuf>,
-    /// A context of the kubeconfig; the current one when absent.
-    #[serde(default)]
-    pub context: Option<String>,
 }
 
 /// Containers of a Docker daemon, or tasks of a Swarm.

@@ -47,7 +47,7 @@ pub struct Edge {
     pub token_keys: Vec<EdgeTokenKey>,
     /// Whether clients get the page of the demonstration at `/`.
     pub demo_page: bool,
-    /// Origins besides the own one whose pages may open WebSockets.
+    /// Origins besides the own one whose pages may open WebSockets, and send requests with unsafe methods to engines.
     pub origins: Vec<String>,
     /// Paths below which a request is never a page navigation.
     pub api_prefixes: Vec<String>,
@@ -57,6 +57,10 @@ pub struct Edge {
     #[serde(with = "humantime_serde")]
     pub close_timeout: Duration,
     pub cache: EdgeCache,
+    /// How long Envoy keeps a connection to an engine without a request: less than engines do, since a request on a
+    /// connection that the engine closes gets no answer.
+    #[serde(with = "humantime_serde")]
+    pub engine_idle_timeout: Duration,
     /// What is behind the edge besides engines and the service.
     pub applications: Vec<Application>,
     pub kubernetes: EdgeKubernetes,
@@ -73,7 +77,7 @@ pub struct EdgeTls {
     pub key: PathBuf,
 }
 
-/// The tokens that a worker of Envoy caches.
+/// The tokens, and the engines of plain requests, that a worker of Envoy caches.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EdgeCache {
@@ -122,6 +126,8 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
     }
     let min = Duration::from_millis(1);
     faults.check_range("edge.close_timeout", edge.close_timeout, min, 10 * SECOND);
+    let timeout = edge.engine_idle_timeout;
+    faults.check_range("edge.engine_idle_timeout", timeout, min, 3600 * SECOND);
     faults.check_range("edge.cache.ttl", edge.cache.ttl, min, 30 * SECOND);
     if edge.cache.entries > 1_000_000 {
         faults.add("edge.cache.entries", "must be 0 to 1000000");

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// One fault. `Display` gives one line: the path, then the message. Never contains a secret.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub struct Fault {
     /// Such as `pools[0].capacity.per_engine`; empty for the file as a whole.
     pub path: String,

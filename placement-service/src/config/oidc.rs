@@ -242,8 +242,8 @@ mod tests {
         let text = provider(&format!("{issuer}, {roles}, client_secret: {{ env: X }}"));
         let config = from_text(&text).unwrap().config;
         let env = |name: &str| (name == "BERTH_TOKEN_KEY").then(|| "k".repeat(40));
-        let told = secrets::fetch(&config, &env).err().unwrap().to_string();
+        let message = secrets::fetch(&config, &env).err().unwrap().to_string();
         let expected = "oidc[0].client_secret: the environment variable X is not set";
-        assert_eq!(told, expected);
+        assert_eq!(message, expected);
     }
 }

@@ -279,7 +279,7 @@ pools:
             pool("b", "weights: { sessions: 0, memory: 0, cpu: 0 }"),
             pool("c", "strategy: packed"),
         );
-        let told = from_text(&text).unwrap_err().to_string();
+        let message = from_text(&text).unwrap_err().to_string();
         for fault in [
             "pools[0].weights.cpu: must be 0 to 1",
             "pools[0].weights.document: must be 0 to 1",
@@ -287,7 +287,7 @@ pools:
             "pools[1].weights: one of sessions, memory and cpu must be more than 0",
             "pools[2].capacity.per_engine: is missing: strategy packed needs it",
         ] {
-            assert!(told.contains(fault), "{fault} is not in:\n{told}");
+            assert!(message.contains(fault), "{fault} is not in:\n{message}");
         }
     }
 }

@@ -154,8 +154,8 @@ mod tests {
                 "probe.metrics.memory.free: is missing",
             ),
         ] {
-            let told = faults(&with(driver, metrics));
-            assert!(told.contains(fault), "{metrics}: {told}");
+            let message = faults(&with(driver, metrics));
+            assert!(message.contains(fault), "{metrics}: {message}");
         }
     }
 }

@@ -6,9 +6,7 @@ mod headers;
 mod overlap;
 
 pub use affinity::{Affinity, AffinityCount, AffinityKey, AffinityMode};
-pub(super) use affinity::{
-    check_cache, check_store, warn_of_missing_effects, warn_of_shared_hosts,
-};
+pub(super) use affinity::{check_cache, check_store, warn_of_shared_hosts};
 pub(crate) use overlap::compare_precedence;
 
 use super::fault_collector::{FaultCollector, SECOND};
@@ -97,6 +95,18 @@ pub enum Activity {
     /// All but GET, HEAD and OPTIONS: for pages that poll for ever. Data on WebSockets counts.
     Unsafe,
     None,
+}
+
+impl Activity {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Unsafe => "unsafe",
+            Self::None => "none",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -27,7 +27,7 @@ pub struct Session {
     /// How long a session is cached after it was read from the store.
     #[serde(with = "humantime_serde")]
     pub cache: Duration,
-    pub sweep: Sweep,
+    pub cleanup: Cleanup,
     /// Interval of the search for sessions whose parent is gone.
     #[serde(with = "humantime_serde")]
     pub reconcile: Duration,
@@ -36,7 +36,7 @@ pub struct Session {
 /// How expired sessions are removed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sweep {
+pub struct Cleanup {
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
     /// Sessions removed in one step.
@@ -110,12 +110,12 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
     faults.check_range("session.cache", session.cache, Duration::ZERO, 60 * SECOND);
     let min = Duration::from_millis(50);
     for (path, every) in [
-        ("session.sweep.interval", session.sweep.interval),
+        ("session.cleanup.interval", session.cleanup.interval),
         ("session.reconcile", session.reconcile),
     ] {
         faults.check_range(path, every, min, DAY / 24);
     }
-    faults.check_count("session.sweep.batch", session.sweep.batch, 10_000);
+    faults.check_count("session.cleanup.batch", session.cleanup.batch, 10_000);
     check_cookie_name(&session.cookie, faults);
     if session.cookie.same_site == SameSite::None && !session.cookie.secure {
         faults.add(
@@ -163,10 +163,10 @@ mod tests {
     #[test]
     fn cookie_names_follow_the_prefix_rules() {
         let cookie = |name: &str, secure: bool| {
-            let told = loaded(&format!(
+            let result = loaded(&format!(
                 "{{ cookie: {{ name: {name}, secure: {secure} }} }}"
             ));
-            told.err().unwrap_or_default()
+            result.err().unwrap_or_default()
         };
         assert_eq!(cookie("__Host-flows", true), "");
         assert_eq!(cookie("flows", false), "");
@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn different_timeouts_of_children_give_a_warning() {
         let child = |timeout: &str| {
-            let told = loaded(&format!("{{ child_idle_timeout: {timeout} }}"));
-            told.map(|warnings| {
+            let result = loaded(&format!("{{ child_idle_timeout: {timeout} }}"));
+            result.map(|warnings| {
                 warnings
                     .into_iter()
                     .filter(|w| w.contains("child"))

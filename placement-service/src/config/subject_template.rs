@@ -16,7 +16,7 @@ pub struct SubjectTemplate(Vec<Part>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(String),
-    /// The name without its namespace: what the provider's claim said.
+    /// The name without its namespace: the value of the provider's claim.
     Name,
     /// The key: a local account's name, or `provider:name`.
     Account,

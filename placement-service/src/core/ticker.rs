@@ -20,9 +20,9 @@ mod tests {
     async fn a_late_tick_delays_the_next_one() {
         let every = Duration::from_secs(1);
         let mut ticks = ticker(every);
-        let began = Instant::now();
+        let started_at = Instant::now();
         ticks.tick().await;
-        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(started_at.elapsed(), Duration::ZERO);
         tokio::time::sleep(every * 7 / 2).await;
         ticks.tick().await;
         let late = Instant::now();

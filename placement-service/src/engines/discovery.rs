@@ -43,7 +43,7 @@ pub struct EngineList {
     pub skipped: Vec<String>,
 }
 
-/// What the source of an engine asks for.
+/// The state that the source of an engine requires.
 ///
 /// Of several engines at one address in one source, the first in this order is the one that listens there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -52,7 +52,7 @@ pub type SendEvent = Box<dyn Fn(GatewayEvent) + Send + Sync>;
 
 struct Shared {
     fleet: FleetReader,
-    tallies: AccountingRegistry,
+    accounting_registry: AccountingRegistry,
     store: Arc<dyn Coordination>,
     clock: Arc<dyn Clock>,
     send_event: SendEvent,
@@ -95,7 +95,7 @@ impl Drains {
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             fleet,
-            tallies: accounting_registry,
+            accounting_registry,
             store,
             clock,
             send_event,
@@ -178,7 +178,7 @@ async fn watch(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    fn sent(&self) -> MutexGuard<'_, BTreeMap<EngineKey, SentDrain>> {
+    fn lock_sent(&self) -> MutexGuard<'_, BTreeMap<EngineKey, SentDrain>> {
         self.sent.0.lock()
     }
 
@@ -248,7 +248,7 @@ impl Shared {
         let mut events = Vec::new();
         // Mark first and send after that: a client whose socket closes must not be placed on the same engine again.
         {
-            let mut sent_drains = self.sent();
+            let mut sent_drains = self.lock_sent();
             for (name, over_ms) in self.terminating_engines() {
                 let previous = sent_drains.get(&name).map(|sent| sent.drain());
                 // The period that an operator has set takes precedence.
@@ -288,7 +288,8 @@ impl Shared {
     /// The accounting of an engine. It exists before the engine is discovered.
     fn accounting(&self, (pool, engine): &EngineKey) -> Arc<EngineAccounting> {
         let engine = EngineName::from(engine.as_str());
-        self.tallies.get_or_create(&pool.as_str().into(), &engine)
+        self.accounting_registry
+            .get_or_create(&pool.as_str().into(), &engine)
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
     pools: Vec<PoolFleet>,
-    /// What the engines said in their last probes, by pool and engine, if that is wanted.
+    /// The full content of the last probes, by pool and engine, if a reader needs it.
     reports: HashMap<(Arc<str>, EngineName), Arc<EngineReport>>,
 }
 
@@ -49,7 +49,7 @@ impl Fleet {
         }
     }
 
-    /// What an engine said in its last probe; `None` if that is not known, or not wanted.
+    /// The full content of the last probe of an engine; `None` if there is none, or no reader needs it.
     #[must_use]
     pub fn report(&self, pool: &Arc<str>, engine: &EngineName) -> Option<&Arc<EngineReport>> {
         self.reports.get(&(Arc::clone(pool), engine.clone()))

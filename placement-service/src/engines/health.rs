@@ -28,12 +28,12 @@ pub struct Reading {
     pub load: Option<Load>,
     /// Why the load is missing or incomplete although the engine is up.
     pub metrics_fault: Option<ProbeFault>,
-    /// Everything that the engine said, for readers that want more than the load.
+    /// The full content of the probe, for readers that need more than the load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<EngineReport>,
 }
 
-/// What an engine said in one probe, in full.
+/// The full content of one probe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EngineReport {
     /// Its healthcheck; `None` when that is not a JSON object.

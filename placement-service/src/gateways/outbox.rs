@@ -9,28 +9,28 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// How long an event is kept, in milliseconds.
-const KEPT_MS: u64 = 60_000;
+const RETENTION_MS: u64 = 60_000;
 /// Maximum number of events kept. A gateway that has not received a dropped one is notified of the loss.
-const MAX: usize = 65_536;
+const MAX_EVENTS: usize = 65_536;
 
 /// The queue of events to send.
 pub(super) struct Outbox {
     /// Identifies this process in cursors: the sequence numbers of another process are meaningless here.
-    era: LogId,
-    kept: Mutex<Kept>,
+    epoch: LogId,
+    state: Mutex<State>,
     newest: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct State {
     /// The number of the latest event.
     newest: u64,
     /// The number of the latest event that was dropped before its retention ended.
     dropped: u64,
-    letters: VecDeque<Letter>,
+    events: VecDeque<OutboxEvent>,
 }
 
-struct Letter {
+struct OutboxEvent {
     number: u64,
     at_ms: u64,
     /// `None`: for every gateway.
@@ -40,7 +40,7 @@ struct Letter {
 
 /// The events that a gateway has not received yet.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Letters {
+pub(super) struct UnreadEvents {
     pub(super) events: Vec<GatewayEvent>,
     /// An event was dropped before the gateway received it.
     pub(super) lost: bool,
@@ -51,8 +51,8 @@ pub(super) struct Letters {
 impl Outbox {
     pub(super) fn new(epoch: LogId) -> Self {
         Self {
-            era: epoch,
-            kept: Mutex::default(),
+            epoch,
+            state: Mutex::default(),
             newest: watch::Sender::new(0),
         }
     }
@@ -63,46 +63,43 @@ impl Outbox {
     }
 
     /// Adds an event for one gateway, or for all of them.
-    pub(super) fn push(&self, gateway: Option<Arc<str>>, oldest: GatewayEvent, now_ms: u64) {
+    pub(super) fn push(&self, gateway: Option<Arc<str>>, event: GatewayEvent, now_ms: u64) {
         let mut state = self.lock();
-        state.forget_old(now_ms);
-        if state.letters.len() >= MAX
-            && let Some(oldest) = state.letters.pop_front()
+        state.remove_expired(now_ms);
+        if state.events.len() >= MAX_EVENTS
+            && let Some(oldest) = state.events.pop_front()
         {
             state.dropped = oldest.number;
         }
         state.newest += 1;
         let number = state.newest;
-        state.letters.push_back(Letter {
+        state.events.push_back(OutboxEvent {
             number,
             at_ms: now_ms,
             to: gateway,
-            event: oldest,
+            event,
         });
         drop(state);
         self.newest.send_replace(number);
     }
 
-    /// The events for a gateway after its place, at most `limit`. A gateway without a place in this process's outbox
+    /// The events for a gateway after its cursor, at most `limit`. A gateway without a cursor of this process's outbox
     /// receives all that are kept.
-    pub(super) fn after(
+    pub(super) fn read_after(
         &self,
         cursor: Option<Cursor>,
         gateway: &str,
         limit: usize,
         now_ms: u64,
-    ) -> Letters {
+    ) -> UnreadEvents {
         let mut state = self.lock();
-        state.forget_old(now_ms);
-        let cursor = cursor.filter(|cursor| cursor.log == self.era);
+        state.remove_expired(now_ms);
+        let cursor = cursor.filter(|cursor| cursor.log == self.epoch);
         let first_number = cursor.map_or(0, |cursor| cursor.sequence);
         let mut events = Vec::new();
         let mut next = state.newest;
-        for queued in state
-            .letters
-            .iter()
-            .filter(|queued| queued.number > first_number)
-        {
+        let unread = |queued: &&OutboxEvent| queued.number > first_number;
+        for queued in state.events.iter().filter(unread) {
             if queued
                 .to
                 .as_deref()
@@ -116,29 +113,29 @@ impl Outbox {
             }
             events.push(queued.event.clone());
         }
-        Letters {
+        UnreadEvents {
             events,
             lost: cursor.is_some() && first_number < state.dropped,
             next: Cursor {
-                log: self.era,
+                log: self.epoch,
                 sequence: next,
             },
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock()
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 }
 
-impl Kept {
-    fn forget_old(&mut self, now_ms: u64) {
+impl State {
+    fn remove_expired(&mut self, now_ms: u64) {
         while self
-            .letters
+            .events
             .front()
-            .is_some_and(|event| event.at_ms.saturating_add(KEPT_MS) <= now_ms)
+            .is_some_and(|event| event.at_ms.saturating_add(RETENTION_MS) <= now_ms)
         {
-            self.letters.pop_front();
+            self.events.pop_front();
         }
     }
 }
@@ -161,34 +158,41 @@ mod tests {
         outbox.push(None, drained("a"), 0);
         outbox.push(Some("g".into()), drained("b"), 1);
         outbox.push(None, drained("c"), 2);
-        let all = outbox.after(None, "g", 9, 3);
+        let all = outbox.read_after(None, "g", 9, 3);
         assert_eq!(all.events, [drained("a"), drained("b"), drained("c")]);
-        assert_eq!(outbox.after(None, "h", 9, 3).events.len(), 2);
+        assert_eq!(outbox.read_after(None, "h", 9, 3).events.len(), 2);
         // In pages, without duplicates.
-        let first = outbox.after(None, "g", 2, 3);
+        let first = outbox.read_after(None, "g", 2, 3);
         assert_eq!(first.events, [drained("a"), drained("b")]);
-        let remaining = outbox.after(Some(first.next), "g", 2, 3);
+        let remaining = outbox.read_after(Some(first.next), "g", 2, 3);
         assert_eq!(remaining.events, [drained("c")]);
-        assert_eq!(outbox.after(Some(remaining.next), "g", 2, 3).events, []);
+        assert_eq!(
+            outbox.read_after(Some(remaining.next), "g", 2, 3).events,
+            []
+        );
         // The cursor of the previous process.
         let other = Cursor {
             log: LogId(8),
             sequence: 99,
         };
-        assert_eq!(outbox.after(Some(other), "h", 9, 3).events.len(), 2);
+        assert_eq!(outbox.read_after(Some(other), "h", 9, 3).events.len(), 2);
     }
 
     #[test]
     fn events_are_forgotten_after_a_minute_and_dropped_ones_are_reported_as_lost() {
         let outbox = Outbox::new(LogId(7));
         outbox.push(None, drained("a"), 0);
-        let events = outbox.after(None, "g", 9, KEPT_MS - 1);
+        let events = outbox.read_after(None, "g", 9, RETENTION_MS - 1);
         assert_eq!(events.events.len(), 1);
-        let after_expiry = outbox.after(None, "g", 9, KEPT_MS);
+        let after_expiry = outbox.read_after(None, "g", 9, RETENTION_MS);
         assert_eq!((after_expiry.events.len(), after_expiry.lost), (0, false));
-        for _ in 0..=MAX {
-            outbox.push(None, drained("a"), KEPT_MS);
+        for _ in 0..=MAX_EVENTS {
+            outbox.push(None, drained("a"), RETENTION_MS);
         }
-        assert!(outbox.after(Some(events.next), "g", 9, KEPT_MS).lost);
+        assert!(
+            outbox
+                .read_after(Some(events.next), "g", 9, RETENTION_MS)
+                .lost
+        );
     }
 }

@@ -13,7 +13,7 @@ use crate::engines::drains::SentDrain;
 use berth_api::{CloseReason, FullSyncPart, GATEWAY_TIMEOUT_S, GatewayReport};
 use berth_scheduler::accounting::{AccountingRegistry, EngineAccounting};
 use berth_scheduler::engine::EngineName;
-pub(super) use bounds::Full;
+pub(super) use bounds::LimitExceeded;
 pub(super) use drains::DrainRecords;
 pub use drains::GatewayDrain;
 use identity::Identity;
@@ -34,7 +34,7 @@ type EngineKey = (Arc<str>, EngineName);
 
 /// All gateways, and all open streams.
 pub(super) struct Registry {
-    tallies: AccountingRegistry,
+    accounting_registry: AccountingRegistry,
     /// At most [`bounds::MAX_GATEWAYS`].
     gateways: HashMap<Arc<str>, Gateway>,
     streams: HashMap<Arc<str>, Stream>,
@@ -47,7 +47,7 @@ pub(super) struct Registry {
 
 struct Gateway {
     /// When it last reported. Monotonic, since the system time may be changed.
-    heard: Instant,
+    last_report: Instant,
     /// The sequence number of its last report.
     sequence: u64,
     identity: Identity,
@@ -67,17 +67,17 @@ struct Stream {
     /// The name of its key, if it has one.
     key: Option<Arc<str>>,
     /// The accounting that counts it: that of its engine when it opened. The engine's address may have changed since.
-    tally: Arc<EngineAccounting>,
+    accounting: Arc<EngineAccounting>,
 }
 
 /// The order of a report among those of its gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    Now,
+pub(super) enum SequenceCheck {
+    InOrder,
     /// A report before it is missing, and may still arrive.
-    Early,
+    Gap,
     /// Later reports have been applied already.
-    Past,
+    Duplicate,
 }
 
 /// The changes that a report has made.
@@ -86,20 +86,20 @@ pub(super) struct Outcome {
     /// The gateway must send its full list.
     pub(super) resync: bool,
     /// This report is the first that requires it.
-    pub(super) resync_is_news: bool,
+    pub(super) resync_is_new: bool,
     pub(super) closed: Vec<CloseReason>,
     /// The streams that are gone, and whether the client of each has left for good.
     pub(super) gone: Vec<(Arc<str>, bool)>,
     /// The number of streams that are gone although no report closed them.
     pub(super) lost: usize,
-    /// The status of sessions must be checked.
-    pub(super) look: bool,
+    /// The status of the sessions must be checked.
+    pub(super) check_sessions: bool,
 }
 
 impl Registry {
     pub(super) fn new(accounting_registry: AccountingRegistry) -> Self {
         Self {
-            tallies: accounting_registry,
+            accounting_registry,
             gateways: HashMap::new(),
             streams: HashMap::new(),
             engines: BTreeMap::new(),
@@ -109,35 +109,35 @@ impl Registry {
     }
 
     /// The order of a gateway's report with that sequence number.
-    pub(super) fn turn(&self, gateway: &str, sequence: u64) -> Turn {
+    pub(super) fn check_sequence(&self, gateway: &str, sequence: u64) -> SequenceCheck {
         let Some(gateway) = self.gateways.get(gateway) else {
-            return Turn::Now;
+            return SequenceCheck::InOrder;
         };
         match gateway.sequence.checked_add(1) {
-            Some(next) if sequence == next => Turn::Now,
-            Some(next) if sequence > next => Turn::Early,
-            _ => Turn::Past,
+            Some(next) if sequence == next => SequenceCheck::InOrder,
+            Some(next) if sequence > next => SequenceCheck::Gap,
+            _ => SequenceCheck::Duplicate,
         }
     }
 
     /// Applies a report in any order: a late one changes nothing; one that is early means that those before it are
     /// lost.
-    pub(super) fn take(
+    pub(super) fn apply(
         &mut self,
         name: &str,
         report: &GatewayReport,
         now_ms: u64,
         now: Instant,
-    ) -> Result<Outcome, Full> {
-        let sequence_check = self.turn(name, report.sequence);
+    ) -> Result<Outcome, LimitExceeded> {
+        let sequence_check = self.check_sequence(name, report.sequence);
         let key = self.admit(name, report)?;
         let mut outcome = Outcome::default();
         let gateway = self.gateways.entry(Arc::clone(&key));
         let gateway = gateway.or_insert_with(|| {
             // It has reported before, to another process: that is unknown here.
-            outcome.resync_is_news = report.sequence > 1;
+            outcome.resync_is_new = report.sequence > 1;
             Gateway {
-                heard: now,
+                last_report: now,
                 sequence: 0,
                 identity: Identity::default(),
                 sent_drain: None,
@@ -146,8 +146,8 @@ impl Registry {
                 streams: HashSet::new(),
             }
         });
-        gateway.heard = gateway.heard.max(now);
-        if sequence_check == Turn::Past {
+        gateway.last_report = gateway.last_report.max(now);
+        if sequence_check == SequenceCheck::Duplicate {
             outcome.resync = gateway.resync;
             return Ok(outcome);
         }
@@ -159,19 +159,19 @@ impl Registry {
             }
             // A part of the list is missing.
             Some(FullSyncPart::Middle | FullSyncPart::Last) => {
-                sequence_check == Turn::Early || gateway.listed.is_none()
+                sequence_check == SequenceCheck::Gap || gateway.listed.is_none()
             }
-            None => sequence_check == Turn::Early,
+            None => sequence_check == SequenceCheck::Gap,
         };
         gateway.sequence = report.sequence;
         if out_of_order {
-            outcome.resync_is_news = !gateway.resync;
+            outcome.resync_is_new = !gateway.resync;
             gateway.resync = true;
             gateway.listed = None;
         }
         outcome.resync = gateway.resync;
-        if let Some(said) = &report.identity {
-            self.identify(name, said, now_ms);
+        if let Some(identity) = &report.identity {
+            self.identify(name, identity, now_ms);
         }
         for stream in &report.opened {
             self.open(&key, stream, now_ms, now);
@@ -182,31 +182,33 @@ impl Registry {
                 .gone
                 .push((stream.stream.as_str().into(), stream.client_left()));
             match self.close(&key, &stream.stream, duration, now) {
-                None => self.tallies.release_placement(&stream.stream, now),
+                None => self
+                    .accounting_registry
+                    .release_placement(&stream.stream, now),
                 Some(is_accounted) => {
                     if !is_accounted {
-                        self.tallies.close_in_ledger(&stream.stream);
+                        self.accounting_registry.close_in_ledger(&stream.stream);
                     }
                     outcome.closed.push(stream.reason);
                 }
             }
         }
         if matches!(report.full, Some(FullSyncPart::Last | FullSyncPart::Whole)) {
-            outcome.lost = self.keep_listed(&key, now);
+            outcome.lost = self.complete_full_list(&key, now);
         }
-        outcome.look = !report.opened.is_empty() || report.full.is_some();
+        outcome.check_sessions = !report.opened.is_empty() || report.full.is_some();
         Ok(outcome)
     }
 
     /// Whether a gateway must send its full list.
-    pub(super) fn wants_list(&self, gateway: &str) -> bool {
+    pub(super) fn needs_full_list(&self, gateway: &str) -> bool {
         self.gateways.get(gateway).is_none_or(|g| g.resync)
     }
 
     /// Removes gateways that have been silent for too long, and returns how many streams they had.
-    pub(super) fn forget_silent(&mut self, now: Instant) -> usize {
+    pub(super) fn remove_silent(&mut self, now: Instant) -> usize {
         let is_silent =
-            |gateway: &Gateway| now >= gateway.heard + Duration::from_secs(GATEWAY_TIMEOUT_S);
+            |gateway: &Gateway| now >= gateway.last_report + Duration::from_secs(GATEWAY_TIMEOUT_S);
         let lost_gateways = self.gateways.extract_if(|_, gateway| is_silent(gateway));
         let lost_gateways: Vec<_> = lost_gateways.collect();
         let mut streams = 0;
@@ -218,7 +220,7 @@ impl Registry {
                 self.remove(&stream, UNKNOWN, now);
             }
         }
-        self.tallies.gc(now);
+        self.accounting_registry.gc(now);
         streams
     }
 }

@@ -1,18 +1,18 @@
 //! Validates reports of gateways: lengths, counts and characters, so that no unusual text enters memory, a log or a
 //! metric. An error names the field, never its value.
 
-use super::Place;
+use super::GatewayCursor;
 use berth_api::{
-    ClosedStream, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_NODE_ID,
-    MAX_REPORT_ENTRIES, OpenStream, is_gateway_name, is_key_name, is_node_id, is_stream_name,
-    is_version,
+    ClosedStream, GatewayReport, MAX_ENGINE_NAME, MAX_GATEWAY_NAME, MAX_NODE_ID,
+    MAX_POLL_TIMEOUT_MS, MAX_REPORT_ENTRIES, OpenStream, is_gateway_name, is_key_name, is_node_id,
+    is_stream_name, is_version,
 };
 
 /// Validates a report, and parses its cursor.
 ///
 /// # Errors
 /// The fault, with the name of its field.
-pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, String> {
+pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<GatewayCursor>, String> {
     if !is_gateway_name(gateway) {
         return Err(format!(
             "gateway is not 1 to {MAX_GATEWAY_NAME} of A-Z a-z 0-9 - . _"
@@ -21,8 +21,8 @@ pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, S
     if report.sequence == 0 {
         return Err("sequence is 0, and begins with 1".to_owned());
     }
-    if report.hold_ms > MAX_HOLD_MS {
-        return Err(format!("hold_ms is over {MAX_HOLD_MS}"));
+    if report.poll_timeout_ms > MAX_POLL_TIMEOUT_MS {
+        return Err(format!("poll_timeout_ms is over {MAX_POLL_TIMEOUT_MS}"));
     }
     for (field, count) in [
         ("opened", report.opened.len()),
@@ -57,12 +57,12 @@ pub fn checked(gateway: &str, report: &GatewayReport) -> Result<Option<Place>, S
         closed(stream).map_err(|fault| format!("closed[{index}].{fault}"))?;
     }
     let identity = report.identity.as_ref();
-    if identity.is_some_and(|said| !said.node.as_deref().is_none_or(is_node_id)) {
+    if identity.is_some_and(|identity| !identity.node.as_deref().is_none_or(is_node_id)) {
         return Err(format!(
             "identity.node is not 1 to {MAX_NODE_ID} printable ASCII characters"
         ));
     }
-    if identity.is_some_and(|said| !said.version.as_deref().is_none_or(is_version)) {
+    if identity.is_some_and(|identity| !identity.version.as_deref().is_none_or(is_version)) {
         return Err("identity.version is not a version".to_owned());
     }
     let cursor = report.cursor.as_deref().map(str::parse);
@@ -160,7 +160,12 @@ mod tests {
                 json!(0),
                 "sequence is 0, and begins with 1",
             ),
-            ("g", "/hold_ms", json!(25_001), "hold_ms is over 25000"),
+            (
+                "g",
+                "/poll_timeout_ms",
+                json!(25_001),
+                "poll_timeout_ms is over 25000",
+            ),
             ("g", "/cursor", json!("7"), "cursor is not a cursor"),
             (
                 "g",

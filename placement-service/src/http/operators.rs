@@ -1,5 +1,6 @@
 //! Routes for operators and runtimes: engines, sessions, events, webhooks.
 
+pub(super) mod affinities;
 pub(super) mod auth;
 pub(super) mod child_sessions;
 pub(super) mod clients;

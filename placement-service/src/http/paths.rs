@@ -2,6 +2,8 @@
 
 use crate::core::return_to::ReturnTo;
 
+pub(super) const AFFINITIES_PATH: &str = "/v1/affinities";
+pub(super) const AFFINITY_PATH: &str = "/v1/affinities/{key}";
 pub(super) const ENGINES_PATH: &str = "/v1/engines";
 pub(super) const DRAIN_PATH: &str = "/v1/engines/{pool}/{engine}/drain";
 pub(super) const EXPLAIN_PATH: &str = "/v1/placements/explain";

@@ -106,7 +106,7 @@ mod tests {
         panic!("a handler fails");
     }
 
-    async fn ask(
+    async fn send_request(
         mut connection: SendRequest<Body>,
         path: &str,
     ) -> hyper::Result<Response<Incoming>> {
@@ -150,10 +150,10 @@ mod tests {
         tokio::spawn(connection);
 
         let slow = requests.clone();
-        let slow = tokio::spawn(async move { ask(slow, "/slow").await });
+        let slow = tokio::spawn(async move { send_request(slow, "/slow").await });
         reached.notified().await;
-        assert!(ask(requests.clone(), "/fails").await.is_err());
-        let after = ask(requests.clone(), "/nowhere").await.unwrap();
+        assert!(send_request(requests.clone(), "/fails").await.is_err());
+        let after = send_request(requests.clone(), "/nowhere").await.unwrap();
         assert_eq!(after.status(), StatusCode::NOT_FOUND);
         // A request in flight at shutdown is finished, too.
         shutdown.send(()).unwrap();

@@ -68,7 +68,7 @@ impl PlacementService {
             let Attempt {
                 selection,
                 connecting,
-                began: started_at,
+                started_at,
             } = match self.select_or_queue(task, &tried, trace).await {
                 Ok(attempt) => attempt,
                 Err(SelectionError::Internal) => return Err(RejectReason::Internal.into()),

@@ -74,7 +74,7 @@ pub(super) fn log_decision(pool: &str, explanation: &Explanation) {
         .map(Candidate::from_evaluation)
         .collect();
     let engines = serde_json::to_string(&engines).unwrap_or_default();
-    let selected = explanation.chosen.as_ref().map(ToString::to_string);
+    let selected = explanation.selected.as_ref().map(ToString::to_string);
     info!(target: "berth::decisions", pool, strategy = explanation.strategy.as_str(), document = explanation.document,
         engine = selected, candidates = explanation.engines.len(), engines, "decision");
 }

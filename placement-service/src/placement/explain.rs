@@ -1,9 +1,10 @@
-//! Explains placements: turns the scheduler's evaluation and the session affinity into the form for operators,
-//! and administrators. Decides nothing itself.
+//! Explains placements: turns the scheduler's evaluation and the session affinity into the form for operators and
+//! administrators. Decides nothing itself.
 
 use super::affinity::AffinityKey;
 use super::decision_log::Candidate;
-use super::{PlaceRequest, PlacementService, REPLACED, RESUMED, SHARED};
+use super::key_views::ExplainedKey;
+use super::{KEPT, PlaceRequest, PlacementService, REPLACED, RESUMED, SHARED};
 use crate::config::Sharing;
 use crate::core::rejection::Rejection;
 use berth_api::RejectReason;
@@ -30,6 +31,8 @@ pub struct PlacementExplanation {
     pub strategy: &'static str,
     /// The engine with the engine session of this session, document and tab.
     pub attached_to: Option<String>,
+    /// The key of the request, if it has one.
+    pub key: Option<ExplainedKey>,
     /// Available sessions of the pool; absent if the pool has no limit.
     pub available_sessions: Option<u64>,
     /// Length of the placement queue.
@@ -63,7 +66,7 @@ impl PlacementService {
         let entry = key.and_then(|key| self.affinity.peek(key));
         let attached_entry = entry.as_ref();
         let attached = attached_entry.and_then(|entry| self.attached_engine(target.pool, entry));
-        let selected = explanation.chosen.as_ref().map(ToString::to_string);
+        let selected = explanation.selected.as_ref().map(ToString::to_string);
         let is_full = |engine: &ExplainedEngine| matches!(engine.outcome, Outcome::Excluded(reason) if reason.is_capacity_exhausted());
         let any_full = explanation.engines.iter().any(is_full);
         let ledger = self
@@ -91,6 +94,7 @@ impl PlacementService {
             reason,
             strategy: explanation.strategy.as_str(),
             attached_to: entry.map(|a| a.engine.to_string()),
+            key: None,
             available_sessions: pool
                 .scheduler
                 .available_sessions(&pool_fleet.engines, scheduling_request.now),
@@ -102,6 +106,27 @@ impl PlacementService {
                 .map(Candidate::from_evaluation)
                 .collect(),
         })
+    }
+}
+
+impl PlacementService {
+    /// The explanation of a request with this key: the placement goes to the key's engine, if it has one.
+    #[must_use]
+    pub fn with_key(
+        &self,
+        explanation: PlacementExplanation,
+        key: Option<ExplainedKey>,
+    ) -> PlacementExplanation {
+        let kept = key.as_ref().and_then(|key| key.engine.clone());
+        match kept {
+            Some(engine) if explanation.attached_to.is_none() => PlacementExplanation {
+                engine: Some(engine),
+                reason: KEPT,
+                key,
+                ..explanation
+            },
+            _ => PlacementExplanation { key, ..explanation },
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The metrics of placements. Labels are pool names and constants, never data of a user.
 
+use super::key_table::KeyTable;
 use super::pool::Pool;
 use crate::core::metrics::register_metric;
 use crate::engines::fleet::FleetReader;
@@ -126,15 +127,16 @@ fn count(family: &Family<OutcomeLabels, Counter>, pool: &Arc<str>, outcome: &'st
 }
 
 /// Gauges computed at each scrape, for autoscalers: `berth_pool_available_sessions` and
-/// `berth_placement_queue_length`.
+/// `berth_placement_queue_length`; and `berth_keys`.
 pub(super) struct PoolCapacityCollector {
     pools: Arc<[Pool]>,
     fleet: FleetReader,
+    keys: Arc<KeyTable>,
 }
 
 impl PoolCapacityCollector {
-    pub(super) const fn new(pools: Arc<[Pool]>, fleet: FleetReader) -> Self {
-        Self { pools, fleet }
+    pub(super) const fn new(pools: Arc<[Pool]>, fleet: FleetReader, keys: Arc<KeyTable>) -> Self {
+        Self { pools, fleet, keys }
     }
 }
 
@@ -165,6 +167,9 @@ impl Collector for PoolCapacityCollector {
             let queue_length = i64::from(pool.queue.length());
             ConstGauge::new(queue_length).encode(family.encode_family(&labels)?)?;
         }
-        Ok(())
+        let help = "Keys that count on engines through this replica";
+        let encoder = encoder.encode_descriptor("keys", help, None, kind)?;
+        let keys = i64::try_from(self.keys.len()).unwrap_or(i64::MAX);
+        ConstGauge::new(keys).encode(encoder)
     }
 }

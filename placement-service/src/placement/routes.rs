@@ -145,7 +145,7 @@ impl Routes {
     }
 
     /// Finds the route of a request for an account with these roles. `host` is the authority; the path may have a query.
-    /// `None` for the roles: an operator asks, who may see every route.
+    /// `None` for the roles: for an operator, who may see every route.
     ///
     /// # Errors
     /// `no-such-route`, `forbidden` without a role of the route, or the error in the document's name.

@@ -49,7 +49,7 @@ pub(super) struct Attempt<'a> {
     pub(super) selection: Selection,
     /// Dropped when the engine has sent its first response.
     pub(super) connecting: SemaphorePermit<'a>,
-    pub(super) began: Instant,
+    pub(super) started_at: Instant,
 }
 
 /// Why no engine is selected.
@@ -212,7 +212,7 @@ impl PlacementService {
         Ok(Attempt {
             selection,
             connecting,
-            began: started_at,
+            started_at,
         })
     }
 }

@@ -118,10 +118,11 @@ impl PlacementService {
             .as_ref()
             .map(|ledger| ledger.start_sync(accounting.clone()));
         registry.register_collector(Box::new(FleetCollector(fleet.clone())));
-        let capacity_collector = PoolCapacityCollector::new(Arc::clone(&pools), fleet.clone());
+        let key_table = Arc::new(KeyTable::default());
+        let (collected, table) = (Arc::clone(&pools), Arc::clone(&key_table));
+        let capacity_collector = PoolCapacityCollector::new(collected, fleet.clone(), table);
         registry.register_collector(Box::new(capacity_collector));
         let keys = keys.map(Arc::new);
-        let key_table = Arc::new(KeyTable::default());
         let upkeep = keys.as_ref().map(|keys| KeyUpkeep::start(keys, &key_table));
         Arc::new(Self {
             keys,

@@ -19,7 +19,19 @@ const fn about(name: &'static str, about: &'static str) -> Capability {
     Capability { name, about }
 }
 
-/// Every one that the filter needs.
+/// The callback for the responses of engines, which costs time with every response.
+const RESPONSES: Capability = about(
+    "proxy_on_response_headers",
+    "Responses of engines to plain requests: cookies, and engines that do not answer.",
+);
+
+/// Those that the filter needs. `plain_http`: engines get requests that are no WebSockets.
+pub(super) fn needed(plain_http: bool) -> Vec<Capability> {
+    let responses = plain_http.then_some(RESPONSES);
+    CAPABILITIES.iter().copied().chain(responses).collect()
+}
+
+/// Those that the filter always needs.
 pub(super) const CAPABILITIES: &[Capability] = &[
     plain("proxy_on_vm_start"),
     plain("proxy_on_configure"),

@@ -3,7 +3,7 @@
 /// The differing lines: those of `old` with `-`, those of `new` with `+`, after their line number. `None`: the texts are
 /// equal.
 #[must_use]
-pub fn between(old: &str, new: &str) -> Option<String> {
+pub fn describe(old: &str, new: &str) -> Option<String> {
     if old == new {
         return None;
     }
@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn only_differing_lines_are_named() {
-        assert_eq!(between("a\nb\n", "a\nb\n"), None);
+        assert_eq!(describe("a\nb\n", "a\nb\n"), None);
         for (old, new, text) in [
             ("a\nb\nc\n", "a\nx\nc\n", "line 2:\n-b\n+x"),
             ("a\nc\n", "a\nb\nc\n", "line 2:\n+b"),
@@ -41,7 +41,7 @@ mod tests {
             ("a", "a\n", "line 2:\n+"),
             ("", "a\n", "line 1:\n+a"),
         ] {
-            assert_eq!(between(old, new).as_deref(), Some(text));
+            assert_eq!(describe(old, new).as_deref(), Some(text));
         }
     }
 }

@@ -11,10 +11,10 @@ pub use clusters::{Address, Cluster, Clusters, ExternalClusters};
 pub use filter::{FilterSettings, TokenKey, TokenRules};
 pub use install::{ControlPlane, Install, MeshService};
 pub use listener::{Listener, TlsFiles};
-pub use routes::{EdgeRoute, PathKind, Routes};
+pub use routes::{EdgeRoute, PathKind, Routes, VirtualHost};
 
-use super::capabilities::{CAPABILITIES, Capability};
-use crate::config::Config;
+use super::capabilities::{self, Capability};
+use crate::config::{Config, Permission};
 use crate::config::fault::{Fault, Faults};
 use crate::http::body::MAX_BODY_BYTES;
 use serde::Serialize;
@@ -45,7 +45,11 @@ pub struct EdgeModel {
     pub tokens: TokenRules,
     /// The variables of Envoy's environment that the filter reads.
     pub variables: Vec<String>,
-    pub capabilities: &'static [Capability],
+    /// Whether engines get requests that are no WebSockets. Then no limit of the listener ends a long request.
+    pub plain_http: bool,
+    /// How long a connection to an engine is kept without a request.
+    pub engine_idle_timeout: String,
+    pub capabilities: Vec<Capability>,
 }
 
 impl EdgeModel {
@@ -61,6 +65,8 @@ impl EdgeModel {
         let edge = &config.edge;
         let filter = FilterSettings::new(config, &mut faults);
         let tokens = TokenRules::new(config, read, &mut faults);
+        let mut routes = config.routes.iter();
+        let plain_http = routes.any(|route| route.http == Permission::Allow);
         let model = Self {
             listener: Listener::new(config, &mut faults),
             admin: Address::from(edge.admin),
@@ -71,11 +77,13 @@ impl EdgeModel {
             max_body_bytes: MAX_BODY_BYTES,
             max_stream_duration: format_duration(config.session.absolute_timeout),
             routes: Routes::new(config, &mut faults),
+            plain_http,
+            engine_idle_timeout: format_duration(edge.engine_idle_timeout),
             clusters: Clusters::new(config, &mut faults),
             variables: variables(&filter, &tokens),
             filter,
             tokens,
-            capabilities: CAPABILITIES,
+            capabilities: capabilities::needed(plain_http),
         };
         if faults.is_empty() {
             return Ok(model);

@@ -5,7 +5,7 @@
 use super::Finding;
 use super::listener::BUFFER;
 use super::parts::{Part, Parts};
-use crate::render::model::{EdgeModel, EdgeRoute, PathKind};
+use crate::render::model::{EdgeModel, EdgeRoute, PathKind, VirtualHost};
 use std::collections::BTreeSet;
 
 /// The header by which the filter selects the cluster.
@@ -16,6 +16,8 @@ const PRIVATE_PATHS: [&str; 4] = ["/v1/", "/health/", "/metrics", "/openapi.json
 /// A route of a file.
 struct EnvoyRoute<'a, 'b> {
     part: &'b Part<'a>,
+    /// The host of its virtual host; `None`: any.
+    host: Option<String>,
     kind: PathKind,
     path: String,
     target: Part<'a>,
@@ -37,7 +39,7 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
     };
     let mut routes = Vec::new();
     for part in &parts.routes {
-        if let Some(route) = read_route(part) {
+        if let Some(route) = read_route(part, parts) {
             routes.push(route);
         } else {
             let message =
@@ -49,9 +51,17 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
     let mut used = BTreeSet::new();
     let mut reviewed = BTreeSet::new();
     let mut service_clusters = BTreeSet::new();
-    for route in model.routes.all() {
+    let hosts = model.routes.virtual_hosts.iter();
+    for (host, route) in hosts.flat_map(|one| expected_routes(one, model)) {
+        // A file may have one virtual host for all.
+        let is_own = |other: &EnvoyRoute<'_, '_>| other.host == host;
+        let has_own = routes.iter().any(is_own);
         let mut candidates = routes.iter().enumerate();
-        let Some((index, found)) = candidates.find(|(_, other)| other.matches(route)) else {
+        let found = candidates.find(|(_, other)| {
+            let has_host = if has_own { is_own(other) } else { other.host.is_none() };
+            has_host && other.matches(route)
+        });
+        let Some((index, found)) = found else {
             let message = format!("there is no route for {}", describe(route));
             first.report_whole(message, findings);
             continue;
@@ -86,15 +96,31 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
     }
 }
 
-fn read_route<'a, 'b>(part: &'b Part<'a>) -> Option<EnvoyRoute<'a, 'b>> {
+/// The routes of a virtual host, each after its host.
+pub(super) fn expected_routes<'a>(
+    virtual_host: &'a VirtualHost,
+    model: &'a EdgeModel,
+) -> impl Iterator<Item = (Option<String>, &'a EdgeRoute)> {
+    let (service, applications) = (&model.routes.service, &model.routes.applications);
+    let routes = virtual_host.place.iter().chain(service).chain(applications);
+    routes.map(|route| (virtual_host.host.clone(), route))
+}
+
+fn read_route<'a, 'b>(part: &'b Part<'a>, parts: &Parts<'_>) -> Option<EnvoyRoute<'a, 'b>> {
     let matcher = part.get("match")?;
     let (kind, path) = match (matcher.text("prefix"), matcher.text("path")) {
         (Some(prefix), None) => (PathKind::Prefix, prefix),
         (None, Some(path)) => (PathKind::Path, path),
         _ => return None,
     };
+    let mut virtual_hosts = parts.virtual_hosts.iter();
+    let virtual_host = virtual_hosts.find(|virtual_host| part.is_in(virtual_host));
+    let domains = virtual_host.and_then(|virtual_host| virtual_host.get("domains"));
+    let domains = domains.map(|list| list.items()).unwrap_or_default();
+    let mut names = domains.iter().filter_map(|name| name.value().as_str());
     Some(EnvoyRoute {
         part,
+        host: names.find(|name| !name.contains('*')).map(str::to_owned),
         kind,
         path: path.to_owned(),
         target: part.get("route")?,
@@ -106,7 +132,10 @@ pub(super) fn describe(route: &EdgeRoute) -> String {
         PathKind::Prefix => "the prefix",
         PathKind::Path => "the path",
     };
-    format!("{kind} {}", route.path)
+    match &route.host {
+        Some(host) => format!("{kind} {} of the host {host}", route.path),
+        None => format!("{kind} {}", route.path),
+    }
 }
 
 fn review_place_route(route: &EnvoyRoute<'_, '_>, model: &EdgeModel, findings: &mut Vec<Finding>) {

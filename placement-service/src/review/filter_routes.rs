@@ -2,7 +2,7 @@
 //! filter has no others.
 
 use super::Finding;
-use super::envoy_routes::describe;
+use super::envoy_routes::{describe, expected_routes};
 use super::parts::Part;
 use crate::config::{LoginTimeout, Permission};
 use crate::render::model::{EdgeModel, EdgeRoute, PathKind};
@@ -14,9 +14,11 @@ pub(super) fn review(settings: &Part<'_>, model: &EdgeModel, findings: &mut Vec<
         .map(|list| list.items())
         .unwrap_or_default();
     let mut used = BTreeSet::new();
-    for route in model.routes.all() {
+    let hosts = model.routes.virtual_hosts.iter();
+    for (host, route) in hosts.flat_map(|one| expected_routes(one, model)) {
         let mut candidates = routes.iter().enumerate();
-        let Some((index, found)) = candidates.find(|(_, other)| matches(other, route)) else {
+        let found = candidates.find(|(_, other)| has_host(other, &host) && matches(other, route));
+        let Some((index, found)) = found else {
             let message = format!("there is no route for {}", describe(route));
             settings.report_at("routes", message, findings);
             continue;
@@ -29,6 +31,11 @@ pub(super) fn review(settings: &Part<'_>, model: &EdgeModel, findings: &mut Vec<
             route.report("no route of the configuration uses it", findings);
         }
     }
+}
+
+fn has_host(part: &Part<'_>, host: &Option<String>) -> bool {
+    let own = part.text("host");
+    own.is_none() || own == host.as_deref()
 }
 
 fn matches(part: &Part<'_>, route: &EdgeRoute) -> bool {
@@ -55,6 +62,7 @@ fn review_route(part: &Part<'_>, route: &EdgeRoute, findings: &mut Vec<Finding>)
             part.report_at(field, message, findings);
         }
     }
+    review_plain_requests(part, route, findings);
     let roles = part
         .get("roles")
         .map(|list| list.items())
@@ -66,6 +74,26 @@ fn review_route(part: &Part<'_>, route: &EdgeRoute, findings: &mut Vec<Finding>)
     if roles != route.roles.iter().map(String::as_str).collect() {
         let message = format!("must be {:?} for {}", route.roles, describe(route));
         part.report_at("roles", message, findings);
+    }
+}
+
+/// Which requests that are no WebSockets go to engines, and which of them count as activity.
+fn review_plain_requests(part: &Part<'_>, route: &EdgeRoute, findings: &mut Vec<Finding>) {
+    if route.cluster.is_some() {
+        return;
+    }
+    let http = match route.http {
+        Permission::Allow => "allow",
+        Permission::Deny => "deny",
+    };
+    for (field, expected, default) in [
+        ("http", http, "deny"),
+        ("activity", route.activity.as_str(), "all"),
+    ] {
+        if part.text(field).unwrap_or(default) != expected {
+            let message = format!("must be {expected} for {}", describe(route));
+            part.report_at(field, message, findings);
+        }
     }
 }
 

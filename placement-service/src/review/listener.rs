@@ -2,7 +2,7 @@
 //! filter, a closed WebSocket closes at once, and bodies are buffered behind the filter.
 
 use super::Finding;
-use super::parts::Part;
+use super::parts::{Part, WASM};
 use crate::render::model::EdgeModel;
 use serde_json::{Value, json};
 
@@ -28,7 +28,8 @@ const FIELDS: [(&str, &str, &str); 5] = [
 ];
 /// The cookies that a browser keeps for a site, and the other headers of a request.
 const MIN_HEADERS: u64 = 250;
-const TIME_LIMITS: [&str; 2] = ["request_headers_timeout", "request_timeout"];
+const REQUEST_TIMEOUT: &str = "request_timeout";
+const TIME_LIMITS: [&str; 2] = ["request_headers_timeout", REQUEST_TIMEOUT];
 pub(super) const BUFFER: &str = "envoy.filters.http.buffer";
 
 pub(super) fn review(manager: &Part<'_>, model: &EdgeModel, findings: &mut Vec<Finding>) {
@@ -40,6 +41,13 @@ pub(super) fn review(manager: &Part<'_>, model: &EdgeModel, findings: &mut Vec<F
     }
     for field in TIME_LIMITS {
         let limit = manager.get(field);
+        if field == REQUEST_TIMEOUT && model.plain_http {
+            if limit.is_some_and(|limit| limit.value().as_str() != Some("0s")) {
+                let message = "must be 0s: it would end long uploads to engines";
+                manager.report_at(field, message, findings);
+            }
+            continue;
+        }
         let unlimited =
             limit.is_none_or(|limit| matches!(limit.value().as_str(), None | Some("0s")));
         if unlimited {
@@ -61,7 +69,9 @@ pub(super) fn review(manager: &Part<'_>, model: &EdgeModel, findings: &mut Vec<F
     review_header_count(manager, findings);
     review_removed_headers(manager, model, findings);
     review_upgrades(manager, findings);
-    review_buffer(manager, findings);
+    if let Some(filters) = manager.get("http_filters") {
+        review_filters(manager, &filters.items(), findings);
+    }
 }
 
 /// Envoy's default is 100.
@@ -127,18 +137,17 @@ fn review_removed_headers(manager: &Part<'_>, model: &EdgeModel, findings: &mut 
     }
 }
 
-/// The buffer filter must follow the Berth filter, which rejects requests by their headers.
-fn review_buffer(manager: &Part<'_>, findings: &mut Vec<Finding>) {
-    let Some(filters) = manager.get("http_filters") else {
-        return;
-    };
-    let filters = filters.items();
-    let position = |name: &str| {
-        filters
-            .iter()
-            .position(|filter| filter.text("name") == Some(name))
-    };
-    match (position("berth"), position(BUFFER)) {
+/// The Berth filter must be in the chain. The buffer filter must follow it, as it rejects requests by their headers.
+fn review_filters(manager: &Part<'_>, filters: &[Part<'_>], findings: &mut Vec<Finding>) {
+    let berth = filters.iter().position(is_enabled_wasm);
+    if berth.is_none() {
+        let message = "has no enabled Berth filter: requests would be routed without a session";
+        manager.report_at("http_filters", message, findings);
+    }
+    let buffer = filters
+        .iter()
+        .position(|filter| filter.text("name") == Some(BUFFER));
+    match (berth, buffer) {
         (_, None) => {
             let message =
                 format!("has no {BUFFER}: slow bodies would hold connections of the service");
@@ -152,4 +161,19 @@ fn review_buffer(manager: &Part<'_>, findings: &mut Vec<Finding>) {
         }
         _ => {}
     }
+}
+
+/// Whether Envoy runs a Wasm filter here, inline or by discovery. Names of filters are arbitrary.
+fn is_enabled_wasm(filter: &Part<'_>) -> bool {
+    let is_wasm = |kind: &str| kind.ends_with(WASM);
+    let inline = filter.get("typed_config");
+    let inline = inline.is_some_and(|config| config.text("@type").is_some_and(is_wasm));
+    let discovered = filter.at("config_discovery.type_urls");
+    let discovered = discovered.map(|urls| urls.items()).unwrap_or_default();
+    let discovered = discovered
+        .iter()
+        .any(|url| url.value().as_str().is_some_and(is_wasm));
+    let disabled = filter.get("disabled");
+    let disabled = disabled.is_some_and(|part| part.value() == &Value::Bool(true));
+    (inline || discovered) && !disabled
 }

@@ -5,6 +5,9 @@ use super::{EdgeFile, Finding};
 use serde_json::Value;
 use std::borrow::Cow;
 
+/// The end of the type of Wasm filters.
+pub(super) const WASM: &str = ".wasm.v3.Wasm";
+
 /// A parsed document of a file.
 pub(super) struct Document<'a> {
     file: &'a str,
@@ -28,6 +31,10 @@ pub(super) struct Parts<'a> {
     pub(super) managers: Vec<Part<'a>>,
     /// Routes with a match and a target.
     pub(super) routes: Vec<Part<'a>>,
+    /// Virtual hosts with their domains.
+    pub(super) virtual_hosts: Vec<Part<'a>>,
+    /// Clusters whose engines a header selects.
+    pub(super) engine_clusters: Vec<Part<'a>>,
     /// Wasm filters.
     pub(super) filters: Vec<Part<'a>>,
     /// The settings of the Berth filter.
@@ -82,7 +89,7 @@ impl<'a> Parts<'a> {
         if kind.ends_with(".HttpConnectionManager") {
             self.managers.push(part.clone());
         }
-        if kind.ends_with(".wasm.v3.Wasm") {
+        if kind.ends_with(WASM) {
             if let Some(settings) = part
                 .get("config")
                 .and_then(|config| config.get("configuration"))
@@ -95,12 +102,19 @@ impl<'a> Parts<'a> {
         if let Some(settings) = part.get("plugin_config") {
             self.settings.push(settings);
         }
+        if part.get("domains").is_some() {
+            self.virtual_hosts.push(part.clone());
+        }
         if part.get("match").is_some()
             && part
                 .get("route")
                 .is_some_and(|route| route.value.is_object())
         {
             self.routes.push(part.clone());
+        }
+        let selection = part.at("original_dst_lb_config.use_http_header");
+        if selection.is_some_and(|selection| selection.value() == &Value::Bool(true)) {
+            self.engine_clusters.push(part.clone());
         }
         let patch = part.text("apply_to") == Some("BOOTSTRAP");
         if part.get("static_resources").is_some() {
@@ -116,6 +130,12 @@ impl<'a> Parts<'a> {
 }
 
 impl<'a> Part<'a> {
+    /// Whether this part is in another one.
+    pub(super) fn is_in(&self, other: &Self) -> bool {
+        let suffix = self.path.strip_prefix(&other.path);
+        self.file == other.file && suffix.is_some_and(|suffix| suffix.starts_with('.'))
+    }
+
     /// The field of that name; `name` is in snake case.
     pub(super) fn get(&self, name: &str) -> Option<Self> {
         let camel = camel_case(name);

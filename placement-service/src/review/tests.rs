@@ -1,8 +1,10 @@
 //! The rendered files have no finding, and each change of them in one place has exactly the finding of its rule.
 
+mod clusters;
 mod filter;
 mod listener;
 mod routes;
+mod tokens;
 
 use super::*;
 use crate::config::load;
@@ -24,6 +26,14 @@ edge:
   strip_headers: [x-user]
   applications:
     - { name: app, addresses: ["app:80"], routes: [ { prefix: /api/, action: authenticate, anonymous: allow } ] }
+"#;
+
+/// Plain requests, and a host of its own.
+const PLAIN: &str = r#"
+pools: [ { name: p, driver: websocket, cluster: engines, discovery: { static: [ { name: e, ip: 10.0.0.1, port: 80 } ] } } ]
+routes:
+  - { path: "/jup/{rest}", pool: p, http: allow, activity: unsafe, affinity: { key: account } }
+  - { path: "/{rest}", host: lab.example.com, pool: p, http: allow, affinity: { key: account } }
 "#;
 
 fn model(config: &str) -> EdgeModel {
@@ -74,7 +84,7 @@ fn route(index: usize) -> String {
 
 #[test]
 fn rendered_files_have_no_finding() {
-    for config in ["", CONFIG, PRODUCTION] {
+    for config in ["", CONFIG, PRODUCTION, PLAIN] {
         assert_eq!(lines(config, &rendered(config)), [""; 0]);
         // The filter's file alone, and Envoy's alone.
         for file in rendered(config) {
@@ -85,12 +95,18 @@ fn rendered_files_have_no_finding() {
 
 #[test]
 fn the_process_is_reviewed() {
-    assert_eq!(
-        findings(CONFIG, "kill_timeout: 30s", "# no kill_timeout"),
-        [
-            "config.yaml: watchdogs.worker_watchdog: has no kill_timeout: a worker that hangs in the filter would stay forever"
-        ]
-    );
+    for (old, new) in [
+        ("kill_timeout: 30s", "# no kill_timeout"),
+        ("worker_watchdog:", "main_thread_watchdog:"),
+        ("watchdogs:", "unknown:"),
+    ] {
+        assert_eq!(
+            findings(CONFIG, old, new),
+            [
+                "config.yaml: watchdogs.worker_watchdog: has no kill_timeout: a worker that hangs in the filter would stay forever"
+            ]
+        );
+    }
     assert_eq!(
         findings(
             CONFIG,

@@ -81,4 +81,15 @@ fn review_key(key: &Part<'_>, model: &EdgeModel, findings: &mut Vec<Finding>) {
         let message = format!("is {name}, no key of the service: tokens, edge.token_keys");
         key.report_at("secret_env", message, findings);
     }
+    // Without a list of public keys in the configuration, only their absence is a finding.
+    let comparable = model.tokens.jwks_path.is_none();
+    if let Some(jwk) = key.get("jwk")
+        && comparable
+        && !known
+            .iter()
+            .any(|one| one.jwk.as_ref() == Some(jwk.value()))
+    {
+        let message = "is no key of the service: tokens, edge.token_keys";
+        key.report_at("jwk", message, findings);
+    }
 }

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Interval;
 use uuid::Uuid;
 
-const LEASE: &str = "sweep";
+const LEASE: &str = "cleanup";
 /// Maximum grace period: an expired session is not removed before it has passed. Another replica may be about to
 /// write later activity, which it does immediately for a session near its expiry.
 const GRACE_MS: u64 = 500;
@@ -29,10 +29,10 @@ impl CleanupTasks {
     #[must_use]
     pub fn start(sessions: &Arc<Sessions>, config: &Config) -> Self {
         let expiry = Arc::new(ExpiryCleanup::new(sessions, config));
-        let sweeping = expiry.clone().run(ticker(config.session.sweep.interval));
+        let removing = expiry.clone().run(ticker(config.session.cleanup.interval));
         let reconciling = run_reconcile(sessions.clone(), ticker(config.session.reconcile));
         let tasks = [
-            tokio::spawn(sweeping).abort_handle(),
+            tokio::spawn(removing).abort_handle(),
             tokio::spawn(reconciling).abort_handle(),
             tokio::spawn(expiry::run_expiry_queue(sessions.clone())).abort_handle(),
         ];
@@ -69,13 +69,13 @@ struct ExpiryCleanup {
 
 impl ExpiryCleanup {
     fn new(sessions: &Arc<Sessions>, config: &Config) -> Self {
-        let interval = config.session.sweep.interval;
+        let interval = config.session.cleanup.interval;
         Self {
             sessions: sessions.clone(),
             holder: Uuid::new_v4().to_string(),
             // Longer than the interval, so that the holder renews it before it expires.
             lease: interval * 3 / 2,
-            batch: config.session.sweep.batch,
+            batch: config.session.cleanup.batch,
             keep_events: config.events.retention.into(),
         }
     }

@@ -43,7 +43,7 @@ struct BreakerStore<T: ?Sized>(Arc<T>, Arc<CircuitBreaker>);
 struct CircuitBreaker {
     limit: Duration,
     state: Mutex<State>,
-    /// Told of every write that fails.
+    /// Notified of every write that fails.
     writability: Arc<Writability>,
 }
 

@@ -89,7 +89,7 @@ impl SqlStore<Postgres> {
                 Box::pin(async move { raw_sql(settings).execute(connection).await.map(drop) })
             })
             .before_acquire(move |connection, about| {
-                let usable = !replaced.concerns(about.age);
+                let usable = !replaced.applies_to(about.age);
                 Box::pin(async move {
                     if usable && about.idle_for > PING_AFTER_IDLE {
                         connection.ping().await?;

@@ -46,7 +46,7 @@ impl SqlStore<Sqlite> {
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(BUSY_TIMEOUT)
             .before_acquire(move |_, about| {
-                let usable = !replaced.concerns(about.age);
+                let usable = !replaced.applies_to(about.age);
                 Box::pin(async move { Ok(usable) })
             })
             .connect_with(options)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-async fn fresh() -> (Arc<Postgres>, PostgresStore) {
+async fn new_store() -> (Arc<Postgres>, PostgresStore) {
     let server = Postgres::shared().await.unwrap();
     let url = server.database().await.unwrap();
     let store = PostgresStore::open(&url, LIMIT).await.unwrap();
@@ -21,7 +21,7 @@ macro_rules! contract {
     ($($part:ident)+) => {
         $(#[tokio::test]
         async fn $part() {
-            let (_server, store) = fresh().await;
+            let (_server, store) = new_store().await;
             conformance::$part(&store).await;
         })+
     };
@@ -38,14 +38,14 @@ async fn lost_parents() {
     let url = server.database().await.unwrap();
     let store = PostgresStore::open(&url, LIMIT).await.unwrap();
     let database = url.rsplit('/').next().unwrap();
-    let lose = async |row: &SessionRow| {
-        let lost = format!(
+    let delete = async |row: &SessionRow| {
+        let statement = format!(
             "DELETE FROM sessions WHERE session_ref = '{}'",
             row.session_ref
         );
-        server.execute(database, &lost).await.unwrap();
+        server.execute(database, &statement).await.unwrap();
     };
-    conformance::lost_parents(&store, lose).await;
+    conformance::lost_parents(&store, delete).await;
 }
 
 #[tokio::test]
@@ -69,10 +69,10 @@ async fn rows_survive_a_kill_and_columns_of_a_newer_binary_are_left_alone() {
     store.insert(&row, None, &event(&row, None)).await.unwrap();
     assert_eq!(store.find(&row.id_hash).await, Ok(Some(row.clone())));
     let database = url.rsplit('/').next().unwrap();
-    let newer =
+    let statements =
         "ALTER TABLE sessions ADD COLUMN mood TEXT; ALTER TABLE accounts ADD COLUMN mood TEXT;
         INSERT INTO _sqlx_migrations VALUES (9, 'newer', now(), TRUE, '', 1)";
-    server.execute(database, newer).await.unwrap();
+    server.execute(database, statements).await.unwrap();
     assert_eq!(store.find(&row.id_hash).await, Ok(Some(row.clone())));
     server.kill();
     assert!(matches!(
@@ -80,6 +80,6 @@ async fn rows_survive_a_kill_and_columns_of_a_newer_binary_are_left_alone() {
         Err(StoreError::Down(_))
     ));
     server.restart().await.unwrap();
-    let again = PostgresStore::open(&url, LIMIT).await.unwrap();
-    assert_eq!(again.find(&row.id_hash).await, Ok(Some(row)));
+    let reopened = PostgresStore::open(&url, LIMIT).await.unwrap();
+    assert_eq!(reopened.find(&row.id_hash).await, Ok(Some(row)));
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-async fn fresh() -> (Arc<Redis>, RedisStore) {
+async fn new_store() -> (Arc<Redis>, RedisStore) {
     let server = Redis::shared().await.unwrap();
     let url = server.database();
     let store = RedisStore::open(&url, "berth", LIMIT).await.unwrap();
@@ -23,7 +23,7 @@ macro_rules! contract {
     ($($part:ident)+) => {
         $(#[tokio::test]
         async fn $part() {
-            let (_server, store) = fresh().await;
+            let (_server, store) = new_store().await;
             conformance::$part(&store).await;
         })+
     };
@@ -53,7 +53,7 @@ async fn lost_parents() {
 /// More sessions than one step of the search inspects.
 #[tokio::test]
 async fn orphans_are_found_among_many_sessions() {
-    let (_server, store) = fresh().await;
+    let (_server, store) = new_store().await;
     let parent_id = IdHash([255; 32]);
     for number in 0..2_000_u32 {
         let mut id = [0; 32];

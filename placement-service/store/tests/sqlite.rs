@@ -6,7 +6,7 @@ use berth_store::sqlite::SqliteStore;
 use berth_store::{Coordination, SessionRow, SessionStore};
 use tempfile::TempDir;
 
-async fn fresh() -> (TempDir, SqliteStore) {
+async fn new_store() -> (TempDir, SqliteStore) {
     let dir = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&dir.path().join("berth.db"))
         .await
@@ -18,7 +18,7 @@ macro_rules! contract {
     ($($part:ident)+) => {
         $(#[tokio::test]
         async fn $part() {
-            let (_dir, store) = fresh().await;
+            let (_dir, store) = new_store().await;
             conformance::$part(&store).await;
         })+
     };
@@ -31,7 +31,7 @@ contract!(affinity_claim_race affinity_limit_race affinity_late_hold_race affini
 
 #[tokio::test]
 async fn lost_parents() {
-    let (dir, store) = fresh().await;
+    let (dir, store) = new_store().await;
     let lose = async |row: &SessionRow| {
         let path = dir.path().join("berth.db");
         let url = format!("sqlite:{}", path.display());
@@ -45,7 +45,7 @@ async fn lost_parents() {
 
 #[tokio::test]
 async fn rows_survive_a_restart() {
-    let (dir, store) = fresh().await;
+    let (dir, store) = new_store().await;
     let row = session_row(7);
     store.insert(&row, None, &event(&row, None)).await.unwrap();
     let key = store.server_key("k", [1; 32]).await.unwrap();

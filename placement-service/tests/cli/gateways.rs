@@ -1,6 +1,6 @@
 //! `berth gateways`: what it prints, when it waits and when it fails; and what the service logs of gateways.
 
-use super::{RunningService, berth_command, run_berth, write_config};
+use super::{RunningService, berth_command, rows, run_berth, write_config};
 use serde_json::{Value, json};
 use std::process::Output;
 
@@ -10,7 +10,8 @@ log: { format: json }";
 
 fn poll(served: &RunningService, gateway: &str, sequence: u64, version: &str) {
     let identity = json!({"node": "edge-0", "version": version, "uptime_ms": 60_000});
-    let report = json!({"sequence": sequence, "cursor": "now", "hold_ms": 0, "identity": identity});
+    let report =
+        json!({"sequence": sequence, "cursor": "now", "poll_timeout_ms": 0, "identity": identity});
     let answer = served.post(&format!("/v1/gateways/{gateway}/events"), report);
     assert!(answer.contains("200 OK"), "{answer}");
 }
@@ -31,36 +32,45 @@ fn envoys_are_listed_drained_and_undrained() {
     let served = RunningService::start(&file);
     let at = format!("http://{}", served.address);
     let more = ["--service", &at, "--config", file.to_str().unwrap()];
-    let ask = |args: &[&str]| run_berth(&[&["gateways"], args, &more].concat(), "");
-    assert_eq!(ask(&["ls"]), (Some(0), String::new(), String::new()));
+    let run_command = |args: &[&str]| run_berth(&[&["gateways"], args, &more].concat(), "");
+    let header = "NODE   DRAIN   WEBSOCKETS   WORKERS   FILTER\n".to_owned();
+    assert_eq!(run_command(&["ls"]), (Some(0), header, String::new()));
+    let row = || {
+        let (_, out, _) = run_command(&["ls", "--no-headers"]);
+        rows(&out).remove(0).join(" ")
+    };
 
     let own = env!("CARGO_PKG_VERSION");
     poll(&served, "g-1", 1, own);
     poll(&served, "g-2", 1, "0.0.1");
     open_stream(&served, "g-1", 2);
-    assert_eq!(ask(&["ls"]).1, format!("edge-0\t-\t1\t2\t0.0.1,{own}\n"));
-    let drained = ask(&["drain", "edge-0", "--over", "1h"]);
+    assert_eq!(row(), format!("edge-0 - 1 2 0.0.1,{own}"));
+    assert_eq!(run_command(&["ls", "-o", "name"]).1, "edge-0\n");
+    let drained = run_command(&["drain", "edge-0", "--over", "1h"]);
     assert_eq!(drained.1, "edge-0 is drained; open WebSockets: 1\n");
-    assert!(ask(&["ls"]).1.starts_with("edge-0\tdraining\t1\t"));
-    ask(&["drain", "edge-0", "--over", "1h", "--refuse"]);
-    assert!(ask(&["ls"]).1.starts_with("edge-0\trefusing\t1\t"));
-    let listed: Value = serde_json::from_str(&ask(&["ls", "--json"]).1).unwrap();
+    assert!(row().starts_with("edge-0 draining 1 "));
+    run_command(&["drain", "edge-0", "--over", "1h", "--refuse"]);
+    assert!(row().starts_with("edge-0 refusing 1 "));
+    let listed: Value = serde_json::from_str(&run_command(&["ls", "-o", "json"]).1).unwrap();
     assert_eq!(listed[0]["gateway"], "g-1");
     assert_eq!(
-        ask(&["undrain", "edge-0"]).1,
+        run_command(&["undrain", "edge-0"]).1,
         "edge-0 is no longer drained\n"
     );
-    assert!(ask(&["ls"]).1.starts_with("edge-0\t-\t1\t"));
+    assert!(row().starts_with("edge-0 - 1 "));
 
     // A socket that stays open.
-    let (code, _, err) = ask(&["drain", "edge-0", "--over", "0s", "--wait"]);
+    let (code, _, err) = run_command(&["drain", "edge-0", "--over", "0s", "--wait"]);
     assert_eq!(
         (code, err.as_str()),
-        (Some(1), "edge-0 still has 1 open WebSockets\n")
+        (
+            Some(1),
+            "edge-0: 1 open WebSockets, 0 s left\nedge-0 still has 1 open WebSockets\n"
+        )
     );
-    let (code, _, err) = ask(&["drain", "edge-0", "--over", "x"]);
+    let (code, _, err) = run_command(&["drain", "edge-0", "--over", "x"]);
     assert!(code == Some(1) && err.contains("over: a time"), "{err}");
-    let (code, _, err) = ask(&["drain", "edge-0", "--envoy-admin", "http://127.0.0.1:1"]);
+    let (code, _, err) = run_command(&["drain", "edge-0", "--envoy-admin", "http://127.0.0.1:1"]);
     assert!(
         code == Some(1) && err.starts_with("the admin port of Envoy at http://127.0.0.1:1/: "),
         "{err}"

@@ -53,8 +53,8 @@ fn health_succeeds_only_while_the_service_is_ready() {
     assert!(err.starts_with(&format!("the service at {url}: ")), "{err}");
 
     let (url, received) = answer_once("503 Service Unavailable", r#"{"ready":false}"#);
-    let expected = "503 Service Unavailable: {\"ready\":false}\n";
-    assert_eq!(health(&url), (Some(1), String::new(), expected.to_owned()));
+    let expected = format!("the service at {url}: 503 Service Unavailable: {{\"ready\":false}}\n");
+    assert_eq!(health(&url), (Some(1), String::new(), expected));
     let request = received.recv().unwrap();
     assert!(request.starts_with("GET /health/ready "), "{request}");
     assert!(!request.contains(secret), "{request}");

@@ -1,8 +1,10 @@
 //! The commands that operate a running service.
 
-use super::{PASSWORD, RunningService, run_berth, write_config};
+use super::{PASSWORD, RunningService, berth_command, rows, run_berth, write_config};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -30,9 +32,9 @@ fn sessions_of_a_running_service_are_listed_and_ended() {
     let sessions =
         |args: &[&str]| run_berth(&[&["sessions"], args, &["--config", file]].concat(), "");
     let refused_within_a_second = |id: &str| {
-        let began = Instant::now();
+        let started_at = Instant::now();
         while !token(id).contains("unknown-session") {
-            assert!(began.elapsed() < Duration::from_secs(1));
+            assert!(started_at.elapsed() < Duration::from_secs(1));
             std::thread::sleep(Duration::from_millis(10));
         }
     };
@@ -40,15 +42,19 @@ fn sessions_of_a_running_service_are_listed_and_ended() {
     assert!(ids.iter().all(|id| token(id).contains("200 OK")));
     let (code, out, err) = sessions(&["ls", "--account", "demo"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split('\t').collect()).collect();
+    let lines = rows(&out).split_off(1);
     assert_eq!(lines.len(), 3);
-    assert_eq!(lines[0][1..4], ["demo", "", "berth"]);
+    assert_eq!(lines[0][1..4], ["demo", "-", "berth"]);
     assert_eq!(lines[0][6..], ["-", "-", "demo"]);
-    let (_, all, _) = sessions(&["ls", "--json"]);
+    let (_, all, _) = sessions(&["ls", "-o", "json"]);
     let all: Value = serde_json::from_str(&all).unwrap();
     assert_eq!(all["sessions"][0]["session_ref"], lines[0][0]);
     assert!(ids.iter().all(|id| !all.to_string().contains(id)));
-    assert_eq!(sessions(&["ls", "--account", "ann"]).1, "");
+    let names: Vec<&str> = lines.iter().map(|line| line[0]).collect();
+    let (_, listed, _) = sessions(&["ls", "-o", "name"]);
+    assert_eq!(listed.lines().collect::<Vec<_>>(), names);
+    let none = ["ls", "--account", "ann", "--no-headers"];
+    assert_eq!(sessions(&none).1, "");
 
     let (code, out, log) = sessions(&["end", lines[0][0]]);
     assert_eq!((code, out.as_str()), (Some(0), "ended 1\n"), "{log}");
@@ -82,56 +88,102 @@ routes: [ { path: /x, pool: p } ]";
     let file = write_config(dir.path(), more);
     let served = RunningService::start(&file);
     let at = format!("http://{}", served.address);
-    let ask = |args: &[&str]| {
+    let run_command = |args: &[&str]| {
         let more = ["--service", &at, "--config", file.to_str().unwrap()];
         run_berth(&[args, &more].concat(), "")
     };
-    let (code, out, err) = ask(&["engines", "ls"]);
+    let (code, out, err) = run_command(&["engines", "ls"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split('\t').collect()).collect();
-    assert_eq!(lines.len(), 3);
-    assert_eq!(lines[2][..3], ["q", "f", "127.0.0.1:2"]);
-    assert_eq!((lines[2][4], lines[2][5]), ("-", "0"));
+    let lines = rows(&out);
+    assert_eq!(lines.len(), 4);
+    assert_eq!(lines[0][..3], ["POOL", "ENGINE", "ADDRESS"]);
+    assert_eq!(lines[3][..3], ["q", "f", "127.0.0.1:2"]);
+    assert_eq!((lines[3][4], lines[3][5]), ("-", "0"));
     assert_eq!(
-        ask(&["engines", "drain", "e"]).2,
+        run_command(&["engines", "ls", "-o", "name"]).1,
+        "p/e\nq/e\nq/f\n"
+    );
+    assert_eq!(
+        run_command(&["engines", "drain", "e"]).2,
         "several pools have an engine \"e\": name it as p/e\n"
     );
     assert_eq!(
-        ask(&["engines", "drain", "g"]).2,
+        run_command(&["engines", "drain", "g"]).2,
         "there is no engine \"g\"\n"
     );
     assert!(
-        ask(&["engines", "drain", "f", "--over", "x"])
+        run_command(&["engines", "drain", "f", "--over", "x"])
             .2
             .contains("over: a time")
     );
     assert_eq!(
-        ask(&["engines", "drain", "p/e", "--over", "5s"]).1,
+        run_command(&["engines", "drain", "p/e", "--over", "5s"]).1,
         "p/e is drained\n"
     );
-    let listed = ask(&["engines", "ls", "--json"]).1;
+    let listed = run_command(&["engines", "ls", "-o", "json"]).1;
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(
         (&listed[0]["draining"], &listed[1]["draining"]),
         (&json!(true), &json!(false))
     );
-    let (code, out, err) = ask(&["explain", "/x"]);
-    assert_eq!((code, err.as_str()), (Some(0), ""));
-    assert!(
-        out.starts_with("pool p: - (no-engine)\n") && out.contains("e\tdraining\t"),
-        "{out}"
-    );
+    let nobody = "no engine of the pool p can take it: no-engine\n";
+    let (code, out, err) = run_command(&["explain", "/x"]);
+    assert_eq!((code, err.as_str()), (Some(1), nobody));
+    assert!(out.starts_with("pool p: - (no-engine)\n"), "{out}");
+    assert_eq!(rows(&out)[2][..2], ["ENGINE", "OUTCOME"]);
+    assert_eq!(rows(&out)[3][..2], ["e", "draining"]);
+    let (code, out, err) = run_command(&["explain", "/x", "-o", "json"]);
+    assert_eq!((code, err.as_str()), (Some(1), nobody));
+    let explained: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(explained["engines"][0]["outcome"], "draining");
+    let named = run_command(&["explain", "/x", "-o", "name"]);
+    assert_eq!(named, (Some(1), String::new(), nobody.to_owned()));
     assert_eq!(
-        ask(&["engines", "undrain", "p/e"]).1,
+        run_command(&["engines", "undrain", "p/e"]).1,
         "p/e is no longer drained\n"
     );
     assert!(
-        ask(&["explain", "/y"])
+        run_command(&["explain", "/y"])
             .2
             .contains("No route takes this path")
     );
     served.terminate();
-    let (code, _, err) = ask(&["engines", "ls"]);
+    let (code, _, err) = run_command(&["engines", "ls"]);
     assert_eq!(code, Some(1));
     assert!(err.starts_with(&format!("the service at {at}: ")), "{err}");
+}
+
+#[test]
+fn a_drain_waits_for_the_streams_of_the_engine_with_progress() {
+    let dir = tempfile::tempdir().unwrap();
+    // No engine listens on this port.
+    let more = "api: { clients: [ { name: ops, role: operator, secret: { inline: operator-secret-1 } } ] }
+pools: [ { name: p, driver: websocket, cluster: c, discovery: { static: [ { name: e, ip: 127.0.0.1, port: 1 } ] } } ]";
+    let file = write_config(dir.path(), more);
+    let served = RunningService::start(&file);
+    let report = |report: Value| {
+        let answer = served.post("/v1/gateways/g/events", report);
+        assert!(answer.contains("200 OK"), "{answer}");
+    };
+    let opened = |stream: &str| json!({"stream": stream, "session_ref": stream, "pool": "p", "engine": "e", "opened_at": 1});
+    report(json!({"sequence": 1, "opened": [opened("s"), opened("t")]}));
+    let closed = |stream: &str| json!([{"stream": stream, "reason": "ended", "duration_ms": 1}]);
+
+    let at = format!("http://{}", served.address);
+    let args = ["engines", "drain", "e", "--over", "0s", "--wait"];
+    let mut drain = berth_command(&args);
+    drain.args(["--service", &at, "--config", file.to_str().unwrap()]);
+    let drain = drain.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut drain = drain.spawn().unwrap();
+    let mut progress = BufReader::new(drain.stderr.take().unwrap()).lines();
+    let mut next = || progress.next().unwrap().unwrap();
+    assert_eq!(next(), "p/e: 2 open WebSockets, 0 s left");
+    report(json!({"sequence": 2, "closed": closed("s")}));
+    assert_eq!(next(), "p/e: 1 open WebSockets, 0 s left");
+    report(json!({"sequence": 3, "closed": closed("t")}));
+    assert!(drain.wait().unwrap().success());
+    let mut out = String::new();
+    drain.stdout.unwrap().read_to_string(&mut out).unwrap();
+    assert_eq!(out, "p/e is drained\np/e has no open WebSockets\n");
+    served.terminate();
 }

@@ -40,15 +40,7 @@ impl RunningService {
     }
 
     pub(super) fn send(&self, method: &str, path: &str, content_type: &str, body: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
-        let head = format!("Content-Type: {content_type}\r\nConnection: close\r\nHost: h");
-        let request =
-            format!("{method} {path} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        send_request(&self.address, method, path, content_type, body)
     }
 
     /// Sends SIGTERM. Returns the exit code and the whole log.
@@ -64,4 +56,23 @@ impl RunningService {
         let code = self.child.wait().unwrap().code();
         (code, std::fs::read_to_string(&self.log).unwrap())
     }
+}
+
+/// Sends a request on a connection of its own; returns the whole response.
+pub(super) fn send_request(
+    address: &str,
+    method: &str,
+    path: &str,
+    content_type: &str,
+    body: &str,
+) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let head = format!("Content-Type: {content_type}\r\nConnection: close\r\nHost: h");
+    let request =
+        format!("{method} {path} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }

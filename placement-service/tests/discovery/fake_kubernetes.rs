@@ -1,4 +1,4 @@
-//! A minimal Kubernetes API server that lists and watches pods, with its troubles: closed connections, 410 Gone,
+//! A minimal Kubernetes API server that lists and watches pods or EndpointSlices, with its troubles: closed connections, 410 Gone,
 //! bookmarks, 403.
 
 use axum::Router;
@@ -17,7 +17,8 @@ pub(crate) struct FakeApiServer(Arc<Mutex<ClusterState>>);
 
 #[derive(Default)]
 pub(crate) struct ClusterState {
-    pub(crate) pods: BTreeMap<String, Value>,
+    /// By name. The tests use one kind at a time.
+    pub(crate) objects: BTreeMap<String, Value>,
     pub(crate) version: u64,
     pub(crate) watches: Vec<mpsc::UnboundedSender<String>>,
     pub(crate) forbidden: bool,
@@ -32,7 +33,9 @@ impl FakeApiServer {
     pub(crate) async fn serve(&self) -> kube::Config {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(serve_pods).with_state(self.clone());
+        let router = Router::new()
+            .fallback(serve_objects)
+            .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let mut config = kube::Config::new(url.parse().unwrap());
         config.default_namespace = "engines".into();
@@ -43,26 +46,26 @@ impl FakeApiServer {
         change(&mut self.0.lock().unwrap())
     }
 
-    /// Adds or changes a pod.
-    pub(crate) fn put(&self, mut pod: Value) {
+    /// Adds or changes an object.
+    pub(crate) fn put(&self, mut object: Value) {
         self.update(|cluster| {
             cluster.version += 1;
-            pod["metadata"]["resourceVersion"] = json!(cluster.version.to_string());
-            let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
-            let kind = match cluster.pods.insert(name, pod.clone()) {
+            object["metadata"]["resourceVersion"] = json!(cluster.version.to_string());
+            let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+            let kind = match cluster.objects.insert(name, object.clone()) {
                 None => "ADDED",
                 Some(_) => "MODIFIED",
             };
-            cluster.broadcast(&json!({"type": kind, "object": pod}));
+            cluster.broadcast(&json!({"type": kind, "object": object}));
         });
     }
 
     pub(crate) fn delete(&self, name: &str) {
         self.update(|cluster| {
             cluster.version += 1;
-            let mut pod = cluster.pods.remove(name).unwrap();
-            pod["metadata"]["resourceVersion"] = json!(cluster.version.to_string());
-            cluster.broadcast(&json!({"type": "DELETED", "object": pod}));
+            let mut object = cluster.objects.remove(name).unwrap();
+            object["metadata"]["resourceVersion"] = json!(cluster.version.to_string());
+            cluster.broadcast(&json!({"type": "DELETED", "object": object}));
         });
     }
 
@@ -90,7 +93,7 @@ fn status_object(code: u16, reason: &str) -> Value {
 
 type RequestQuery = Query<HashMap<String, String>>;
 
-async fn serve_pods(
+async fn serve_objects(
     State(fake): State<FakeApiServer>,
     uri: Uri,
     Query(asked): RequestQuery,
@@ -103,9 +106,10 @@ async fn serve_pods(
         }
         if !asked.contains_key("watch") {
             cluster.list_requests += 1;
-            let items: Vec<&Value> = cluster.pods.values().collect();
+            let items: Vec<&Value> = cluster.objects.values().collect();
             let version = cluster.version.to_string();
-            let list = json!({"kind": "PodList", "apiVersion": "v1",
+            let first = items.first();
+            let list = json!({"kind": "List", "apiVersion": first.map(|object| &object["apiVersion"]),
                 "metadata": {"resourceVersion": version}, "items": items});
             return list.to_string().into_response();
         }
@@ -116,10 +120,10 @@ async fn serve_pods(
             let gone = json!({"type": "ERROR", "object": status_object(410, "Expired")});
             sender.send(format!("{gone}\n")).unwrap();
         } else {
-            for pod in cluster.pods.values() {
-                let version = pod["metadata"]["resourceVersion"].as_str().unwrap();
+            for object in cluster.objects.values() {
+                let version = object["metadata"]["resourceVersion"].as_str().unwrap();
                 if version.parse::<u64>().unwrap() > from {
-                    let event = json!({"type": "MODIFIED", "object": pod});
+                    let event = json!({"type": "MODIFIED", "object": object});
                     sender.send(format!("{event}\n")).unwrap();
                 }
             }
@@ -143,4 +147,21 @@ pub(crate) fn pod(name: &str, ip: &str, ready: bool) -> Value {
         "status": {"phase": "Running", "podIP": ip,
             "conditions": [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": ready}]}
     })
+}
+
+/// A slice of the Service `engine` with endpoints, and with the ports `api` (9076) and `metrics` (9090).
+pub(crate) fn slice(name: &str, address_type: &str, endpoints: &Value) -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": name, "namespace": "engines", "uid": format!("uid-{name}"),
+            "labels": {"kubernetes.io/service-name": "engine"}},
+        "addressType": address_type, "endpoints": endpoints,
+        "ports": [{"name": "api", "port": 9076, "protocol": "TCP"}, {"name": "metrics", "port": 9090}]
+    })
+}
+
+/// An endpoint of a pod, with the conditions `ready`, `serving` and `terminating`.
+pub(crate) fn endpoint(pod: &str, ip: &str, [ready, serving, terminating]: [bool; 3]) -> Value {
+    json!({"addresses": [ip], "targetRef": {"kind": "Pod", "name": pod, "namespace": "engines"},
+        "conditions": {"ready": ready, "serving": serving, "terminating": terminating}})
 }

@@ -3,10 +3,10 @@
 use crate::fake_kubernetes::{FakeApiServer, pod};
 use crate::{TIMEOUT, fleet, format_engines, is_quiet, next_list, next_list_after_faults};
 use berth_api::GatewayEvent;
-use berth_placement::config::KubernetesSource;
+use berth_placement::config::{EnginePort, KubernetesSource};
 use berth_placement::core::clock::SystemClock;
 use berth_placement::engines::discovery::kubernetes::Kubernetes;
-use berth_placement::engines::drains::Drains;
+use berth_placement::engines::drains::{ActiveDrains, Drains};
 use berth_scheduler::accounting::AccountingRegistry;
 use berth_store::in_memory::InMemoryStore;
 use serde_json::json;
@@ -16,13 +16,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-fn kubernetes_source() -> KubernetesSource {
+pub(crate) fn kubernetes_source() -> KubernetesSource {
     KubernetesSource {
-        selector: "qix-engine".into(),
+        selector: None,
+        service: None,
         namespace: None,
         all_namespaces: false,
-        port: 9076,
-        metrics_port: Some(9090),
+        port: EnginePort::Number(9076),
+        metrics_port: Some(EnginePort::Number(9090)),
         kubeconfig: None,
         context: None,
     }
@@ -76,6 +77,32 @@ async fn a_pod_is_followed_from_creation_to_deletion() {
         fake.update(|cluster| (cluster.list_requests, cluster.watch_requests)),
         (1, 1)
     );
+}
+
+#[tokio::test]
+async fn a_port_may_have_a_name() {
+    let named = |name: &str, ports: serde_json::Value| {
+        let mut pod = pod(name, "10.0.0.1", true);
+        pod["spec"]["containers"][0]["ports"] = ports;
+        pod
+    };
+    let fake = FakeApiServer::default();
+    fake.put(named(
+        "a",
+        json!([{"name": "metrics", "containerPort": 1}, {"name": "api", "containerPort": 19076}]),
+    ));
+    fake.put(named(
+        "b",
+        json!([{"name": "api", "containerPort": 19076, "protocol": "UDP"}]),
+    ));
+    fake.put(named("c", json!([{"containerPort": 19076}])));
+    let config = KubernetesSource {
+        port: EnginePort::Name("api".into()),
+        ..kubernetes_source()
+    };
+    let mut pods = Kubernetes::with_cluster(fake.serve().await, &config);
+    let engines = next_list(&mut pods).await.unwrap();
+    assert_eq!(format_engines(&engines), ["a@10.0.0.1:19076"]);
 }
 
 /// The log of this thread.
@@ -177,7 +204,7 @@ async fn an_expired_version_causes_a_new_list() {
     fake.wait_for_watch().await;
     fake.update(|cluster| {
         cluster.watches.clear();
-        cluster.pods.remove("a");
+        cluster.objects.remove("a");
         cluster.version = 90;
         cluster.oldest = 90;
     });
@@ -268,6 +295,7 @@ async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_sta
         Arc::new(InMemoryStore::new(None).unwrap()),
         Arc::new(SystemClock),
         [("p".to_owned(), Duration::from_secs(7))].into(),
+        ActiveDrains::default(),
         Box::new(move |event| drop(sender.send(event))),
     );
     let drains = drains.await.unwrap();

@@ -9,10 +9,12 @@
 
 mod dns;
 mod docker;
+mod endpoint_slices;
 mod fake_kubernetes;
 mod file;
 mod fleet;
 mod kubernetes;
+mod kubernetes_proxy;
 mod mira;
 
 use berth_placement::engines::discovery::{

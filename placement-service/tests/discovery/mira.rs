@@ -77,11 +77,11 @@ async fn an_empty_list_from_mira_counts_after_the_second_poll() {
     assert!(is_quiet(&mut mira).await);
     answer.lock().unwrap().1 = one;
     // Two polls pass since the previous answer.
-    let began = tokio::time::Instant::now();
+    let started_at = tokio::time::Instant::now();
     assert_eq!(next_list(&mut mira).await.unwrap(), found);
     answer.lock().unwrap().1 = "[]".into();
     assert_eq!(next_list(&mut mira).await.unwrap(), []);
-    assert!(began.elapsed() >= Duration::from_millis(1000));
+    assert!(started_at.elapsed() >= Duration::from_millis(1000));
 }
 
 #[tokio::test]

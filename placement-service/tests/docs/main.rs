@@ -12,3 +12,4 @@ mod engine_pages;
 mod links;
 mod pages;
 mod reference;
+mod threats;

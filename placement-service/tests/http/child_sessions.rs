@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// The runtime `flows`, on the same host as the runtime `berth`.
-const FLOWS_CONFIG: &str = "session: { runtime: flows, reconcile: 50ms, sweep: { interval: 50ms }, \
+const FLOWS_CONFIG: &str = "session: { runtime: flows, reconcile: 50ms, cleanup: { interval: 50ms }, \
                      cookie: { secure: false, name: flows } }";
 pub(crate) const BERTH_SECRET: &str = "runtime-secret-12";
 pub(crate) const FLOWS_SECRET: &str = "runtime-secret-34";
@@ -137,7 +137,7 @@ async fn a_logout_of_the_parent_ends_its_descendants_on_the_other_runtime() {
     for id in [&child_id, &grandchild_id] {
         assert!(is_logged_in(&flows, &cookie(id)).await);
     }
-    let began = Instant::now();
+    let started_at = Instant::now();
     let logout = berth.request(Method::POST, "/logout");
     send_request(logout.header("cookie", format!("berth={id}"))).await;
     eventually("both are refused", async || {
@@ -149,7 +149,7 @@ async fn a_logout_of_the_parent_ends_its_descendants_on_the_other_runtime() {
         let event = find_end_event(&flows, FLOWS_SECRET, sid).await.unwrap();
         assert_eq!(event["cause"], "parent-ended");
     }
-    let took = began.elapsed();
+    let took = started_at.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
 

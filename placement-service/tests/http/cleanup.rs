@@ -6,10 +6,10 @@ use std::collections::{HashMap, HashSet};
 
 const MINUTE_MS: u64 = 60_000;
 const CLEANUP_CONFIG: &str = "session: { cookie: { secure: false }, reconcile: 50ms, \
-                     sweep: { interval: 50ms, batch: 2 } }";
+                     cleanup: { interval: 50ms, batch: 2 } }";
 /// The lease lasts for one and a half intervals: long enough that a replica on a loaded machine keeps it.
 const LEASE_CONFIG: &str = "session: { cookie: { secure: false }, reconcile: 50ms, \
-                     sweep: { interval: 4s, batch: 2 } }";
+                     cleanup: { interval: 4s, batch: 2 } }";
 const ENDED_IDLE: &str = "berth_sessions_ended_total{cause=\"idle-timeout\"}";
 const CLEANUP_OK: &str = "berth_session_cleanup_runs_total{result=\"ok\"}";
 const CLEANUP_NOT_LEADER: &str = "berth_session_cleanup_runs_total{result=\"not_leader\"}";
@@ -164,7 +164,7 @@ async fn twenty_requests_over_two_replicas_get_one_anonymous_id_and_no_row() {
 #[tokio::test]
 async fn a_replica_that_never_saw_a_session_knows_how_it_ended() {
     let one = Site::start(CLEANUP_CONFIG).await;
-    let never = "session: { cookie: { secure: false }, sweep: { interval: 600s } }";
+    let never = "session: { cookie: { secure: false }, cleanup: { interval: 600s } }";
     let two = one.start_replica(never).await;
     let logged_out = one.login().await;
     let out = one.request(reqwest::Method::POST, "/logout");

@@ -30,21 +30,21 @@ pub(crate) const PARTIAL_REQUESTS: [&str; 5] = [
     "POST /v1/tokens HTTP/1.1\r\nhost: berth\r\ncontent-length: 100\r\n\r\n{\"session\":",
 ];
 
-/// Connects and sends `said`.
-pub(crate) async fn connect(at: SocketAddr, said: &str) -> TcpStream {
+/// Connects and sends `request`.
+pub(crate) async fn connect(at: SocketAddr, request: &str) -> TcpStream {
     let mut stream = TcpStream::connect(at).await.unwrap();
     // The service may have closed the connection already.
-    let _ = stream.write_all(said.as_bytes()).await;
+    let _ = stream.write_all(request.as_bytes()).await;
     stream
 }
 
 /// Reads until the service closes the connection. Returns what the service has sent.
 async fn read_until_closed(mut stream: TcpStream) -> String {
-    let mut said = Vec::new();
-    let read = timeout(TIMEOUT, stream.read_to_end(&mut said)).await;
+    let mut received = Vec::new();
+    let read = timeout(TIMEOUT, stream.read_to_end(&mut received)).await;
     // A reset connection counts as closed.
     assert!(read.is_ok(), "the connection is kept");
-    String::from_utf8_lossy(&said).into_owned()
+    String::from_utf8_lossy(&received).into_owned()
 }
 
 /// Whether the connection still serves a request.
@@ -52,9 +52,12 @@ pub(crate) async fn serves_request(stream: &mut TcpStream) -> bool {
     if stream.write_all(LIVE_REQUEST.as_bytes()).await.is_err() {
         return false;
     }
-    let mut said = Vec::new();
-    while !said.ends_with(b"ok\n") {
-        match timeout(TIMEOUT, stream.read_buf(&mut said)).await.unwrap() {
+    let mut received = Vec::new();
+    while !received.ends_with(b"ok\n") {
+        match timeout(TIMEOUT, stream.read_buf(&mut received))
+            .await
+            .unwrap()
+        {
             Ok(0) | Err(_) => return false,
             Ok(_) => {}
         }
@@ -67,8 +70,8 @@ async fn a_connection_without_a_complete_request_is_closed_at_every_listener() {
     let site = Site::start(&format!("{SHORT_REQUEST_TIMEOUT}\n{COMPAT_LISTENERS}")).await;
     let (mira, session_service) = (site.mira.unwrap(), site.session_service.unwrap());
     for at in [site.address, mira, session_service] {
-        for said in PARTIAL_REQUESTS {
-            read_until_closed(connect(at, said).await).await;
+        for request in PARTIAL_REQUESTS {
+            read_until_closed(connect(at, request).await).await;
         }
     }
     let body = read_until_closed(connect(site.address, PARTIAL_REQUESTS[4]).await).await;
@@ -94,7 +97,7 @@ async fn a_connection_may_be_idle_after_a_complete_request_but_must_complete_the
     assert!(serves_request(&mut idle).await);
     let mut calls = Gateway::connect(site.address, &[], DEFAULT_WINDOW).await;
     let report = |sequence, cursor: &str| {
-        let body = json!({"sequence": sequence, "cursor": cursor, "hold_ms": 1_500});
+        let body = json!({"sequence": sequence, "cursor": cursor, "poll_timeout_ms": 1_500});
         let poll = site.request(Method::POST, "/v1/gateways/g/events");
         send_request(
             poll.header("content-type", "application/json")
@@ -138,8 +141,8 @@ async fn at_the_limit_the_oldest_connections_without_a_complete_request_are_clos
     assert!(serves_request(&mut idle).await);
     let mut calls = Gateway::connect(site.address, &[], DEFAULT_WINDOW).await;
     let mut parts = Vec::new();
-    for said in PARTIAL_REQUESTS.iter().cycle().take(5 * MAX_CONNECTIONS) {
-        parts.push(connect(site.address, said).await);
+    for request in PARTIAL_REQUESTS.iter().cycle().take(5 * MAX_CONNECTIONS) {
+        parts.push(connect(site.address, request).await);
     }
     let newest = parts.split_off(5 * MAX_CONNECTIONS - 5);
     // Three connections have completed a request: the gateway, the idle one, and the one that asks for metrics.
@@ -151,8 +154,8 @@ async fn at_the_limit_the_oldest_connections_without_a_complete_request_are_clos
         site.metric("berth_http_connections ").await == MAX_CONNECTIONS as u64
     })
     .await;
-    for (said, mut new) in PARTIAL_REQUESTS.iter().zip(newest) {
-        if said.is_empty() {
+    for (request, mut new) in PARTIAL_REQUESTS.iter().zip(newest) {
+        if request.is_empty() {
             assert!(serves_request(&mut new).await, "a newer one was closed");
         }
     }

@@ -122,12 +122,12 @@ async fn log_out(site: &Site, login: &str) {
 }
 
 async fn wait_for_sessions(engine: &Engine, expected: usize) -> Duration {
-    let began = Instant::now();
+    let started_at = Instant::now();
     eventually(&format!("the engine has {expected} sessions"), async || {
         engine.stats().sessions == expected
     })
     .await;
-    began.elapsed()
+    started_at.elapsed()
 }
 
 async fn metric(site: &Site, name: &str) -> f64 {
@@ -203,9 +203,12 @@ async fn an_engine_that_cannot_be_reached_is_asked_again_until_the_session_has_e
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(engine.stats().sessions, 1);
     engine.faults().set(|f| f.refuse = false);
-    let began = Instant::now();
+    let started_at = Instant::now();
     wait_for_sessions(&engine, 0).await;
-    assert!(began.elapsed() < Duration::from_secs(6), "before its TTL");
+    assert!(
+        started_at.elapsed() < Duration::from_secs(6),
+        "before its TTL"
+    );
 
     let login = site.login().await;
     let (placed, socket) = open(&mut gateway, &login, Some("t")).await;
@@ -238,13 +241,13 @@ async fn a_client_that_leaves_frees_its_room_at_once() {
                 metric(&site, r#"berth_placement_queue_length{pool="p"}"#).await == 2.0
             })
             .await;
-            let began = Instant::now();
+            let started_at = Instant::now();
             close(&mut gateway, &first, socket, Some(1000)).await;
             eventually("one waits", async || {
                 metric(&site, r#"berth_placement_queue_length{pool="p"}"#).await == 1.0
             })
             .await;
-            began.elapsed()
+            started_at.elapsed()
         }
     );
     assert!(placed < PROMPTLY, "{placed:?}");

@@ -1,72 +1,17 @@
 //! Engines behind TLS: the service probes them and prepares sessions there, and sends nothing to a server with another
 //! certificate.
 
-use crate::certificates::Authority;
 use crate::placements::session_placement_body;
 use crate::site::{Site, eventually, send_request};
 use berth_engine_sim::{Document, Engine, Options};
+use berth_harness::certificate::Authority;
+use berth_harness::tls_terminator::TlsTerminator;
 use reqwest::Method;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 const NAME: &str = "engines.internal";
-
-/// A TLS server in front of an engine. It asks for certificates of clients.
-struct Terminator {
-    address: SocketAddr,
-    /// Connections that have completed the handshake.
-    accepted: Arc<AtomicUsize>,
-}
-
-async fn start_terminator(
-    engine: SocketAddr,
-    servers: &Authority,
-    clients: &Authority,
-    name: &str,
-) -> Terminator {
-    let issued = servers.issue(name);
-    let certificate = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
-    let mut roots = RootCertStore::empty();
-    let root = CertificateDer::from_pem_slice(clients.pem().as_bytes()).unwrap();
-    roots.add(root).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier.build().unwrap())
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let accepted = Arc::new(AtomicUsize::new(0));
-    let counter = accepted.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, counter) = (acceptor.clone(), counter.clone());
-            tokio::spawn(async move {
-                let Ok(mut client) = acceptor.accept(stream).await else {
-                    return;
-                };
-                counter.fetch_add(1, Ordering::Relaxed);
-                let mut server = TcpStream::connect(engine).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-            });
-        }
-    });
-    Terminator { address, accepted }
-}
 
 async fn start_engine() -> Engine {
     berth_engine_sim::start(Options {
@@ -120,15 +65,23 @@ async fn engine_state(site: &Site, pool: &str) -> Value {
 #[tokio::test]
 async fn engines_are_probed_and_prepared_over_tls_and_only_with_the_configured_name() {
     let files = tempfile::tempdir().unwrap();
-    let (servers, clients) = (Authority::new(), Authority::new());
+    let (servers, clients) = (Authority::new().unwrap(), Authority::new().unwrap());
     std::fs::write(files.path().join("engines-ca.pem"), servers.pem()).unwrap();
     clients
         .issue("berth.internal")
-        .write(files.path(), "client");
+        .unwrap()
+        .write(files.path(), "client")
+        .unwrap();
     let engine = start_engine().await;
-    let good = start_terminator(engine.api_addr(), &servers, &clients, NAME).await;
-    let renamed = start_terminator(engine.api_addr(), &servers, &clients, "other.internal").await;
-    let forged = start_terminator(engine.api_addr(), &Authority::new(), &clients, NAME).await;
+    let start = async |authority: &Authority, name: &str| {
+        let issued = authority.issue(name).unwrap();
+        TlsTerminator::start(engine.api_addr(), &issued, &clients)
+            .await
+            .unwrap()
+    };
+    let good = start(&servers, NAME).await;
+    let renamed = start(&servers, "other.internal").await;
+    let forged = start(&Authority::new().unwrap(), NAME).await;
     let site = start_site(
         files.path(),
         &[
@@ -168,20 +121,24 @@ async fn engines_are_probed_and_prepared_over_tls_and_only_with_the_configured_n
     for path in ["/forged/sales.qvf", "/clear/sales.qvf", "/renamed/x"] {
         assert_eq!(place(path).await.status, 503, "{path}");
     }
-    assert_eq!(
-        forged.accepted.load(Ordering::Relaxed),
-        0,
-        "no handshake succeeds"
-    );
+    assert_eq!(forged.accepted(), 0, "no handshake succeeds");
     assert_eq!(engine.sessions().len(), 1);
 }
 
 #[tokio::test]
 async fn unusable_files_are_faults_of_their_setting() {
     let files = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    authority.issue("a").write(files.path(), "a");
-    authority.issue("b").write(files.path(), "b");
+    let authority = Authority::new().unwrap();
+    authority
+        .issue("a")
+        .unwrap()
+        .write(files.path(), "a")
+        .unwrap();
+    authority
+        .issue("b")
+        .unwrap()
+        .write(files.path(), "b")
+        .unwrap();
     std::fs::write(files.path().join("empty.pem"), "").unwrap();
     let folder = files.path().display();
     let yaml = format!(

@@ -138,9 +138,9 @@ async fn a_reader_also_waits_for_events_of_another_replica() {
     assert_eq!(format_events(&page), ["created - demo"]);
     // No further event follows: the wait ends with an unchanged cursor.
     let cursor = page["cursor"].as_str().unwrap();
-    let began = Instant::now();
+    let started_at = Instant::now();
     let nothing = read_events(&other, &format!("cursor={cursor}&wait_s=1")).await;
-    assert!(began.elapsed() >= Duration::from_secs(1));
+    assert!(started_at.elapsed() >= Duration::from_secs(1));
     assert_eq!(
         nothing,
         json!({"cursor": cursor, "events": [], "gap": false})

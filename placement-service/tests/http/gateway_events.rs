@@ -31,9 +31,9 @@ async fn session_ends_are_sent_at_once_with_their_reason() {
     assert_eq!(reason, "revoked");
     assert!(took < Duration::from_secs(5), "by this poll: {took:?}");
     // No event repeats and no other one follows, so the poll waits.
-    let began = Instant::now();
+    let started_at = Instant::now();
     assert_eq!(gateway.poll(300).await.get("events"), None);
-    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert!(started_at.elapsed() >= Duration::from_millis(300));
     request_as_operator(&site, Method::DELETE, &format!("/v1/sessions/{}", refs[1])).await;
     assert_eq!(gateway.wait_for_session_end(&refs[1]).await.0, "revoked");
 }
@@ -136,15 +136,15 @@ async fn an_unknown_cursor_causes_a_resync_and_a_new_cursor() {
     gateway.poll(0).await;
     let good = gateway.cursor.clone();
     for cursor in ["00000000000000ff-0", &format!("{}-9999", &good[..16])] {
-        let began = Instant::now();
+        let started_at = Instant::now();
         let answer = gateway
-            .send_report(json!({"cursor": cursor, "hold_ms": 20_000}))
+            .send_report(json!({"cursor": cursor, "poll_timeout_ms": 20_000}))
             .await;
         assert_eq!(
             (&answer["resync"], &answer["cursor"]),
             (&json!(true), &json!(good))
         );
-        assert!(began.elapsed() < Duration::from_secs(10));
+        assert!(started_at.elapsed() < Duration::from_secs(10));
     }
 }
 
@@ -154,7 +154,7 @@ async fn open_polls_are_answered_on_shutdown() {
     let address = site.address;
     let mut gateway = ReportingGateway::new(&site, "g");
     gateway.poll(0).await;
-    let report = json!({"sequence": 1, "cursor": gateway.cursor, "hold_ms": 25_000});
+    let report = json!({"sequence": 1, "cursor": gateway.cursor, "poll_timeout_ms": 25_000});
     let url = format!("http://{address}/v1/gateways/h/events");
     let client = berth_placement::core::http_client::client_builder()
         .build()
@@ -163,10 +163,10 @@ async fn open_polls_are_answered_on_shutdown() {
     let poll = tokio::spawn(poll);
     wait_for_gateways(&site, 2).await;
     assert!(!poll.is_finished(), "the poll waits");
-    let began = Instant::now();
+    let started_at = Instant::now();
     site.shut_down().await;
     assert_eq!(poll.await.unwrap().unwrap().status(), 200);
-    assert!(began.elapsed() < Duration::from_secs(10));
+    assert!(started_at.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn polls_fail_while_the_event_log_is_unavailable() {
         .execute(&site.database().await)
         .await
         .unwrap();
-    let poll = json!({"sequence": 2, "cursor": gateway.cursor, "hold_ms": 20_000});
+    let poll = json!({"sequence": 2, "cursor": gateway.cursor, "poll_timeout_ms": 20_000});
     let refused = post_report(&site, "g", &poll).await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),

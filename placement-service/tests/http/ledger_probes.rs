@@ -27,15 +27,19 @@ async fn reported_sessions(site: &Site) -> u64 {
 
 async fn assert_single_prober(engine: &Engine, sites: &[Site]) {
     eventually("one probes", async || find_probers(sites).await.len() == 1).await;
-    let (began, before) = (Instant::now(), engine.stats().healthchecks_total);
+    let (started_at, before) = (Instant::now(), engine.stats().healthchecks_total);
     eventually("it goes on", async || {
         engine.stats().healthchecks_total >= before + 10
     })
     .await;
     let hits = engine.stats().healthchecks_total - before;
     // Jitter shortens the interval by at most a tenth, and one probe may have been due at once.
-    let max_hits = began.elapsed().div_duration_f64(INTERVAL.mul_f64(0.9)) + 2.0;
-    assert!((hits as f64) <= max_hits, "{hits} in {:?}", began.elapsed());
+    let max_hits = started_at.elapsed().div_duration_f64(INTERVAL.mul_f64(0.9)) + 2.0;
+    assert!(
+        (hits as f64) <= max_hits,
+        "{hits} in {:?}",
+        started_at.elapsed()
+    );
 }
 
 #[tokio::test]

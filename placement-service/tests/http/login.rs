@@ -102,10 +102,10 @@ async fn an_unknown_account_and_a_wrong_password_get_the_same_answer() {
     // The cases take turns, so that other load on the machine slows all of them alike.
     for _ in 0..5 {
         for ((username, password), fastest) in cases.iter().zip(&mut fastest) {
-            let began = Instant::now();
+            let started_at = Instant::now();
             let body = json!({"username": username, "password": password});
             let answer = site.post_json("/login", body).await;
-            *fastest = began.elapsed().min(*fastest);
+            *fastest = started_at.elapsed().min(*fastest);
             assert_eq!(
                 (answer.status, answer.reason().as_str()),
                 (401, "login-failed")
@@ -170,12 +170,12 @@ async fn the_page_keeps_a_valid_return_to() {
 #[tokio::test]
 async fn a_session_id_never_comes_from_the_client() {
     let site = Site::start("").await;
-    let chosen = "A".repeat(43);
+    let planted = "A".repeat(43);
     let body = format!("username=demo&password={PASSWORD}");
     let request = site.post_form("/login", &body);
-    let given = send_request(request.header("cookie", format!("berth={chosen}"))).await;
-    assert_ne!(session_id(&given), chosen);
-    assert_eq!(site.token(&chosen).await.reason(), "unknown-session");
+    let given = send_request(request.header("cookie", format!("berth={planted}"))).await;
+    assert_ne!(session_id(&given), planted);
+    assert_eq!(site.token(&planted).await.reason(), "unknown-session");
 }
 
 #[tokio::test]

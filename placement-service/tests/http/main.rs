@@ -9,6 +9,8 @@
 mod accounts;
 mod admin_sessions;
 mod affinity;
+mod affinity_counting;
+mod affinity_moves;
 mod authorization;
 mod browser_module;
 mod browser_session;
@@ -63,6 +65,7 @@ mod strategies;
 mod stream_limit;
 mod stream_limit_replicas;
 mod tls;
+mod token_placements;
 mod transmitter;
 mod warnings;
 mod webhook_caep;

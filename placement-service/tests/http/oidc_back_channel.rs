@@ -210,10 +210,10 @@ async fn a_back_channel_logout_at_one_replica_holds_on_the_other() {
     assert_eq!(other.token(&id).await.status, 200);
     let token = idp.sign_logout_token(&logout_claims(&idp, "j"));
     assert_eq!(send_logout_token(&one, &token).await.status, 200);
-    let began = std::time::Instant::now();
+    let started_at = std::time::Instant::now();
     while other.token(&id).await.status == 200 {
         assert!(
-            began.elapsed().as_secs() < 1,
+            started_at.elapsed().as_secs() < 1,
             "the other replica still accepts the session"
         );
         tokio::task::yield_now().await;

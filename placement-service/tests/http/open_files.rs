@@ -107,7 +107,7 @@ async fn five_hundred_incomplete_requests_do_not_block_other_clients() {
     let service = LimitedService::start(&config);
     let mut calls = Gateway::connect(service.address, &[], DEFAULT_WINDOW).await;
     let report = async |sequence, cursor: &str| {
-        let body = json!({"sequence": sequence, "cursor": cursor, "hold_ms": 2_000});
+        let body = json!({"sequence": sequence, "cursor": cursor, "poll_timeout_ms": 2_000});
         let answer = service.post("/v1/gateways/g/events", &body).await;
         assert_eq!(answer.status(), 200);
         answer.json::<Value>().await.unwrap()
@@ -116,8 +116,8 @@ async fn five_hundred_incomplete_requests_do_not_block_other_clients() {
     let poll = report(2, here["cursor"].as_str().unwrap());
     let others = async {
         let mut strangers = Vec::new();
-        for said in PARTIAL_REQUESTS.iter().cycle().take(INCOMPLETE_CONNECTIONS) {
-            strangers.push(connect(service.address, said).await);
+        for request in PARTIAL_REQUESTS.iter().cycle().take(INCOMPLETE_CONNECTIONS) {
+            strangers.push(connect(service.address, request).await);
         }
         let credentials = json!({"username": "demo", "password": PASSWORD});
         let login = service.post("/login", &credentials).await;

@@ -160,8 +160,11 @@ async fn a_lock_reaches_an_account_that_has_no_row() {
         account(&["lock", "idp:u-1"]).1,
         "locked idp:u-1; 0 sessions ended"
     );
-    let listed = account(&["ls"]).1;
-    assert_eq!(listed, "demo\tuser\topen\t0\t-\nidp:u-1\t\tlocked\t0\t-");
+    let listed = account(&["ls", "-o", "json"]).1;
+    let open = json!({"account": "demo", "roles": ["user"], "state": "open", "failures": 0, "locked_until": null});
+    let locked = json!({"account": "idp:u-1", "roles": [], "state": "locked", "failures": 0, "locked_until": null});
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed, json!([open, locked]));
     assert_eq!(account(&["unlock", "idp:u-1"]).1, "unlocked idp:u-1");
     login_session_id(&log_in(&site, &idp).await);
     for (arguments, expected) in [

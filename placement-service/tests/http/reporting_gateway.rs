@@ -46,14 +46,14 @@ impl<'a> ReportingGateway<'a> {
     }
 
     /// Polls from the last cursor. Returns the answer.
-    pub(crate) async fn poll(&mut self, hold_ms: u32) -> Value {
+    pub(crate) async fn poll(&mut self, poll_timeout_ms: u32) -> Value {
         let cursor = if self.cursor.is_empty() {
             "now"
         } else {
             &self.cursor
         };
         let answer = self
-            .send_report(json!({"cursor": cursor, "hold_ms": hold_ms, "identity": self.identity}))
+            .send_report(json!({"cursor": cursor, "poll_timeout_ms": poll_timeout_ms, "identity": self.identity}))
             .await;
         answer["cursor"]
             .as_str()
@@ -64,7 +64,7 @@ impl<'a> ReportingGateway<'a> {
 
     /// Polls until the event of the session's end arrives. Returns its reason and how long that took.
     pub(crate) async fn wait_for_session_end(&mut self, session_ref: &str) -> (String, Duration) {
-        let began = Instant::now();
+        let started_at = Instant::now();
         loop {
             let answer = self.poll(5000).await;
             let events = answer["events"].as_array().cloned().unwrap_or_default();
@@ -73,11 +73,11 @@ impl<'a> ReportingGateway<'a> {
                 assert_eq!(event["type"], "session-ended");
                 return (
                     event["reason"].as_str().unwrap().to_owned(),
-                    began.elapsed(),
+                    started_at.elapsed(),
                 );
             }
             assert!(
-                began.elapsed() < Duration::from_secs(30),
+                started_at.elapsed() < Duration::from_secs(30),
                 "the event never arrives"
             );
         }

@@ -85,7 +85,7 @@ async fn a_replica_that_loses_redis_refuses_and_recovers() {
 
 /// The number of the log entry up to which the site has read. A new gateway starts there.
 async fn log_position(site: &Site) -> i64 {
-    let poll = json!({"sequence": 1, "cursor": "now", "hold_ms": 0});
+    let poll = json!({"sequence": 1, "cursor": "now", "poll_timeout_ms": 0});
     let answer = site.post_json("/v1/gateways/newcomer/events", poll).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let cursor = answer.json()["cursor"].as_str().unwrap().to_owned();

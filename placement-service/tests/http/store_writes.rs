@@ -3,7 +3,7 @@
 
 use crate::site::{PASSWORD, Site, eventually, send_request};
 use crate::store_outages::start_site;
-use berth_databases::{Postgres, Redis};
+use berth_databases::{FaultProxy, Postgres, Redis};
 
 async fn try_login(site: &Site) -> u16 {
     let form = format!("username=demo&password={PASSWORD}");
@@ -32,26 +32,17 @@ async fn check_refused_writes(site: &Site, session: &str, make_writable: impl As
 }
 
 #[tokio::test]
-async fn a_read_only_postgres_is_reported_and_survived() {
-    let server = Postgres::shared().await.unwrap();
-    let url = server.database().await.unwrap();
-    let database = url.rsplit('/').next().unwrap();
-    let site = start_site("postgres", &url).await;
+async fn a_postgres_standby_is_reported_and_survived() {
+    let mut primary = Postgres::start().await.unwrap();
+    let url = primary.database().await.unwrap();
+    let (proxy, far_url) = FaultProxy::start(&url).await.unwrap();
+    let site = start_site("postgres", &far_url).await;
     let session = site.login().await;
     assert!(reports_writable(&site, true).await);
-    for sql in [
-        format!("ALTER DATABASE {database} SET default_transaction_read_only = on"),
-        format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
-        ),
-    ] {
-        server.execute("postgres", &sql).await.unwrap();
-    }
-    check_refused_writes(&site, &session, async || {
-        let sql = format!("ALTER DATABASE {database} RESET default_transaction_read_only");
-        server.execute("postgres", &sql).await.unwrap();
-    })
-    .await;
+    let standby = primary.start_standby().await.unwrap();
+    primary.kill();
+    proxy.lead_to(standby.port());
+    check_refused_writes(&site, &session, async || standby.promote().await.unwrap()).await;
 }
 
 #[tokio::test]

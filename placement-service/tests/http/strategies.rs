@@ -148,10 +148,10 @@ async fn p2c_never_picks_the_busiest_engine() {
     .await;
     let explained = fleet.explain().await;
     assert_eq!(explained["reason"], "p2c");
-    let mut chosen: Vec<_> = explained["engines"].as_array().unwrap().iter().collect();
-    chosen.retain(|e| e["outcome"] == "selected");
-    assert_eq!(chosen.len(), 1);
-    assert_ne!(chosen[0]["engine"], "busy");
+    let mut selected: Vec<_> = explained["engines"].as_array().unwrap().iter().collect();
+    selected.retain(|e| e["outcome"] == "selected");
+    assert_eq!(selected.len(), 1);
+    assert_ne!(selected[0]["engine"], "busy");
     let placed = fleet.place_tabs(0..6).await;
     assert!(!placed.contains_key("busy"), "{placed:?}");
 }

@@ -3,9 +3,9 @@
 
 use crate::engines::{placement_body, request_as_operator};
 use crate::events::CLIENTS;
-use crate::placements::program_token;
 use crate::reporting_gateway::advance_monotonic_clock;
 use crate::site::{Answer, Site, eventually, send_request};
+use crate::token_placements::program_token;
 use berth_engine_sim::{Document, Options};
 use futures_util::future::join_all;
 use reqwest::Method;

@@ -1,8 +1,9 @@
 //! TLS of the service's listener: https, certificates that are renewed in their files, and gateways that authenticate
 //! with certificates.
 
-use crate::certificates::{Authority, Issued};
+use crate::certificates::{identity, root};
 use crate::site::{Answer, Site, eventually, send_request};
+use berth_harness::certificate::{Authority, Issued};
 use berth_placement::core::http_client;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -24,9 +25,9 @@ fn clients(directory: &Path) -> String {
 
 /// A client that trusts this authority and may have a certificate.
 fn client(authority: &Authority, own: Option<&Issued>) -> reqwest::Client {
-    let builder = http_client::client_builder().tls_certs_only([authority.root()]);
+    let builder = http_client::client_builder().tls_certs_only([root(authority)]);
     let builder = match own {
-        Some(issued) => builder.identity(issued.identity()),
+        Some(issued) => builder.identity(identity(issued)),
         None => builder,
     };
     builder.build().unwrap()
@@ -36,7 +37,7 @@ fn url(site: &Site, path: &str) -> String {
     format!("https://{}{path}", site.address)
 }
 
-async fn ask_token(site: &Site, client: &reqwest::Client, secret: Option<&str>) -> Answer {
+async fn request_token(site: &Site, client: &reqwest::Client, secret: Option<&str>) -> Answer {
     let body = json!({"session": "x".repeat(43)}).to_string();
     let request = client.request(Method::POST, url(site, "/v1/tokens"));
     let request = match secret {
@@ -49,8 +50,11 @@ async fn ask_token(site: &Site, client: &reqwest::Client, secret: Option<&str>) 
 #[tokio::test]
 async fn the_listener_speaks_https_and_uses_renewed_files() {
     let files = tempfile::tempdir().unwrap();
-    let (old, new) = (Authority::new(), Authority::new());
-    old.issue("127.0.0.1").write(files.path(), "service");
+    let (old, new) = (Authority::new().unwrap(), Authority::new().unwrap());
+    old.issue("127.0.0.1")
+        .unwrap()
+        .write(files.path(), "service")
+        .unwrap();
     let site = Site::start(&tls_section(files.path(), "")).await;
     let live = async |client: &reqwest::Client| {
         let response = client.get(url(&site, "/health/live")).send().await;
@@ -62,14 +66,14 @@ async fn the_listener_speaks_https_and_uses_renewed_files() {
     assert!(plain.is_err(), "plain HTTP is not answered");
 
     // A key that does not belong to the certificate is not used, whatever the order of the changes is.
-    let renewed = new.issue("127.0.0.1");
+    let renewed = new.issue("127.0.0.1").unwrap();
     std::fs::write(files.path().join("service.key"), &renewed.key).unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     assert!(
         live(&client(&old, None)).await.is_ok(),
         "the previous files"
     );
-    renewed.write(files.path(), "service");
+    renewed.write(files.path(), "service").unwrap();
     eventually("the renewed certificate is used", async || {
         live(&client(&new, None)).await.is_ok()
     })
@@ -80,8 +84,12 @@ async fn the_listener_speaks_https_and_uses_renewed_files() {
 /// A site whose gateways have certificates. Returns its own authority and that of gateways.
 async fn start_with_certificates(more: &str) -> (Site, TempDir, Authority, Authority) {
     let files = tempfile::tempdir().unwrap();
-    let (service, gateways) = (Authority::new(), Authority::new());
-    service.issue("127.0.0.1").write(files.path(), "service");
+    let (service, gateways) = (Authority::new().unwrap(), Authority::new().unwrap());
+    service
+        .issue("127.0.0.1")
+        .unwrap()
+        .write(files.path(), "service")
+        .unwrap();
     std::fs::write(files.path().join("gateways-ca.pem"), gateways.pem()).unwrap();
     let tls = tls_section(files.path(), &clients(files.path()));
     let site = Site::start(&format!("{tls}{more}")).await;
@@ -92,8 +100,8 @@ async fn start_with_certificates(more: &str) -> (Site, TempDir, Authority, Autho
 async fn a_gateway_authenticates_with_its_certificate_or_the_secret() {
     let secret = format!("gateways: {{ secret: {{ inline: {GATEWAY_SECRET} }} }}");
     let (site, _files, service, gateways) = start_with_certificates(&secret).await;
-    let gateway = gateways.issue("edge.internal");
-    let other = gateways.issue("app.internal");
+    let gateway = gateways.issue("edge.internal").unwrap();
+    let other = gateways.issue("app.internal").unwrap();
     for (own, secret, reason) in [
         (Some(&gateway), None, "unknown-session"),
         (None, Some(GATEWAY_SECRET), "unknown-session"),
@@ -102,11 +110,11 @@ async fn a_gateway_authenticates_with_its_certificate_or_the_secret() {
         (None, None, "unknown-gateway"),
         (None, Some("not-the-secret-at-all"), "unknown-gateway"),
     ] {
-        let answer = ask_token(&site, &client(&service, own), secret).await;
+        let answer = request_token(&site, &client(&service, own), secret).await;
         assert_eq!(answer.reason(), reason, "{secret:?}");
     }
     // A certificate of another authority ends the handshake, whatever its name is.
-    let forged = Authority::new().issue("edge.internal");
+    let forged = Authority::new().unwrap().issue("edge.internal").unwrap();
     let forger = client(&service, Some(&forged));
     assert!(forger.get(url(&site, "/health/live")).send().await.is_err());
     // Browsers and operators have no certificates.
@@ -117,10 +125,10 @@ async fn a_gateway_authenticates_with_its_certificate_or_the_secret() {
 #[tokio::test]
 async fn with_certificates_and_no_secret_other_callers_are_no_gateways() {
     let (site, _files, service, gateways) = start_with_certificates("").await;
-    let gateway = gateways.issue("edge.internal");
-    let accepted = ask_token(&site, &client(&service, Some(&gateway)), None).await;
+    let gateway = gateways.issue("edge.internal").unwrap();
+    let accepted = request_token(&site, &client(&service, Some(&gateway)), None).await;
     assert_eq!(accepted.reason(), "unknown-session");
-    let refused = ask_token(&site, &client(&service, None), None).await;
+    let refused = request_token(&site, &client(&service, None), None).await;
     assert_eq!(
         (refused.status, refused.reason().as_str()),
         (403, "unknown-gateway")

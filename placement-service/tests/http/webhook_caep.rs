@@ -39,19 +39,21 @@ async fn a_session_end_is_sent_as_a_security_event_that_the_published_key_verifi
     for id in &ids {
         logout(&site, id).await;
     }
-    let taken = receiver.wait_for_accepted(2).await;
-    let got = receiver.requests();
+    let accepted = receiver.wait_for_accepted(2).await;
+    let received = receiver.requests();
     assert!(
-        got[..3].iter().all(|g| g.body == got[0].body),
+        received[..3]
+            .iter()
+            .all(|request| request.body == received[0].body),
         "the same SET"
     );
     let set: JwkSet =
         serde_json::from_str(&site.get("/.well-known/jwks.json", "").await.text).unwrap();
-    for (got, session_ref) in taken.iter().zip([&refs[0], &refs[2]]) {
-        assert_eq!(got.header("content-type"), "application/secevent+jwt");
-        assert_eq!(got.header("authorization"), format!("Bearer {SECRET}"));
-        assert_eq!(got.header("webhook-signature"), "");
-        let header = decode_header(&got.body).unwrap();
+    for (received, session_ref) in accepted.iter().zip([&refs[0], &refs[2]]) {
+        assert_eq!(received.header("content-type"), "application/secevent+jwt");
+        assert_eq!(received.header("authorization"), format!("Bearer {SECRET}"));
+        assert_eq!(received.header("webhook-signature"), "");
+        let header = decode_header(&received.body).unwrap();
         assert_eq!(header.typ.as_deref(), Some("secevent+jwt"));
         let key = set.find(header.kid.as_deref().unwrap()).unwrap();
         let mut validation = Validation::new(Algorithm::ES256);
@@ -60,12 +62,12 @@ async fn a_session_end_is_sent_as_a_security_event_that_the_published_key_verifi
         validation.set_required_spec_claims(&["aud", "iss"]);
         validation.validate_exp = false;
         let key = DecodingKey::from_jwk(key).unwrap();
-        let claims: Value = decode(&got.body, &key, &validation).unwrap().claims;
+        let claims: Value = decode(&received.body, &key, &validation).unwrap().claims;
         let event = "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
         assert_eq!(
             claims,
             json!({
-                "iss": "https://berth.example", "aud": "partner", "iat": now, "jti": got.id(),
+                "iss": "https://berth.example", "aud": "partner", "iat": now, "jti": received.id(),
                 "sub_id": {
                     "format": "complex",
                     "session": { "format": "opaque", "id": session_ref },
@@ -93,6 +95,9 @@ async fn a_secret_is_sent_as_it_is() {
     let site = Site::start(&config).await;
     let id = site.login().await;
     logout(&site, &id).await;
-    let taken = receiver.wait_for_accepted(1).await;
-    assert_eq!(taken[0].header("authorization"), format!("Bearer {secret}"));
+    let accepted = receiver.wait_for_accepted(1).await;
+    assert_eq!(
+        accepted[0].header("authorization"),
+        format!("Bearer {secret}")
+    );
 }

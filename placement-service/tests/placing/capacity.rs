@@ -107,11 +107,11 @@ async fn the_queue_serves_placements_in_order_and_a_cancelled_one_leaves_it() {
     })
     .await;
     // A third placement is refused at once.
-    let began = Instant::now();
+    let started_at = Instant::now();
     let refusal = site.place("/app/sales.qvf").await.unwrap_err();
     assert_eq!(refusal.reason, RejectReason::EnginesFull);
     assert!(refusal.detail.unwrap().contains("queue is full"));
-    assert!(began.elapsed() < Duration::from_secs(1) && refusal.retry_after_s.is_some());
+    assert!(started_at.elapsed() < Duration::from_secs(1) && refusal.retry_after_s.is_some());
     leaves.abort();
     eventually("one has left", || {
         read_gauge(&site, "berth_placement_queue_length") == Some(1)
@@ -151,9 +151,9 @@ async fn no_placement_waits_longer_than_the_queue_timeout() {
     })
     .await;
     site.place("/app/sales.qvf").await.unwrap();
-    let began = Instant::now();
+    let started_at = Instant::now();
     let both = tokio::join!(site.place("/app/sales.qvf"), site.place("/app/sales.qvf"));
-    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert!(started_at.elapsed() >= Duration::from_millis(300));
     for refused in [both.0, both.1] {
         assert_eq!(refused.unwrap_err().reason, RejectReason::EnginesFull);
     }

@@ -65,11 +65,11 @@ async fn a_stalled_engine_delays_one_client_by_at_most_a_second_and_no_others() 
     let start = Instant::now();
     // This lasts longer than the first back-off: the trial after it must not delay a client either.
     while start.elapsed() < Duration::from_millis(2500) {
-        let began = Instant::now();
+        let started_at = Instant::now();
         let placed = site.place("/app/sales.qvf").await.unwrap();
         assert_ne!(placed.engine, "engine-1");
-        assert!(began.elapsed() < Duration::from_millis(1000));
-        slow += u32::from(began.elapsed() > Duration::from_millis(500));
+        assert!(started_at.elapsed() < Duration::from_millis(1000));
+        slow += u32::from(started_at.elapsed() > Duration::from_millis(500));
     }
     assert_eq!(slow, 1);
     let rehearsed = site.engines[1].stats();
@@ -149,9 +149,9 @@ async fn when_every_engine_fails_the_refusal_comes_in_time() {
     assert!(start.elapsed() < Duration::from_millis(3 * 800 + 500));
     // Each engine gets one trial at a time. No other placement waits for a known fault.
     let placements = (0..20).map(|_| async {
-        let began = Instant::now();
+        let started_at = Instant::now();
         assert!(site.place("/app/sales.qvf").await.is_err());
-        began.elapsed() > Duration::from_millis(400)
+        started_at.elapsed() > Duration::from_millis(400)
     });
     let slow = futures_util::future::join_all(placements).await;
     assert!(slow.iter().filter(|slow| **slow).count() <= 3, "{slow:?}");

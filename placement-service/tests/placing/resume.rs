@@ -229,10 +229,10 @@ async fn no_session_leaves_an_engine_that_stays() {
             api: sims[n].api_addr(),
             metrics: None,
         };
-        let tally = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
+        let accounting = Arc::new(EngineAccounting::new(Duration::from_secs(30)));
         Arc::new(Engine {
             state: State::Ok,
-            ..Engine::new(name, endpoint, tally)
+            ..Engine::new(name, endpoint, accounting)
         })
     };
     let config = load::from_text(
@@ -243,8 +243,8 @@ async fn no_session_leaves_an_engine_that_stays() {
     let (publish, fleet) = FleetReader::channel();
     let mut registry = Registry::with_prefix("berth");
     let clock = Arc::new(SystemClock);
-    let tallies = AccountingRegistry::new(Duration::from_secs(30));
-    let fleet = (fleet, tallies, None);
+    let accounting_registry = AccountingRegistry::new(Duration::from_secs(30));
+    let fleet = (fleet, accounting_registry, None);
     let issue_token = Box::new(|_: &LiveSession| None);
     let config = config.unwrap().config;
     let placer = PlacementService::with_fleet(&config, clock, &mut registry, fleet, issue_token);

@@ -74,6 +74,38 @@ impl Postgres {
         Ok(format!("{authority}/{database}"))
     }
 
+    /// Starts a streaming standby: it answers reads and refuses writes until [`Self::promote`]. It begins with
+    /// everything that has been committed here.
+    ///
+    /// # Errors
+    /// When it cannot be copied, or does not start.
+    pub async fn start_standby(&self) -> Result<Self> {
+        let dir = Self::make_folder()?;
+        let programs = PostgresPrograms::find(dir.path())?;
+        let primary = format!(
+            "host=127.0.0.1 port={} user={USER} password={PASSWORD}",
+            self.port()
+        );
+        // With the settings of a standby of this primary.
+        programs.run(
+            "pg_basebackup",
+            &["--write-recovery-conf", "--checkpoint=fast", "--no-sync"],
+            &[
+                ("--dbname", &primary),
+                ("--pgdata", &data_folder(dir.path())),
+            ],
+        )?;
+        Self::start_installed(dir, programs).await
+    }
+
+    /// Makes a standby accept writes, and waits until it does. Its connections stay open.
+    ///
+    /// # Errors
+    /// When the server is no standby.
+    pub async fn promote(&self) -> Result<()> {
+        self.execute("postgres", "SELECT pg_promote()").await
+    }
+
     /// Runs SQL in the database with this name.
     ///
     /// # Errors
@@ -90,30 +122,49 @@ impl Postgres {
 }
 
 impl PostgresPrograms {
+    fn find(dir: &Path) -> Result<Self> {
+        Ok(Self {
+            postgres: find_program(&["postgres"])?,
+            drop_root_prefix: prepare_drop_root(dir)?,
+        })
+    }
+
     fn init(&self, dir: &Path) -> Result<()> {
         let password = dir.join("password");
         fs::write(&password, VERIFIER)?;
-        let (password, data) = (path_text(&password), path_text(&dir.join("data")));
-        let initdb = path_text(&find_program(&["initdb"])?);
-        let mut words = self.drop_root_prefix.clone();
-        words.extend([initdb, "--pwfile".into(), password, "-D".into(), data]);
-        words.extend(
-            [
+        self.run(
+            "initdb",
+            &[
                 "--no-sync",
                 "--auth=scram-sha-256",
                 "--encoding=UTF8",
                 "--locale=C",
-            ]
-            .map(Into::into),
+            ],
+            &[
+                ("--pwfile", &path_text(&password)),
+                ("--pgdata", &data_folder(dir)),
+                ("--username", USER),
+            ],
+        )
+    }
+
+    /// Runs a program of the server's package to its end.
+    fn run(&self, program: &str, flags: &[&str], options: &[(&str, &str)]) -> Result<()> {
+        let mut words = self.drop_root_prefix.clone();
+        words.push(path_text(&find_program(&[program])?));
+        words.extend(flags.iter().map(|&flag| flag.to_owned()));
+        words.extend(
+            options
+                .iter()
+                .map(|(name, value)| format!("{name}={value}")),
         );
-        words.extend(["-U".into(), USER.into()]);
-        let (program, arguments) = words.split_first().ok_or("a command")?;
-        let output = Command::new(program).args(arguments).output()?;
+        let (first, arguments) = words.split_first().ok_or("a command")?;
+        let output = Command::new(first).args(arguments).output()?;
         if output.status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(format!("initdb: {}\n{said}", output.status).into())
+        let printed = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{program}: {}\n{printed}", output.status).into())
     }
 }
 
@@ -122,10 +173,7 @@ impl ServerKind for PostgresPrograms {
     const STOP_SIGNAL: Signal = Signal::INT;
 
     fn install(dir: &Path) -> Result<Self> {
-        let programs = Self {
-            postgres: find_program(&["postgres"])?,
-            drop_root_prefix: prepare_drop_root(dir)?,
-        };
+        let programs = Self::find(dir)?;
         programs.init(dir)?;
         Ok(programs)
     }
@@ -137,11 +185,7 @@ impl ServerKind for PostgresPrograms {
 
     fn command(&self, dir: &Path, port: u16) -> Vec<String> {
         let mut words = self.drop_root_prefix.clone();
-        words.extend([
-            path_text(&self.postgres),
-            "-D".into(),
-            path_text(&dir.join("data")),
-        ]);
+        words.extend([path_text(&self.postgres), "-D".into(), data_folder(dir)]);
         let settings = [
             "listen_addresses=127.0.0.1".to_owned(),
             format!("port={port}"),
@@ -189,6 +233,10 @@ pub(crate) fn prepare_drop_root(dir: &Path) -> Result<Vec<String>> {
     // A change of user clears the parent-death signal, so the prefix sets it again.
     let words = "setpriv --reuid postgres --regid postgres --init-groups --pdeathsig KILL";
     Ok(words.split(' ').map(str::to_owned).collect())
+}
+
+fn data_folder(dir: &Path) -> String {
+    path_text(&dir.join("data"))
 }
 
 fn path_text(path: &Path) -> String {

@@ -14,9 +14,10 @@ use tokio::time::sleep;
 
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// A proxy to one server. It ends with the test's runtime.
+/// A proxy to one server at a time. It ends with the test's runtime.
 pub struct FaultProxy {
     open: watch::Sender<bool>,
+    server: watch::Sender<String>,
     faults: Arc<Faults>,
 }
 
@@ -43,9 +44,21 @@ impl FaultProxy {
         let address: SocketAddr = listener.local_addr()?;
         let (open, is_open) = watch::channel(true);
         let faults = Arc::new(Faults::default());
-        tokio::spawn(serve(listener, server.to_owned(), is_open, faults.clone()));
+        let (server, current_server) = watch::channel(server.to_owned());
+        tokio::spawn(serve(listener, current_server, is_open, faults.clone()));
         let url = format!("{scheme}://{user}{address}/{path}");
-        Ok((Self { open, faults }, url))
+        let proxy = Self {
+            open,
+            server,
+            faults,
+        };
+        Ok((proxy, url))
+    }
+
+    /// Leads new connections to the server at this loopback port, as a name or a virtual address does after a
+    /// failover. Open connections stay with the previous server.
+    pub fn lead_to(&self, port: u16) {
+        self.server.send_replace(format!("127.0.0.1:{port}"));
     }
 
     /// Closes every connection, and accepts no other until [`Self::restore`].
@@ -100,18 +113,19 @@ impl Faults {
 
 async fn serve(
     listener: TcpListener,
-    server: String,
+    server: watch::Receiver<String>,
     is_open: watch::Receiver<bool>,
     faults: Arc<Faults>,
 ) {
     while let Ok((client, _)) = listener.accept().await {
         let (server, mut is_open, faults) = (server.clone(), is_open.clone(), faults.clone());
-        if !*is_open.borrow() {
+        if !*is_open.borrow_and_update() {
             continue;
         }
         faults.connections.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
-            let Ok(upstream) = TcpStream::connect(server).await else {
+            let address = server.borrow().clone();
+            let Ok(upstream) = TcpStream::connect(address).await else {
                 return;
             };
             let (from_client, mut to_client) = client.into_split();
@@ -119,7 +133,8 @@ async fn serve(
             tokio::select! {
                 () = forward_requests(from_client, to_server, &faults) => {}
                 _ = copy(&mut from_server, &mut to_client) => {}
-                _ = is_open.wait_for(|open| !open) => {}
+                // Also when it is restored before this task runs.
+                _ = is_open.changed() => {}
             }
         });
     }

@@ -60,9 +60,19 @@ impl<K: ServerKind> Server<K> {
     /// # Errors
     /// When it is not installed or does not start. The error contains its log.
     pub async fn start() -> Result<Self> {
-        let prefix = format!("berth-{}-", K::NAME);
-        let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
+        let dir = Self::make_folder()?;
         let kind = K::install(dir.path())?;
+        Self::start_installed(dir, kind).await
+    }
+
+    /// A folder for a new server.
+    pub(crate) fn make_folder() -> Result<TempDir> {
+        let prefix = format!("berth-{}-", K::NAME);
+        Ok(tempfile::Builder::new().prefix(&prefix).tempdir()?)
+    }
+
+    /// Starts a server whose folder is ready.
+    pub(crate) async fn start_installed(dir: TempDir, kind: K) -> Result<Self> {
         let mut error = None;
         for _ in 0..START_ATTEMPTS {
             let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

@@ -92,17 +92,18 @@ async fn a_cached_token_costs_no_callout_until_its_session_ends() -> Result<()> 
 
 #[tokio::test]
 async fn without_events_every_request_makes_a_callout() -> Result<()> {
-    let stack = start_stack(&json!({"feed": {"hold": "200ms", "lost_after": "2200ms"}})).await?;
+    let stack =
+        start_stack(&json!({"events": {"poll_timeout": "200ms", "stale_after": "2200ms"}})).await?;
     let service = stack.fake_service()?;
     service.set_response(token_response("ref-a")?);
     warm_up_cache(&stack, &cookie(1)).await?;
     service.event_log().set_down(true);
-    let asks = || async {
+    let calls_again = || async {
         let before = service.requests().len();
         whoami(&stack, &cookie(1)).await.ok()?;
         (service.requests().len() > before).then_some(())
     };
-    wait::poll_until("a callout", LIMIT, asks).await?;
+    wait::poll_until("a callout", LIMIT, calls_again).await?;
     let before = service.requests().len();
     for _ in 0..5 {
         assert_eq!(whoami(&stack, &cookie(1)).await?.status, 200);
@@ -182,17 +183,18 @@ async fn metrics_have_labels_and_the_access_log_names_the_engine() -> Result<()>
         .set_response(FakeResponse::json(200, &answer));
     let socket = stack.open_socket("/app/sales.qvf", &cookie(2)).await?;
 
-    let told = || async {
-        let told = Call::get("/stats/prometheus")
+    let counters = || async {
+        let counters = Call::get("/stats/prometheus")
             .send(stack.envoy.admin)
             .await
             .ok()?
             .text();
         // The filter reports its counters together, at its next tick.
-        told.contains(r#"berth_requests{action="place""#)
-            .then_some(told)
+        counters
+            .contains(r#"berth_requests{action="place""#)
+            .then_some(counters)
     };
-    let text = wait::poll_until("the counters", LIMIT, told).await?;
+    let text = wait::poll_until("the counters", LIMIT, counters).await?;
     for line in [
         r#"berth_requests{action="authenticate",route="/api/"} 1"#,
         r#"berth_requests{action="place",route="/app/"} 1"#,
@@ -221,7 +223,7 @@ async fn metrics_have_labels_and_the_access_log_names_the_engine() -> Result<()>
 
     drop(socket);
     let log = stack.envoy.process();
-    let said = || {
+    let logged = || {
         let text = log.log();
         let whoami = text
             .lines()
@@ -232,5 +234,5 @@ async fn metrics_have_labels_and_the_access_log_names_the_engine() -> Result<()>
         });
         async move { (whoami && socket).then_some(()) }
     };
-    wait::poll_until("the access log", LIMIT, said).await
+    wait::poll_until("the access log", LIMIT, logged).await
 }

@@ -103,10 +103,10 @@ async fn after_chaos_the_service_counts_what_the_engines_count() -> Result<()> {
     let mut dice = Random(0x9e37_79b9_7f4a_7c15);
     let mut sockets: Vec<WebSocket> = vec![];
     let mut done: BTreeMap<&str, u32> = BTreeMap::new();
-    let began = Instant::now();
+    let started_at = Instant::now();
     let mut last_hard = Instant::now();
     let mut hard = 0_u64;
-    while began.elapsed() < duration() {
+    while started_at.elapsed() < duration() {
         let what = match dice.below(10) {
             0..=4 if sockets.len() < MAX_SOCKETS => {
                 // Rejections are expected while an engine or the service is away.

@@ -35,8 +35,8 @@ async fn start_child(service: SocketAddr, parent: &str) -> Result<(String, Strin
     let body = json!({"idle_timeout_s": 3600});
     let call = Call::post_json(&format!("/v1/sessions/{parent}/children"), &body);
     let child = send_as_operator(service, call).await?;
-    let told = child["id"].as_str().zip(child["session_ref"].as_str());
-    let (id, sid) = told.ok_or_else(|| format!("no child: {child}"))?;
+    let names = child["id"].as_str().zip(child["session_ref"].as_str());
+    let (id, sid) = names.ok_or_else(|| format!("no child: {child}"))?;
     Ok((format!("berth={id}"), sid.to_owned()))
 }
 
@@ -80,22 +80,26 @@ async fn when_a_parent_expires_the_sockets_of_its_child_sessions_close() -> Resu
     let sid = token["session_ref"].as_str().ok_or("no session")?;
     let (child_cookie, child_sid) = start_child(service, sid).await?;
     let (grandchild_cookie, grandchild_sid) = start_child(service, &child_sid).await?;
-    let mut ends = vec![];
+    let mut closings = vec![];
     for cookie in [&child_cookie, &grandchild_cookie] {
         for to in gateways {
-            ends.push(tokio::spawn(await_end(open_socket(to, cookie).await?)));
+            closings.push(tokio::spawn(await_end(open_socket(to, cookie).await?)));
         }
     }
     // The upgrades were the last activity of all three sessions.
-    let over = Instant::now() + IDLE;
-    for end in ends {
-        let at = timeout(IDLE + CLOSE_TIMEOUT, end).await??;
+    let expiry = Instant::now() + IDLE;
+    for end in closings {
+        let closed_at = timeout(IDLE + CLOSE_TIMEOUT, end).await??;
         println!(
             "{:?} at most after its parent expired",
-            at.saturating_duration_since(over)
+            closed_at.saturating_duration_since(expiry)
         );
-        assert!(at + Duration::from_secs(3) > over, "too early");
-        assert!(at < over + CLOSE_TIMEOUT, "{:?}", at - over);
+        assert!(closed_at + Duration::from_secs(3) > expiry, "too early");
+        assert!(
+            closed_at < expiry + CLOSE_TIMEOUT,
+            "{:?}",
+            closed_at - expiry
+        );
     }
     let log = Call::get("/v1/events?limit=500&cursor=0000000000000000-0");
     let log = send_as_operator(service, log).await?;

@@ -36,7 +36,7 @@ impl Runtimes {
                     "runtime": name,
                     "cookie": {"secure": false, "name": name},
                     "idle_timeout": format!("{}s", idle.as_secs()),
-                    "sweep": {"interval": format!("{}s", CHECK_INTERVAL.as_secs())},
+                    "cleanup": {"interval": format!("{}s", CHECK_INTERVAL.as_secs())},
                     "reconcile": format!("{}s", CHECK_INTERVAL.as_secs()),
                 },
                 "api": {"clients": [
@@ -84,8 +84,8 @@ impl Runtimes {
             .send(self.flows.addr)
             .await?;
         let child = reply.json();
-        let told = child["id"].as_str().zip(child["session_ref"].as_str());
-        let (id, sid) = told.ok_or(format!("{}: {}", reply.status, reply.text()))?;
+        let names = child["id"].as_str().zip(child["session_ref"].as_str());
+        let (id, sid) = names.ok_or(format!("{}: {}", reply.status, reply.text()))?;
         Ok((format!("flows={id}"), sid.to_owned()))
     }
 
@@ -118,8 +118,8 @@ impl Runtimes {
     async fn await_end(&self, cookie: &str, sid: &str, limit: Duration) -> Result<Value> {
         wait::poll_until("the child ends", limit, || async {
             let refused = self.status(&self.flows, cookie).await.ok()? == 401;
-            let told = self.end_event(&self.flows, sid).await?;
-            refused.then_some(told)
+            let event = self.end_event(&self.flows, sid).await?;
+            refused.then_some(event)
         })
         .await
     }
@@ -138,15 +138,15 @@ async fn check_child_sessions(kind: &str, url: &str) -> Result<()> {
     );
     let done = call.header("authorization", "Bearer runtime-secret-34");
     assert_eq!(done.send(world.flows.addr).await?.status, 204);
-    let told = world
+    let event = world
         .end_event(&world.berth, &child)
         .await
         .ok_or("no event")?;
     assert_eq!(
-        (&told["kind"], &told["parent_ref"]),
+        (&event["kind"], &event["parent_ref"]),
         (&json!("child-completed"), &json!(sid))
     );
-    assert_eq!(told["result"], result);
+    assert_eq!(event["result"], result);
     assert_eq!(world.status(&world.berth, &parent).await?, 200, "it stays");
 
     let (child_cookie, child) = world.start_child(&sid).await?;
@@ -154,14 +154,14 @@ async fn check_child_sessions(kind: &str, url: &str) -> Result<()> {
     for cookie in [&child_cookie, &grandchild_cookie] {
         assert_eq!(world.status(&world.flows, cookie).await?, 200);
     }
-    let began = Instant::now();
+    let started_at = Instant::now();
     assert_eq!(world.log_out(&parent).await?.status, 204);
     let limit = Duration::from_secs(2);
     for (cookie, sid) in [(&child_cookie, &child), (&grandchild_cookie, &grandchild)] {
-        let told = world.await_end(cookie, sid, limit).await?;
-        assert_eq!(told["cause"], "parent-ended");
+        let event = world.await_end(cookie, sid, limit).await?;
+        assert_eq!(event["cause"], "parent-ended");
     }
-    let took = began.elapsed();
+    let took = started_at.elapsed();
     assert!(took < limit, "{took:?}");
     Ok(())
 }
@@ -175,7 +175,7 @@ async fn check_outage(kind: &str, url: &str, freeze: impl Fn(), resume: impl Fn(
     let (grandchild_cookie, grandchild) = world.start_child(&child).await?;
     assert_eq!(world.status(&world.flows, &child_cookie).await?, 200);
     freeze();
-    let began = Instant::now();
+    let started_at = Instant::now();
     wait::poll_until("the store is away", CHECK_INTERVAL, || async {
         let status = world.status(&world.flows, &child_cookie).await.ok()?;
         (status == 503).then_some(())
@@ -185,7 +185,7 @@ async fn check_outage(kind: &str, url: &str, freeze: impl Fn(), resume: impl Fn(
     wait::poll_until("the outage is long", OUTAGE + CHECK_INTERVAL, || async {
         let status = world.status(&world.flows, &grandchild_cookie).await.ok()?;
         assert_eq!(status, 503, "the status is not known");
-        (began.elapsed() > OUTAGE).then_some(())
+        (started_at.elapsed() > OUTAGE).then_some(())
     })
     .await?;
     resume();
@@ -198,8 +198,8 @@ async fn check_outage(kind: &str, url: &str, freeze: impl Fn(), resume: impl Fn(
             (status == 401).then_some(())
         })
         .await?;
-        let told = world.await_end(cookie, sid, limit).await?;
-        assert_eq!(told["cause"], "parent-ended");
+        let event = world.await_end(cookie, sid, limit).await?;
+        assert_eq!(event["cause"], "parent-ended");
     }
     Ok(())
 }

@@ -147,7 +147,7 @@ async fn decisions_are_logged_with_their_reasons_when_configured() -> Result<()>
         let decision = lines.find(|line| line.contains("berth::decisions"));
         assert_eq!(decision.is_some(), wanted, "{decision:?}");
         if let Some(line) = decision {
-            for told in [
+            for text in [
                 "sales.qvf",
                 "least-load",
                 "engine-0",
@@ -156,7 +156,7 @@ async fn decisions_are_logged_with_their_reasons_when_configured() -> Result<()>
                 "scores",
                 "weight",
             ] {
-                assert!(line.contains(told), "{told}: {line}");
+                assert!(line.contains(text), "{text}: {line}");
             }
         }
     }

@@ -21,10 +21,10 @@ async fn counts(stack: &Stack) -> Result<(usize, usize)> {
 }
 
 async fn wait_for_counts(stack: &Stack, expected: (usize, usize)) -> Result<Duration> {
-    let began = Instant::now();
+    let started_at = Instant::now();
     let reached = async || (counts(stack).await.ok()? == expected).then_some(());
     wait::poll_until(&format!("{expected:?}"), TIMEOUT, reached).await?;
-    Ok(began.elapsed())
+    Ok(started_at.elapsed())
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn a_client_that_closes_with_1000_ends_its_engine_session_and_one_that_is_
     moves.socket.send(close(CloseCode::Away)).await?;
     drop(lost);
     wait_for_counts(&stack, (2, 0)).await?;
-    // The service has told the engines of no other end.
+    // The service has ended no other session at the engines.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(counts(&stack).await?, (2, 0));
     Ok(())

@@ -203,25 +203,25 @@ async fn plugins_with_separate_vms_and_pools_do_not_affect_each_other() -> Resul
     for engine in &stack.engines {
         assert_eq!(engine.stats().await?.sockets, 2, "{}", engine.name);
     }
-    let feed = stack.fake_service()?.event_log();
-    let opened = || async { (feed.reported_items("opened").len() == 4).then_some(()) };
+    let event_log = stack.fake_service()?.event_log();
+    let opened = || async { (event_log.reported_items("opened").len() == 4).then_some(()) };
     wait::poll_until("all are reported", LIMIT, opened).await?;
-    let mut told = BTreeSet::new();
-    for (gateway, report) in feed.reports() {
+    let mut reported = BTreeSet::new();
+    for (gateway, report) in event_log.reports() {
         let opened = report["opened"].as_array().into_iter().flatten();
-        told.extend(opened.map(|stream| (gateway.clone(), stream["pool"].to_string())));
+        reported.extend(opened.map(|stream| (gateway.clone(), stream["pool"].to_string())));
     }
-    let gateways: BTreeSet<_> = told.iter().map(|(gateway, _)| gateway).collect();
-    let pools: BTreeSet<_> = told.iter().map(|(_, pool)| pool).collect();
-    let counts = (gateways.len(), pools.len(), told.len());
+    let gateways: BTreeSet<_> = reported.iter().map(|(gateway, _)| gateway).collect();
+    let pools: BTreeSet<_> = reported.iter().map(|(_, pool)| pool).collect();
+    let counts = (gateways.len(), pools.len(), reported.len());
     assert_eq!(
         counts,
         (2, 2, 2),
-        "each VM is a gateway with its own pool: {told:?}"
+        "each VM is a gateway with its own pool: {reported:?}"
     );
 
     // An event for both reaches both, and closes only the sockets of its session.
-    feed.push(revocation_event("ref-both"));
+    event_log.push(revocation_event("ref-both"));
     assert_eq!(here_too.send_until_closed(LIMIT).await?, Some(4403));
     assert_eq!(there_too.send_until_closed(LIMIT).await?, Some(4403));
     here.check_echo().await?;
@@ -242,7 +242,7 @@ async fn plugins_with_separate_vms_and_pools_do_not_affect_each_other() -> Resul
     let mut again = wait::poll_until("the second listener serves again", LIMIT, again).await?;
     again.check_echo().await?;
     here.check_echo().await?;
-    feed.push(revocation_event("ref-here"));
+    event_log.push(revocation_event("ref-here"));
     assert_eq!(here.send_until_closed(LIMIT).await?, Some(4403));
     again.check_echo().await
 }

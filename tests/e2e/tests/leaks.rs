@@ -39,16 +39,16 @@ async fn check_no_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Re
     let store = open(stack.dir.join("berth.db"));
     store.plant(PLANTED).await?;
     let (in_files, store) = (!matches!(store, Store::Sqlite(_)), store.contents().await?);
-    let told = sinks::collect_responses(&mut stack).await?;
+    let responses = sinks::collect_responses(&mut stack).await?;
     let logs = sinks::collect_logs(&mut stack)?;
 
-    let (configuration, told): (Vec<Sink>, Vec<Sink>) = told
+    let (configuration, responses): (Vec<Sink>, Vec<Sink>) = responses
         .into_iter()
         .partition(|(name, _)| name.contains("config_dump"));
     let mut found = search_sinks(&secrets, &configuration);
     scenario::add_configured_secrets(&mut secrets);
     let kept_keys = &secrets;
-    found.extend(search_sinks(kept_keys, &told));
+    found.extend(search_sinks(kept_keys, &responses));
     found.extend(search_sinks(kept_keys, &logs));
     found.extend(search_sinks(kept_keys, &store));
     assert!(
@@ -78,8 +78,8 @@ async fn check_no_leaks(store: Value, open: impl FnOnce(PathBuf) -> Store) -> Re
         assert!(there, "no {place} in {found:?}");
     }
     for (places, word) in [
-        (&told, "berth_rejections"),
-        (&told, "berth_sessions_created"),
+        (&responses, "berth_rejections"),
+        (&responses, "berth_sessions_created"),
         (&configuration, "berth_filter.wasm"),
         (&logs, "berth: refused, reason=bearer-invalid"),
         (&logs, "unknown-session"),

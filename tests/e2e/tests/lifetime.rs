@@ -29,7 +29,7 @@ async fn requests_for_the_session_status_are_no_activity() -> Result<()> {
     let stack = stack_with_short_sessions().await?;
     let cookie = stack.login_demo().await?;
     let since = Instant::now();
-    let gone = || async {
+    let ended = || async {
         // Pages send these requests repeatedly.
         for path in ["/session/placements", "/is-authenticated"] {
             status(&stack, path, &cookie).await.ok()?;
@@ -37,8 +37,8 @@ async fn requests_for_the_session_status_are_no_activity() -> Result<()> {
         let left = idle_remaining(&stack, &cookie).await.ok()?;
         left.is_none().then(|| since.elapsed())
     };
-    let took = wait::poll_until("the end of the idle session", 3 * IDLE, gone).await?;
-    assert!(took >= IDLE - Duration::from_millis(100), "{took:?}");
+    let elapsed = wait::poll_until("the end of the idle session", 3 * IDLE, ended).await?;
+    assert!(elapsed >= IDLE - Duration::from_millis(100), "{elapsed:?}");
     let reply = stack.send(Call::get("/api/whoami").cookie(&cookie)).await?;
     assert_eq!(
         (reply.status, reply.reason().as_str()),
@@ -76,14 +76,14 @@ async fn a_restart_of_the_service_ends_no_session() -> Result<()> {
     let cookie = stack.login_demo().await?;
     stack.service()?.restart().await?;
     let stack = &stack;
-    let back = || async {
+    let serves_again = || async {
         let call = Call::get("/api/whoami").cookie(&cookie);
         let reply = stack.send(call).await.ok()?;
         // 503 until Envoy has reconnected, but never a rejection of the session.
         assert!(matches!(reply.status, 200 | 503), "{}", reply.status);
         (reply.json()["account"] == "demo").then_some(())
     };
-    wait::poll_until("the session", Duration::from_secs(10), back).await?;
+    wait::poll_until("the session", Duration::from_secs(10), serves_again).await?;
     stack.open_qix("/app/sales.qvf", &cookie).await?;
     Ok(())
 }

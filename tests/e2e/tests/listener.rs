@@ -32,12 +32,12 @@ async fn malformed_requests_are_rejected_by_the_listener() -> Result<()> {
     }
     let reply = stack.send(Call::get("/session")).await?;
     assert_eq!(reply.header("server"), "berth");
-    let told = reply
+    let internal_headers = reply
         .headers
         .keys()
         .filter(|name| name.as_str().starts_with("x-envoy-"))
         .count();
-    assert_eq!(told, 0, "{:?}", reply.headers);
+    assert_eq!(internal_headers, 0, "{:?}", reply.headers);
     Ok(())
 }
 

@@ -102,25 +102,25 @@ async fn every_end_of_a_session_closes_its_sockets_on_every_gateway() -> Result<
     );
     await_streams(&stack, 5 * count).await?;
 
-    let began = Instant::now();
+    let started_at = Instant::now();
     log_out(&stack, &demo).await?;
-    check_closed("logout", began, logged_out, 4403).await?;
+    check_closed("logout", started_at, logged_out, 4403).await?;
 
     // The sockets belong to the child session; the parent has none.
-    let began = Instant::now();
+    let started_at = Instant::now();
     log_out(&stack, &kim).await?;
-    check_closed("the parent logged out", began, of_child, 4403).await?;
+    check_closed("the parent logged out", started_at, of_child, 4403).await?;
 
-    let began = Instant::now();
+    let started_at = Instant::now();
     let bearer = format!("Bearer {OPERATOR}");
     let end = Call::new("DELETE", "/v1/sessions?account=ada").header("authorization", &bearer);
     let reply = end.send(service).await?;
     assert!(reply.status < 300, "{} {}", reply.status, reply.text());
-    check_closed("ended by an operator", began, ended, 4403).await?;
+    check_closed("ended by an operator", started_at, ended, 4403).await?;
 
-    let began = Instant::now();
+    let started_at = Instant::now();
     stack.service()?.run_command(&["account", "lock", "bob"])?;
-    check_closed("account locked", began, locked, 4403).await?;
+    check_closed("account locked", started_at, locked, 4403).await?;
 
     // Other sessions keep their sockets, and every ended session is rejected on every gateway.
     assert_eq!(kept.len(), count);
@@ -149,7 +149,7 @@ async fn an_expired_session_closes_its_sockets_despite_messages_from_the_engine(
         .await?;
     let second = stack.further_envoys.first().ok_or("one Envoy")?.http;
     let (active, idle) = (stack.login_demo().await?, stack.login_demo().await?);
-    let began = Instant::now();
+    let started_at = Instant::now();
     let mut talks = open_socket(stack.address(), &active).await?;
     // A second socket of the active session, on the other gateway: the activity on the first one keeps it open.
     let mut listens = open_socket(second, &active).await?;
@@ -168,7 +168,7 @@ async fn an_expired_session_closes_its_sockets_despite_messages_from_the_engine(
         }));
     }
     let talking = async {
-        while began.elapsed() < 2 * IDLE {
+        while started_at.elapsed() < 2 * IDLE {
             talks.send(Message::text("{}")).await?;
             talks.next_message().await?;
             tokio::time::sleep(SEND_INTERVAL).await;
@@ -178,7 +178,7 @@ async fn an_expired_session_closes_its_sockets_despite_messages_from_the_engine(
     talking.await?;
     for end in over {
         let (at, pushed) = tokio::time::timeout(LIMIT, end).await??;
-        let lived = at.duration_since(began);
+        let lived = at.duration_since(started_at);
         println!(
             "idle session: its socket was closed after {lived:?}, despite {pushed} messages from the engine"
         );
@@ -217,11 +217,11 @@ async fn without_the_service_requests_are_rejected_and_open_sockets_stay() -> Re
     let frozen = Instant::now();
     let mut served = Duration::ZERO;
     while frozen.elapsed() < Duration::from_secs(14) {
-        let began = frozen.elapsed();
+        let started_at = frozen.elapsed();
         let reply = stack.send(ask.clone()).await?;
         // A cached token stays valid until the gateway has had no events for too long.
         match reply.status {
-            200 => served = began,
+            200 => served = started_at,
             503 | 504 => {}
             other => return Err(format!("{other} {}", reply.text()).into()),
         }

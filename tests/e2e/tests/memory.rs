@@ -68,7 +68,7 @@ async fn memory_is_flat_under_requests_and_early_disconnects() -> Result<()> {
         .start()
         .await?;
     let cookie = stack.login_demo().await?;
-    let began = Instant::now();
+    let started_at = Instant::now();
     let mut curve = String::from("requests,aborts,seconds,envoy_rss_kib\n");
     let mut sizes = vec![];
     for round in 1..=ROUNDS {
@@ -87,7 +87,10 @@ async fn memory_is_flat_under_requests_and_early_disconnects() -> Result<()> {
         }
         let rss = stack.envoy.process().rss();
         let (requests, aborts) = (all_requests / ROUNDS * round, all_aborts / ROUNDS * round);
-        curve += &format!("{requests},{aborts},{},{rss}\n", began.elapsed().as_secs());
+        curve += &format!(
+            "{requests},{aborts},{},{rss}\n",
+            started_at.elapsed().as_secs()
+        );
         sizes.push(rss);
     }
     let dir = paths::target_dir().join("soak");

@@ -114,7 +114,7 @@ async fn a_logout_at_the_provider_ends_the_session_on_every_replica() -> Result<
         .await?;
     ada.confirm_logout(provider.addr, &page).await?;
     // The replica that receives the reports of its gateway closes its socket.
-    let told = async {
+    let closed = async {
         loop {
             socket.send(Message::text("{}")).await?;
             if let Message::Close(frame) = socket.next_message().await? {
@@ -123,7 +123,7 @@ async fn a_logout_at_the_provider_ends_the_session_on_every_replica() -> Result<
             }
         }
     };
-    let code = tokio::time::timeout(Duration::from_secs(20), told).await??;
+    let code = tokio::time::timeout(Duration::from_secs(20), closed).await??;
     assert_eq!(code, Some(4403));
     let ended = await_session_end(&stack, &cookie).await;
     ended.map_err(|e| format!("{e}\n{}", provider.process.tail()))?;

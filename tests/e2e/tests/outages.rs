@@ -59,10 +59,10 @@ async fn send_burst(stack: &Stack, requests: usize) {
 /// Checks that every worker responds soon and that none spins.
 async fn check_all_workers(stack: &mut Stack) -> Result<()> {
     let asked = (0..CONNECTIONS).map(|_| async {
-        let began = Instant::now();
+        let started_at = Instant::now();
         let answer = tokio::time::timeout(LIMIT, stack.send(Call::get("/nowhere"))).await;
         let reply = answer.map_err(|_| "a worker does not respond")??;
-        Result::<_>::Ok((reply.status, began.elapsed()))
+        Result::<_>::Ok((reply.status, started_at.elapsed()))
     });
     for (status, time) in try_join_all(asked).await? {
         assert_eq!(status, 404);
@@ -70,9 +70,9 @@ async fn check_all_workers(stack: &mut Stack) -> Result<()> {
     }
     let envoy = stack.envoy.process().pid();
     let idle = || async {
-        let (before, began) = (usage::group_cpu(envoy), Instant::now());
+        let (before, started_at) = (usage::group_cpu(envoy), Instant::now());
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let used = (usage::group_cpu(envoy) - before) / began.elapsed().as_secs_f64();
+        let used = (usage::group_cpu(envoy) - before) / started_at.elapsed().as_secs_f64();
         (used < SPINNING_CPU).then_some(())
     };
     wait::poll_until("Envoy is idle", LIMIT, idle).await

@@ -1,4 +1,4 @@
-//! What an application is told about the session of a request (`x-berth-session`), and what a route does when the
+//! The session state that an application receives (`x-berth-session`), and what a route does when the
 //! session is over (`on_login_timeout`).
 
 use berth_harness::{Call, Result, Stack};
@@ -22,7 +22,7 @@ async fn start() -> Result<Stack> {
 }
 
 /// The session states that the application received.
-async fn told(stack: &Stack, call: Call) -> Result<Vec<String>> {
+async fn received_states(stack: &Stack, call: Call) -> Result<Vec<String>> {
     let reply = stack.send(call.header("x-berth-session", "forged")).await?;
     assert_eq!(reply.status, 200, "{}", reply.text());
     let headers: Vec<(String, String)> = serde_json::from_value(reply.json())?;
@@ -34,22 +34,25 @@ async fn told(stack: &Stack, call: Call) -> Result<Vec<String>> {
 }
 
 #[tokio::test]
-async fn an_application_is_told_the_state_of_the_session() -> Result<()> {
+async fn an_application_receives_the_state_of_the_session() -> Result<()> {
     let stack = start().await?;
     let cookie = stack.login_demo().await?;
     let call = || Call::get("/api/headers");
     // Twice: the first request calls the service, the second one finds the token in the cache.
     for _ in 0..2 {
         assert_eq!(
-            told(&stack, call().cookie(&cookie)).await?,
+            received_states(&stack, call().cookie(&cookie)).await?,
             ["x-berth-session: live"]
         );
     }
     assert_eq!(
-        told(&stack, call().cookie(UNKNOWN)).await?,
+        received_states(&stack, call().cookie(UNKNOWN)).await?,
         ["x-berth-session: expired"]
     );
-    assert_eq!(told(&stack, call()).await?, ["x-berth-session: none"]);
+    assert_eq!(
+        received_states(&stack, call()).await?,
+        ["x-berth-session: none"]
+    );
     Ok(())
 }
 
@@ -101,14 +104,30 @@ async fn a_browser_that_logs_in_for_a_websocket_path_ends_on_a_page() -> Result<
     let reply = stack.send(login).await?;
     assert_eq!((reply.status, reply.header("location")), (303, "/"));
     let cookie = reply.set_cookie("berth").ok_or("no cookie")?;
-    let page = stack
-        .send(Call::get("/").headers(&[NAVIGATE]).cookie(&cookie))
-        .await?;
-    assert_eq!(page.status, 200);
-    assert!(
-        page.header("content-type").starts_with("text/html"),
-        "{:?}",
-        page.headers
+    for (path, status, text) in [
+        ("/", 200, "<title>"),
+        // Also a user who opens it once more.
+        (
+            "/app/sales.qvf",
+            426,
+            "<h1>Only WebSockets are served here</h1>",
+        ),
+        ("/nothing", 404, "<h1>There is nothing at this path</h1>"),
+    ] {
+        let page = Call::get(path).headers(&[NAVIGATE]).cookie(&cookie);
+        let page = stack.send(page).await?;
+        assert_eq!(page.status, status, "{path}");
+        assert!(
+            page.header("content-type").starts_with("text/html"),
+            "{path}"
+        );
+        assert!(page.text().contains(text), "{path}: {}", page.text());
+    }
+    let program = Call::get("/app/sales.qvf").cookie(&cookie);
+    let reply = stack.send(program).await?;
+    assert_eq!(
+        (reply.status, reply.reason().as_str()),
+        (426, "upgrade-required")
     );
     Ok(())
 }

@@ -97,9 +97,9 @@ async fn requests_without_their_bodies_do_not_starve_other_clients() -> Result<(
     wait::poll_until("the flood has begun", LIMIT, sent).await?;
 
     let [logins, calls, placements] = [(); 3].map(|()| Attempts::default());
-    let began = Instant::now();
+    let started_at = Instant::now();
     let mut round = 0;
-    while round < rounds || began.elapsed() < length {
+    while round < rounds || started_at.elapsed() < length {
         let login = stack.login_demo().await;
         logins.record(login.is_ok());
         let call = stack.send(cached.clone()).await;
@@ -114,7 +114,7 @@ async fn requests_without_their_bodies_do_not_starve_other_clients() -> Result<(
     let shares = [&logins, &calls, &placements].map(Attempts::success_rate);
     println!(
         "{round} rounds in {:?}: logins, cached calls, placements {shares:?}; held {held:?}, upstream {upstream:?}; Envoy {before} KiB, then {during} KiB",
-        began.elapsed()
+        started_at.elapsed()
     );
     assert!(shares.iter().all(|share| *share >= 0.95), "{shares:?}");
     assert!(

@@ -174,8 +174,8 @@ fn check_not_spoofed<'a>(
     destination: &str,
 ) {
     for (name, value) in headers {
-        for said in [token, destination, SESSION] {
-            assert!(!value.contains(said), "{name} has the client's value");
+        for spoofed in [token, destination, SESSION] {
+            assert!(!value.contains(spoofed), "{name} has the client's value");
         }
         assert_ne!(value, "placement", "{name} has the client's value");
     }

@@ -79,9 +79,9 @@ async fn expired_cookie(stack: &Stack) -> Result<String> {
 
 async fn check_anonymous_ids(services: usize, store: &Value) -> Result<()> {
     // No cleanup runs during the test.
-    let sweep = json!({"interval": "1h"});
+    let cleanup = json!({"interval": "1h"});
     let short =
-        json!({"session": {"idle_timeout": "1s", "absolute_timeout": "1s", "sweep": sweep}});
+        json!({"session": {"idle_timeout": "1s", "absolute_timeout": "1s", "cleanup": cleanup}});
     let stack = Stack::builder()
         .engines(1)
         .services(services)

@@ -34,9 +34,9 @@ async fn open_with_placement(stack: &Stack, patch: &Value) -> Result<WebSocket> 
 
 /// Waits for this number of items in this list of the reports.
 async fn await_reported(stack: &Stack, list: &str, count: usize) -> Result<Vec<Value>> {
-    let feed = stack.fake_service()?.event_log();
+    let event_log = stack.fake_service()?.event_log();
     let what = format!("{count} {list}");
-    let enough = || async { Some(feed.reported_items(list)).filter(|all| all.len() >= count) };
+    let enough = || async { Some(event_log.reported_items(list)).filter(|all| all.len() >= count) };
     wait::poll_until(&what, LIMIT, enough).await
 }
 
@@ -49,16 +49,16 @@ async fn reports_describe_a_socket_completely() -> Result<()> {
     let stack = start_stack(&json!({})).await?;
     let mut socket = open_socket(&stack, "ref-a", "stream-a").await?;
     let opened = await_reported(&stack, "opened", 1).await?;
-    let told = &opened[0];
+    let stream = &opened[0];
     assert_eq!(
-        (&told["stream"], &told["session_ref"]),
+        (&stream["stream"], &stream["session_ref"]),
         (&json!("stream-a"), &json!("ref-a"))
     );
     assert_eq!(
-        (&told["pool"], &told["engine"]),
+        (&stream["pool"], &stream["engine"]),
         (&json!("stand-in"), &json!("engine-0"))
     );
-    assert!(told["opened_at"].as_u64() > Some(1_700_000_000));
+    assert!(stream["opened_at"].as_u64() > Some(1_700_000_000));
 
     socket.send(Message::text("x".repeat(1_000))).await?;
     socket.next_message().await?;
@@ -73,14 +73,14 @@ async fn reports_describe_a_socket_completely() -> Result<()> {
     drop(socket);
 
     let closed = await_reported(&stack, "closed", 1).await?;
-    let told = &closed[0];
+    let stream = &closed[0];
     assert_eq!(
-        (&told["stream"], &told["reason"]),
+        (&stream["stream"], &stream["reason"]),
         (&json!("stream-a"), &json!("ended"))
     );
     // The frame header and the mask are 8 bytes.
-    assert_eq!(told["bytes_received"], 1_008);
-    assert!(told["bytes_sent"].as_u64() > Some(100), "{told}");
+    assert_eq!(stream["bytes_received"], 1_008);
+    assert!(stream["bytes_sent"].as_u64() > Some(100), "{stream}");
     assert_eq!(
         stack
             .envoy
@@ -132,19 +132,19 @@ async fn the_end_of_a_session_closes_only_its_sockets() -> Result<()> {
         let mut other = open_socket(&stack, "ref-other", "other").await?;
         // The idle socket sends once. The limit for silence is longer than this test.
         idle.send(Message::text("{}")).await?;
-        let feed = stack.fake_service()?.event_log();
-        let began = Instant::now();
+        let event_log = stack.fake_service()?.event_log();
+        let started_at = Instant::now();
         let talk = async {
             let code = chatty.send_until_closed(LIMIT).await?;
-            Ok::<_, berth_harness::Error>((code, began.elapsed()))
+            Ok::<_, berth_harness::Error>((code, started_at.elapsed()))
         };
         let listen = async {
             idle.receive_until_closed().await?;
-            Ok::<_, berth_harness::Error>(began.elapsed())
+            Ok::<_, berth_harness::Error>(started_at.elapsed())
         };
         let tell = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            feed.push(end_event(&session, reason));
+            event_log.push(end_event(&session, reason));
             Ok::<_, berth_harness::Error>(())
         };
         let ((seen, talked), listened, ()) = tokio::try_join!(talk, listen, tell)?;
@@ -156,12 +156,12 @@ async fn the_end_of_a_session_closes_only_its_sockets() -> Result<()> {
         other.send(Message::text("still here")).await?;
         other.next_message().await?;
     }
-    let feed = stack.fake_service()?.event_log();
+    let event_log = stack.fake_service()?.event_log();
     let with = |reason: &str| {
-        let closed = feed.reported_items("closed");
+        let closed = event_log.reported_items("closed");
         closed
             .iter()
-            .filter(|told| told["reason"] == reason)
+            .filter(|stream| stream["reason"] == reason)
             .count()
     };
     let all = || async { ((with("revoked"), with("expired")) == (2, 2)).then_some(()) };
@@ -172,9 +172,9 @@ async fn the_end_of_a_session_closes_only_its_sockets() -> Result<()> {
 async fn an_ended_session_opens_no_socket() -> Result<()> {
     let stack = start_stack(&json!({})).await?;
     let mut first = open_socket(&stack, "ref-a", "first").await?;
-    let feed = stack.fake_service()?.event_log();
+    let event_log = stack.fake_service()?.event_log();
     await_reported(&stack, "opened", 1).await?;
-    feed.push(end_event("ref-a", "revoked"));
+    event_log.push(end_event("ref-a", "revoked"));
     first.receive_until_closed().await?;
     let refused = stack
         .upgrade("/app/sales.qvf", &[("cookie", COOKIE)])
@@ -213,12 +213,13 @@ async fn a_gateway_closes_expired_sessions_and_old_sockets_without_the_service()
 
 #[tokio::test]
 async fn an_outage_of_the_events_closes_no_socket_and_is_followed_by_a_full_sync() -> Result<()> {
-    let stack = start_stack(&json!({"feed": {"hold": "1s", "lost_after": "3s"}})).await?;
+    let stack =
+        start_stack(&json!({"events": {"poll_timeout": "1s", "stale_after": "3s"}})).await?;
     let mut socket = open_socket(&stack, "ref-a", "kept").await?;
     await_reported(&stack, "opened", 1).await?;
-    let feed = stack.fake_service()?.event_log();
-    feed.set_down(true);
-    let failures = "wasmcustom.berth_feed_failures";
+    let event_log = stack.fake_service()?.event_log();
+    event_log.set_down(true);
+    let failures = "wasmcustom.berth_event_poll_failures";
     let failed = || async {
         stack
             .envoy
@@ -230,16 +231,16 @@ async fn an_outage_of_the_events_closes_no_socket_and_is_followed_by_a_full_sync
     };
     wait::poll_until("failures", LIMIT, failed).await?;
     let during = open_socket(&stack, "ref-b", "during").await?;
-    let refused = || async { (feed.rejected_reports() > 0).then_some(()) };
+    let refused = || async { (event_log.rejected_reports() > 0).then_some(()) };
     wait::poll_until("a rejected report", LIMIT, refused).await?;
     socket.send(Message::text("{}")).await?;
     socket.next_message().await?;
     // Events during the outage are delivered after it.
-    feed.push(end_event("ref-a", "revoked"));
-    feed.set_down(false);
+    event_log.push(end_event("ref-a", "revoked"));
+    event_log.set_down(false);
     assert_eq!(socket.send_until_closed(LIMIT).await?, Some(4403));
     let whole = || async {
-        let reports = feed.reports();
+        let reports = event_log.reports();
         let listed = |(_, report): &(String, Value)| {
             let streams = report["opened"].to_string();
             report["full"] == "whole" && streams.contains("during")
@@ -300,15 +301,15 @@ async fn many_sockets_on_two_workers_close_within_seconds() -> Result<()> {
         .fake_service()?
         .event_log()
         .push(end_event("ref-a", "revoked"));
-    let began = Instant::now();
+    let started_at = Instant::now();
     let closings = sockets.into_iter().enumerate().map(|(index, mut socket)| {
         tokio::spawn(async move {
             if index % 2 == 0 {
                 socket.receive_until_closed().await?;
-                return Ok((None, began.elapsed()));
+                return Ok((None, started_at.elapsed()));
             }
             let code = socket.send_until_closed(LIMIT).await?;
-            Ok::<_, berth_harness::Error>((Some(code), began.elapsed()))
+            Ok::<_, berth_harness::Error>((Some(code), started_at.elapsed()))
         })
     });
     let mut times = vec![];

@@ -55,9 +55,9 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
         sockets.push(open_socket(&mut client, &cookie).await?);
     }
     for (number, socket) in sockets.iter_mut().enumerate() {
-        let said = vec![u8::try_from(number)?; 100_000];
-        socket.send(Message::binary(said.clone())).await?;
-        assert_eq!(socket.next_message().await?, Message::binary(said));
+        let payload = vec![u8::try_from(number)?; 100_000];
+        socket.send(Message::binary(payload.clone())).await?;
+        assert_eq!(socket.next_message().await?, Message::binary(payload));
     }
     assert_eq!(stack.engines[0].stats().await?.sockets, 20);
     // The engine receives a complete RFC 6455 handshake for each, with its own key.
@@ -197,17 +197,17 @@ async fn the_end_of_a_session_closes_its_websockets_over_http2_and_keeps_the_con
     let mut silent = open_socket(&mut client, COOKIE).await?;
     answer("ref-b")?;
     let mut other = open_socket(&mut client, COOKIE).await?;
-    let feed = stack.fake_service()?.event_log();
-    let opened = || async { (feed.reported_items("opened").len() == 3).then_some(()) };
+    let event_log = stack.fake_service()?.event_log();
+    let opened = || async { (event_log.reported_items("opened").len() == 3).then_some(()) };
     wait::poll_until("three streams are reported", LIMIT, opened).await?;
 
-    feed.push(end_event("ref-a", "revoked"));
+    event_log.push(end_event("ref-a", "revoked"));
     let code = chatty.send_until_closed(LIMIT).await?;
     assert_eq!(code, Some(4403));
     silent.receive_until_closed().await?;
     other.send(Message::text("{}")).await?;
     other.next_message().await?;
-    feed.push(end_event("ref-b", "expired"));
+    event_log.push(end_event("ref-b", "expired"));
     assert_eq!(other.send_until_closed(LIMIT).await?, Some(4401));
     // The connection is still open.
     let reply = client.send(Call::get("/api/whoami")).await?;

@@ -79,7 +79,7 @@ async fn a_trap_grants_no_access_and_the_filter_recovers_within_two_seconds() ->
             !trapped.is_ok_and(|reply| reply.status == 200),
             "a trap grants access"
         );
-        let began = Instant::now();
+        let started_at = Instant::now();
         let again = || async {
             let reply = stack
                 .send(Call::get("/api/whoami").cookie(&cookie))
@@ -88,7 +88,7 @@ async fn a_trap_grants_no_access_and_the_filter_recovers_within_two_seconds() ->
             (reply.status == 200).then_some(())
         };
         wait::poll_until("a request after the trap", LIMIT, again).await?;
-        worst = worst.max(began.elapsed());
+        worst = worst.max(started_at.elapsed());
         served += 1;
         // The trap ends the worker's sockets: bytes on one of them reach no engine.
         let end = async { while open.check_echo().await.is_ok() {} };

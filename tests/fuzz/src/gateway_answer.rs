@@ -8,8 +8,8 @@ use berth_filter_core::streams::PlacedStream;
 /// Checks one input.
 pub(crate) fn run(data: &[u8]) {
     let settings = Settings {
-        hold_ms: 5_000,
-        lost_after_ms: 10_000,
+        poll_timeout_ms: 5_000,
+        stale_after_ms: 10_000,
     };
     let mut gateway = Gateway::new(1, Identity::default(), settings, 500);
     for id in 0..3 {

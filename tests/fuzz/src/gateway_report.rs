@@ -1,5 +1,5 @@
-//! Reports of gateways: an accepted report is bounded in number and length, and printable.
-use berth_api::{GatewayReport, MAX_GATEWAY_NAME, MAX_HOLD_MS, MAX_REPORT_ENTRIES};
+//! StreamReporter of gateways: an accepted report is bounded in number and length, and printable.
+use berth_api::{GatewayReport, MAX_GATEWAY_NAME, MAX_POLL_TIMEOUT_MS, MAX_REPORT_ENTRIES};
 use berth_placement::gateways::checked;
 
 /// Checks one input.
@@ -18,7 +18,7 @@ pub(crate) fn run(data: &[u8]) {
         return;
     };
     assert!((1..=MAX_GATEWAY_NAME).contains(&name.len()));
-    assert!(report.sequence > 0 && report.hold_ms <= MAX_HOLD_MS);
+    assert!(report.sequence > 0 && report.poll_timeout_ms <= MAX_POLL_TIMEOUT_MS);
     let lists = [
         report.opened.len(),
         report.active.len(),

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod engine;
 pub mod envoy;
 pub mod fake_service;
+pub mod http_engine;
 pub mod oidc_provider;
 pub mod paths;
 pub mod process;
@@ -17,12 +18,14 @@ pub mod render;
 pub mod restart_policy;
 pub mod service;
 pub mod stack;
+pub mod tls_terminator;
 pub mod token;
 pub mod usage;
 pub mod wait;
 
 pub use client::{Browser, Call, Qix, Reply, WebSocket};
 pub use fake_service::FakeService;
+pub use http_engine::HttpEngine;
 pub use stack::Stack;
 
 /// Any failure of the harness, with a message for the test's output.

@@ -30,11 +30,11 @@ pub(crate) struct Fleet<'a> {
 struct TrueEngine {
     sessions: u32,
     sockets: u32,
-    documents: BTreeMap<u32, Using>,
+    documents: BTreeMap<u32, DocumentSessions>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Using {
+struct DocumentSessions {
     sessions: u32,
     /// When its last session closed.
     idle_since_s: f64,
@@ -101,8 +101,9 @@ impl<'a> Fleet<'a> {
             return Load::default();
         };
         let document_ttl_s = self.document_ttl_s;
-        let is_held =
-            |usage: &Using| usage.sessions > 0 || now_s - usage.idle_since_s <= document_ttl_s;
+        let is_held = |usage: &DocumentSessions| {
+            usage.sessions > 0 || now_s - usage.idle_since_s <= document_ttl_s
+        };
         engine.documents.retain(|_, usage| is_held(usage));
         let sizes = engine.documents.keys();
         let sizes = sizes.filter_map(|d| self.workload.sizes_mb.get(*d as usize));

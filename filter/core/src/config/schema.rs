@@ -23,7 +23,7 @@ pub(super) struct Config {
     pub(super) routes: Vec<Route>,
     pub(super) tokens: Tokens,
     #[serde(default)]
-    pub(super) feed: Feed,
+    pub(super) events: Events,
     #[serde(default)]
     pub(super) cache: Cache,
     #[serde(default = "close_timeout")]
@@ -85,16 +85,16 @@ pub(super) enum Permission {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Feed {
-    pub(super) hold: Duration,
-    pub(super) lost_after: Duration,
+pub(super) struct Events {
+    pub(super) poll_timeout: Duration,
+    pub(super) stale_after: Duration,
 }
 
-impl Default for Feed {
+impl Default for Events {
     fn default() -> Self {
         Self {
-            hold: Duration::from_millis(5_000),
-            lost_after: Duration::from_millis(10_000),
+            poll_timeout: Duration::from_millis(5_000),
+            stale_after: Duration::from_millis(10_000),
         }
     }
 }

@@ -7,13 +7,13 @@ mod tokens;
 use super::schema::{self, Duration};
 use super::{Config, ConfigErrors, Service};
 use crate::auth::token_cache;
-use crate::control::events::{self, BEYOND_HOLD_MS};
+use crate::control::events::{self, POLL_MARGIN_MS};
 use crate::request;
 use crate::request::cookie::is_cookie_octet;
 use crate::request::origin::Origin;
 use crate::request::path::has_dot_segment;
 use crate::routing::{self, Action};
-use berth_api::MAX_HOLD_MS;
+use berth_api::MAX_POLL_TIMEOUT_MS;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
@@ -99,7 +99,7 @@ pub(super) fn validate(
         }
     }
     let (keys, jwks) = tokens::validate(raw.tokens, env, &mut errors);
-    let feed = feed(&raw.feed, &mut errors);
+    let events = events(&raw.events, &mut errors);
     let takes_plain_requests = routes.iter().any(|route| route.plain_http);
     let (cache, engine_cache) = caches(&raw.cache, takes_plain_requests, &mut errors);
     let close_timeout_ms = errors.require_ms(
@@ -119,7 +119,7 @@ pub(super) fn validate(
             routes,
             keys,
             jwks,
-            feed,
+            events,
             cache,
             engine_cache,
             close_timeout_ms,
@@ -173,22 +173,22 @@ fn service(
     }
 }
 
-fn feed(raw: &schema::Feed, errors: &mut Errors) -> events::Settings {
-    let hold_ms = errors.require_ms(
-        raw.hold,
-        100..=MAX_HOLD_MS,
-        "feed.hold",
+fn events(raw: &schema::Events, errors: &mut Errors) -> events::Settings {
+    let poll_timeout_ms = errors.require_ms(
+        raw.poll_timeout,
+        100..=MAX_POLL_TIMEOUT_MS,
+        "events.poll_timeout",
         "must be 100ms to 25s",
     );
-    let lost_after_ms = errors.require_ms(
-        raw.lost_after,
-        hold_ms.saturating_add(BEYOND_HOLD_MS)..=u32::MAX,
-        "feed.lost_after",
-        "must be at least 2s above feed.hold: without events a response comes only when a poll ends",
+    let stale_after_ms = errors.require_ms(
+        raw.stale_after,
+        poll_timeout_ms.saturating_add(POLL_MARGIN_MS)..=u32::MAX,
+        "events.stale_after",
+        "must be at least 2s above events.poll_timeout: without events a response comes only when a poll ends",
     );
     events::Settings {
-        hold_ms,
-        lost_after_ms,
+        poll_timeout_ms,
+        stale_after_ms,
     }
 }
 

@@ -1,40 +1,51 @@
 //! What the service's answers to polls and reports mean for a gateway: which streams end, and what caches must drop.
 //! Knows no host.
 
-use super::{Gateway, MAX_ANSWER_BYTES, Told};
+use super::{Gateway, Invalidation, MAX_ANSWER_BYTES};
 use crate::streams::DrainTarget;
 use berth_api::{CloseReason, GatewayAnswer, GatewayEvent};
 
 impl Gateway {
     /// A poll has ended, with this body or without a response. `random` is in `0.0..1.0`. `None` when the response is
     /// missing or invalid.
-    pub fn on_poll(&mut self, answer: Option<&[u8]>, now: u64, random: f64) -> Option<Told> {
+    pub fn on_poll(
+        &mut self,
+        answer: Option<&[u8]>,
+        now: u64,
+        random: f64,
+    ) -> Option<Invalidation> {
         let Some(answer) = answer.and_then(parse) else {
-            self.feed.failed(now);
+            self.events.failed(now);
             return None;
         };
-        let is_first = !self.feed.has_begun();
-        if !self.feed.answered(now, answer.cursor) {
+        let is_first = !self.events.is_subscribed();
+        if !self.events.answered(now, answer.cursor) {
             return None;
         }
         // Before the first poll sessions may have ended without an event. A token that was cached by a later clock
         // would be used for too long.
-        let mut invalidation = Told {
-            lost: answer.resync || is_first || std::mem::take(&mut self.clock_was_set_back),
-            ..Told::default()
+        let mut invalidation = Invalidation {
+            all: answer.resync || is_first || std::mem::take(&mut self.clock_was_set_back),
+            ..Invalidation::default()
         };
         if answer.resync {
-            self.reports.list();
+            self.reporter.request_full_sync();
         }
         for event in answer.events {
             self.apply(event, now, random, &mut invalidation);
         }
-        self.requests.end_sessions(&invalidation.ended);
+        self.requests.end_sessions(&invalidation.sessions);
         Some(invalidation)
     }
 
     /// Applies an event; adds what caches must drop.
-    fn apply(&mut self, event: GatewayEvent, now: u64, random: f64, invalidation: &mut Told) {
+    fn apply(
+        &mut self,
+        event: GatewayEvent,
+        now: u64,
+        random: f64,
+        invalidation: &mut Invalidation,
+    ) {
         match event {
             GatewayEvent::SessionEnded {
                 session_ref,
@@ -46,7 +57,7 @@ impl Gateway {
                     _ => CloseReason::Revoked,
                 };
                 self.streams.end_session(&session_ref, reason, now);
-                invalidation.ended.push(session_ref);
+                invalidation.sessions.push(session_ref);
             }
             GatewayEvent::KeyMoved { key, epoch } => invalidation.moved_keys.push((key, epoch)),
             GatewayEvent::EngineClosed { pool, engine } => {
@@ -72,19 +83,19 @@ impl Gateway {
     }
 
     /// A report has ended, with this body or without a response. `None` when the response is missing or invalid.
-    pub fn on_report(&mut self, answer: Option<&[u8]>, now: u64) -> Option<Told> {
+    pub fn on_report(&mut self, answer: Option<&[u8]>, now: u64) -> Option<Invalidation> {
         let Some(answer) = answer.and_then(parse) else {
-            self.reports.failed(now);
+            self.reporter.failed(now);
             return None;
         };
-        self.reports.succeeded(now);
+        self.reporter.succeeded(now);
         if answer.resync {
-            self.reports.list();
+            self.reporter.request_full_sync();
         }
         let lost_all = answer.resync;
-        Some(Told {
-            lost: lost_all,
-            ..Told::default()
+        Some(Invalidation {
+            all: lost_all,
+            ..Invalidation::default()
         })
     }
 }
@@ -94,4 +105,3 @@ fn parse(body: &[u8]) -> Option<GatewayAnswer> {
         .then(|| serde_json::from_slice(body).ok())
         .flatten()
 }
-

@@ -7,7 +7,9 @@ mod activity;
 use crate::retry::RetrySchedule;
 use crate::streams::Streams;
 use activity::Activity;
-use berth_api::{ClosedStream, FailedEngine, FullSyncPart, GatewayReport, MAX_REPORT_ENTRIES, OpenStream};
+use berth_api::{
+    ClosedStream, FailedEngine, FullSyncPart, GatewayReport, MAX_REPORT_ENTRIES, OpenStream,
+};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -23,9 +25,9 @@ const MAX_BACK_OFF_MS: u64 = 2_000;
 /// Milliseconds after which a report without a response counts as failed.
 const TIMEOUT_MS: u64 = 10_000;
 
-/// The reports of one gateway.
+/// Reports the streams of one gateway.
 #[derive(Debug)]
-pub struct Reports {
+pub struct StreamReporter {
     sequence: u64,
     schedule: RetrySchedule,
     opened: VecDeque<OpenStream>,
@@ -34,17 +36,20 @@ pub struct Reports {
     keys: Activity,
     /// Each once.
     failed_engines: Vec<FailedEngine>,
-    listing: Listing,
+    full_sync: FullSync,
     /// The content of the report in flight.
     in_flight: Option<ReportContent>,
 }
 
-/// The state of the list of all streams.
+/// The state of the transfer of the full list of streams.
 #[derive(Debug)]
-enum Listing {
-    None,
-    Wanted,
-    InProgress { rest: VecDeque<u32>, first: bool },
+enum FullSync {
+    Idle,
+    Requested,
+    InProgress {
+        remaining: VecDeque<u32>,
+        first: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -55,7 +60,7 @@ struct ReportContent {
     failed_engines: Vec<FailedEngine>,
 }
 
-impl Default for Reports {
+impl Default for StreamReporter {
     fn default() -> Self {
         Self {
             sequence: 0,
@@ -65,23 +70,21 @@ impl Default for Reports {
             sessions: Activity::default(),
             keys: Activity::default(),
             failed_engines: Vec::new(),
-            listing: Listing::None,
+            full_sync: FullSync::Idle,
             in_flight: None,
         }
     }
 }
 
-impl Reports {
+impl StreamReporter {
     /// A stream has opened.
     pub fn opened(&mut self, id: u32, stream: OpenStream) {
-        match &mut self.listing {
-            Listing::None if self.opened.len() < MAX_QUEUED => self.opened.push_back(stream),
+        match &mut self.full_sync {
+            FullSync::Idle if self.opened.len() < MAX_QUEUED => self.opened.push_back(stream),
             // The list will contain it.
-            Listing::None => self.list(),
-            Listing::Wanted => {}
-            Listing::InProgress {
-                rest: remaining, ..
-            } => remaining.push_back(id),
+            FullSync::Idle => self.request_full_sync(),
+            FullSync::Requested => {}
+            FullSync::InProgress { remaining, .. } => remaining.push_back(id),
         }
     }
 
@@ -117,9 +120,9 @@ impl Reports {
         self.keys.clock_moved_back(now);
     }
 
-    /// The service asks for the list of all streams.
-    pub fn list(&mut self) {
-        self.listing = Listing::Wanted;
+    /// The next reports contain the list of all streams.
+    pub fn request_full_sync(&mut self) {
+        self.full_sync = FullSync::Requested;
         self.opened.clear();
     }
 
@@ -179,7 +182,7 @@ impl Reports {
     /// The service has not accepted the report, or the result is unknown.
     pub fn failed(&mut self, now: u64) {
         self.schedule.failed(now);
-        self.list();
+        self.request_full_sync();
         let Some(content) = self.in_flight.take() else {
             return;
         };
@@ -197,7 +200,7 @@ impl Reports {
 
     fn has_changes(&self) -> bool {
         let has_queued = !self.opened.is_empty() || !self.closed.is_empty();
-        has_queued || !self.failed_engines.is_empty() || !matches!(self.listing, Listing::None)
+        has_queued || !self.failed_engines.is_empty() || !matches!(self.full_sync, FullSync::Idle)
     }
 
     /// The next opened streams, or the next part of the list.
@@ -206,19 +209,16 @@ impl Reports {
         streams: &Streams,
         capacity: &mut usize,
     ) -> (Option<FullSyncPart>, Vec<OpenStream>) {
-        let (mut remaining, first) = match std::mem::replace(&mut self.listing, Listing::None) {
-            Listing::None => return (None, take(&mut self.opened, capacity)),
-            Listing::Wanted => (streams.ids().collect(), true),
-            Listing::InProgress {
-                rest: remaining,
-                first,
-            } => (remaining, first),
+        let (mut remaining, first) = match std::mem::replace(&mut self.full_sync, FullSync::Idle) {
+            FullSync::Idle => return (None, take(&mut self.opened, capacity)),
+            FullSync::Requested => (streams.ids().collect(), true),
+            FullSync::InProgress { remaining, first } => (remaining, first),
         };
         let mut opened = Vec::new();
         while *capacity > 0
             && let Some(id) = remaining.pop_front()
         {
-            // A stream that has closed since the list began is left out.
+            // A stream that has closed since the start of the list is left out.
             if let Some(stream) = streams.describe(id) {
                 opened.push(stream);
                 *capacity = capacity.saturating_sub(1);
@@ -231,8 +231,8 @@ impl Reports {
             (false, true) => FullSyncPart::Last,
         };
         if !remaining.is_empty() {
-            self.listing = Listing::InProgress {
-                rest: remaining,
+            self.full_sync = FullSync::InProgress {
+                remaining,
                 first: false,
             };
         }

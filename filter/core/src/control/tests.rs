@@ -7,8 +7,8 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const GOLDEN: &str = include_str!("../../../../tests/fixtures/contract/gateway_answer.json");
 const SETTINGS: Settings = Settings {
-    hold_ms: 5_000,
-    lost_after_ms: 10_000,
+    poll_timeout_ms: 5_000,
+    stale_after_ms: 10_000,
 };
 
 fn gateway() -> Gateway {
@@ -35,10 +35,10 @@ fn open(gateway: &mut Gateway, id: u32, now: u64) -> FrameInterceptor {
     gateway.open(id, placed, now, 0.5)
 }
 
-/// A poll that the service may hold for `hold_ms`.
-fn poll_body(sequence: u64, cursor: &str, hold_ms: u32, uptime_ms: u64) -> Value {
+/// A poll that the service may hold for `poll_timeout_ms`.
+fn poll_body(sequence: u64, cursor: &str, poll_timeout_ms: u32, uptime_ms: u64) -> Value {
     let identity = json!({"node": "edge-1", "version": "1.2.3", "uptime_ms": uptime_ms});
-    json!({"sequence": sequence, "identity": identity, "cursor": cursor, "hold_ms": hold_ms})
+    json!({"sequence": sequence, "identity": identity, "cursor": cursor, "poll_timeout_ms": poll_timeout_ms})
 }
 
 /// A tick that resets no stream.
@@ -55,7 +55,7 @@ fn report(actions: &TickActions) -> Value {
     serde_json::from_slice(actions.report.as_ref().unwrap()).unwrap()
 }
 
-fn answer(gateway: &mut Gateway, now: u64, body: &Value) -> Option<Told> {
+fn answer(gateway: &mut Gateway, now: u64, body: &Value) -> Option<Invalidation> {
     gateway.on_poll(Some(body.to_string().as_bytes()), now, 0.5)
 }
 
@@ -77,7 +77,7 @@ fn the_first_poll_gets_a_cursor_and_only_then_it_reports() {
     assert_eq!(tick(&mut gateway, 100), TickActions::default());
     let invalidation = answer(&mut gateway, 100, &json!({"cursor": "log-7"})).unwrap();
     assert!(
-        invalidation.lost,
+        invalidation.all,
         "sessions may have ended before the first poll"
     );
     let actions = tick(&mut gateway, 150);
@@ -122,7 +122,7 @@ fn the_golden_answer_ends_a_session_drains_an_engine_and_asks_for_the_list() {
     tick(&mut gateway, 0);
     let invalidation = gateway.on_poll(Some(GOLDEN.as_bytes()), 0, 0.5).unwrap();
     assert_eq!(
-        (invalidation.ended, invalidation.lost),
+        (invalidation.sessions, invalidation.all),
         (vec!["k1Jt0yqSxv2P".to_owned()], true)
     );
     let key = "q0nR5x0f2bq8yqE1q1m5c8m2b3oJ7yH8wXl5J0uTn3E".to_owned();
@@ -253,11 +253,11 @@ fn a_clock_that_moves_back_blocks_no_reports_and_makes_events_stale() {
     assert_eq!(report(reported)["active"], json!(["k1Jt0yqSxv2P"]));
     assert!(ticks.iter().any(|actions| actions.poll.is_some()));
     let invalidation = answer(&mut gateway, 3_000, &json!({"cursor": "b"})).unwrap();
-    assert!(invalidation.lost && gateway.is_fresh(3_000));
+    assert!(invalidation.all && gateway.is_fresh(3_000));
     tick(&mut gateway, 3_050);
     assert!(
         !answer(&mut gateway, 3_100, &json!({"cursor": "c"}))
             .unwrap()
-            .lost
+            .all
     );
 }

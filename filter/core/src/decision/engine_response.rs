@@ -11,7 +11,10 @@ const RETRY_AFTER_S: u32 = 1;
 
 /// How Envoy calls responses that it makes when the engine resets the connection, or cannot be reached, before it has
 /// answered; and when there is no address of the engine.
-const NO_ANSWER: [&str; 2] = ["upstream_reset_before_response_started", "no_healthy_upstream"];
+const NO_ANSWER: [&str; 2] = [
+    "upstream_reset_before_response_started",
+    "no_healthy_upstream",
+];
 /// The engine was not asked: a limit of Envoy was reached.
 const OVERFLOW: &str = "overflow";
 

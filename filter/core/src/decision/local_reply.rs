@@ -1,8 +1,10 @@
 //! How a rejection is rendered for each kind of client. A page navigation without a session is redirected to the login
-//! page, a script gets 440 and may retry after a login, and a WebSocket gets 401. Does not decide whether to reject.
+//! page, a script gets 440 and may retry after a login, and a WebSocket gets 401. All other replies are pages for
+//! navigations, else problem details. Does not decide whether to reject.
 
 use crate::config::Config;
 use crate::decision::effects::LocalReply;
+use crate::decision::page;
 use crate::decision::rejection::{RejectReason, Rejection};
 use crate::request::Request;
 use crate::request::cookie::is_cookie_octet;
@@ -98,6 +100,16 @@ pub fn render(config: &Config, client: &ClientKind, rejection: Rejection) -> Loc
     if let Some(seconds) = rejection.retry_after {
         headers.push(("retry-after", seconds.to_string()));
     }
+    if matches!(client, ClientKind::Navigation(_)) {
+        let text = page::render(reason.title(), reason.as_str(), rejection.detail.as_deref());
+        let policy = page::CONTENT_SECURITY_POLICY.to_owned();
+        headers.push(("content-security-policy", policy));
+        let body = Body {
+            content_type: page::CONTENT_TYPE,
+            bytes: text.into_bytes(),
+        };
+        return reply(reason, status, rejection.detail, headers, body);
+    }
     problem(reason, status, rejection.detail, headers)
 }
 
@@ -106,7 +118,11 @@ pub fn render(config: &Config, client: &ClientKind, rejection: Rejection) -> Loc
 pub(super) fn problem_for(rejection: Rejection) -> LocalReply {
     let reason = rejection.reason;
     let mut headers = vec![("cache-control", "no-store".to_owned())];
-    headers.extend(rejection.retry_after.map(|s| ("retry-after", s.to_string())));
+    headers.extend(
+        rejection
+            .retry_after
+            .map(|s| ("retry-after", s.to_string())),
+    );
     problem(reason, reason.status(), rejection.detail, headers)
 }
 
@@ -121,18 +137,37 @@ fn problem(
     reason: RejectReason,
     status: u16,
     detail: Option<String>,
-    mut headers: Vec<(&'static str, String)>,
+    headers: Vec<(&'static str, String)>,
 ) -> LocalReply {
-    headers.push(("content-type", Problem::CONTENT_TYPE.to_owned()));
-    headers.push(("x-content-type-options", "nosniff".to_owned()));
-    let body = ProblemBody {
+    let problem = ProblemBody {
         status,
         title: reason.title(),
         reason: reason.as_str(),
         detail: detail.as_deref(),
     };
+    let body = Body {
+        content_type: Problem::CONTENT_TYPE,
+        bytes: serde_json::to_vec(&problem).unwrap_or_default(),
+    };
+    reply(reason, status, detail, headers, body)
+}
+
+struct Body {
+    content_type: &'static str,
+    bytes: Vec<u8>,
+}
+
+fn reply(
+    reason: RejectReason,
+    status: u16,
+    detail: Option<String>,
+    mut headers: Vec<(&'static str, String)>,
+    body: Body,
+) -> LocalReply {
+    headers.push(("content-type", body.content_type.to_owned()));
+    headers.push(("x-content-type-options", "nosniff".to_owned()));
     LocalReply {
-        body: serde_json::to_vec(&body).unwrap_or_default(),
+        body: body.bytes,
         reason,
         route: None,
         detail,

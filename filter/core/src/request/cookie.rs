@@ -139,7 +139,15 @@ mod tests {
         ] {
             assert!(is_set_by(value.as_bytes(), "berth"), "{value}");
         }
-        for value in ["", "berth-anon=x", "a=berth=x", "xberth=1", "; berth=x", "=", "a; berth=x"] {
+        for value in [
+            "",
+            "berth-anon=x",
+            "a=berth=x",
+            "xberth=1",
+            "; berth=x",
+            "=",
+            "a; berth=x",
+        ] {
             assert!(!is_set_by(value.as_bytes(), "berth"), "{value}");
         }
     }

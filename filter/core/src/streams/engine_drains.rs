@@ -46,7 +46,11 @@ impl EngineDrains {
             let is_under_way = now <= drain.began_at.saturating_add(drain.over_ms);
             is_under_way && drain.pool == placed.pool && drain.engine == placed.engine
         })?;
-        Some(drain.began_at.saturating_add(drain_delay_ms(key, drain.over_ms)))
+        Some(
+            drain
+                .began_at
+                .saturating_add(drain_delay_ms(key, drain.over_ms)),
+        )
     }
 
     /// The clock has moved back by `moved_back_ms`.

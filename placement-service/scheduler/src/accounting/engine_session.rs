@@ -61,7 +61,7 @@ impl EngineSession {
         }
     }
 
-    /// The engine has been told to end the session: it no longer counts, or ends with its last stream.
+    /// The engine was requested to end the session: it no longer counts, or ends with its last stream.
     pub fn end(&self, now: Instant) {
         let Some(accounting) = self.accounting.upgrade() else {
             return;

@@ -49,7 +49,7 @@ impl PendingCost {
     /// A reservation begins.
     pub(super) fn begin(&mut self, estimate: &CostEstimate) {
         let (count, cost) = self.reserved;
-        self.reserved = (count.saturating_add(1), cost.plus(estimate.cost));
+        self.reserved = (count.saturating_add(1), cost + estimate.cost);
     }
 
     /// A reservation ends.
@@ -58,13 +58,13 @@ impl PendingCost {
         // The last one resets the sum, so that rounding errors do not add up.
         self.reserved = match count.saturating_sub(1) {
             0 => (0, Cost::default()),
-            remaining_uses => (remaining_uses, cost.minus(estimate.cost)),
+            remaining_uses => (remaining_uses, cost - estimate.cost),
         };
     }
 
     /// A session was placed.
     pub(super) fn placed(&mut self, estimate: &CostEstimate) {
-        self.placed = self.placed.plus(estimate.cost);
+        self.placed = self.placed + estimate.cost;
     }
 
     /// A probe has seen a placed session, or the session is gone. `is_last_use`: there is no other one.
@@ -72,13 +72,13 @@ impl PendingCost {
         self.placed = if is_last_use {
             Cost::default()
         } else {
-            self.placed.minus(estimate.cost)
+            self.placed - estimate.cost
         };
     }
 
     /// The estimated cost that the last probe does not show.
     pub(super) fn cost(&self) -> Cost {
-        self.reserved.1.plus(self.placed)
+        self.reserved.1 + self.placed
     }
 
     /// Sessions of the last probe.
@@ -121,9 +121,7 @@ impl PendingCost {
             return Vec::new();
         };
         let grown = |before: Option<f64>, after: Option<f64>| Some(after? - before?);
-        let expected = probed
-            .iter()
-            .fold(Cost::default(), |sum, (_, c)| sum.plus(*c));
+        let expected = probed.iter().fold(Cost::default(), |sum, (_, c)| sum + *c);
         // A number that the probe does not have teaches nothing: it counts as expected.
         let change = Cost {
             memory_mb: grown(previous.committed_mb, committed_mb)

@@ -14,16 +14,18 @@ fn slow_start_increases_the_share_of_a_new_engine() {
         };
         let share = |after: Duration| {
             let chooser = Scheduler::new(rules, Box::new(StdRng::seed_from_u64(3)));
-            let new = up("new", load(0, 500.0, 0.1));
+            let new = running_engine("new", load(0, 500.0, 0.1));
             new.accounting.mark_ready(start);
             let mut all: Vec<_> = (0..4)
-                .map(|n| up(&format!("old-{n}"), load(50, 500.0, 0.1)))
+                .map(|n| running_engine(&format!("old-{n}"), load(50, 500.0, 0.1)))
                 .collect();
             all.push(new);
             let engines = fleet(all);
             let mut taken = 0_u32;
             for _ in 0..400 {
-                let choice = chooser.select(&engines, &ask(start + after)).unwrap();
+                let choice = chooser
+                    .select(&engines, &request_at(start + after))
+                    .unwrap();
                 taken += u32::from(choice.engine.name.as_str() == "new");
             }
             taken
@@ -45,8 +47,8 @@ fn slow_start_prefers_warm_engines_however_many_are_new() {
             ..Rules::default()
         };
         let chooser = Scheduler::new(rules, Box::new(StdRng::seed_from_u64(3)));
-        let old = (0..30).map(|n| up(&format!("old-{n}"), load(50, 500.0, 0.1)));
-        let new = (0..12).map(|n| up(&format!("new-{n}"), load(0, 500.0, 0.1)));
+        let old = (0..30).map(|n| running_engine(&format!("old-{n}"), load(50, 500.0, 0.1)));
+        let new = (0..12).map(|n| running_engine(&format!("new-{n}"), load(0, 500.0, 0.1)));
         let engines = fleet(old.chain(new));
         for engine in engines
             .iter()
@@ -55,7 +57,7 @@ fn slow_start_prefers_warm_engines_however_many_are_new() {
             engine.accounting.mark_ready(now);
         }
         for _ in 0..100 {
-            let choice = chooser.select(&engines, &ask(now)).unwrap();
+            let choice = chooser.select(&engines, &request_at(now)).unwrap();
             assert!(
                 choice.engine.name.as_str().starts_with("old"),
                 "{strategy:?}"
@@ -72,13 +74,13 @@ fn slow_start_refuses_nobody() {
         ..Rules::default()
     };
     let chooser = Scheduler::new(rules, Box::new(StdRng::seed_from_u64(3)));
-    let engines = fleet((0..9).map(|n| up(&format!("e-{n}"), load(n, 500.0, 0.1))));
+    let engines = fleet((0..9).map(|n| running_engine(&format!("e-{n}"), load(n, 500.0, 0.1))));
     for engine in engines.iter() {
         engine.accounting.mark_ready(now);
     }
-    let choice = chooser.select(&engines, &ask(now)).unwrap();
+    let choice = chooser.select(&engines, &request_at(now)).unwrap();
     assert_eq!(choice.engine.name.as_str(), "e-0");
-    let why = chooser.explain(&engines, &ask(now));
+    let why = chooser.explain(&engines, &request_at(now));
     assert_eq!(why.engines[5].slow_start_weight, 0.0);
     assert_eq!(why.engines[5].outcome.as_str(), "warming-up");
 }

@@ -27,22 +27,7 @@ fn check_source(path: &str, source: &Discovery, faults: &mut FaultCollector) {
         Discovery::Static(engines) => faults.0.extend(check_engines(path, engines)),
         Discovery::File(file) => faults.check_range(&field("poll"), file.poll, tenth, hour),
         Discovery::Dns(dns) => check_dns(path, dns, faults),
-        Discovery::Kubernetes(pods) => {
-            check_ports(path, Some(pods.port), pods.metrics_port, faults);
-            let usable = |c: char| c.is_ascii_graphic() || c == ' ';
-            if pods.selector.is_empty() || !pods.selector.chars().all(usable) {
-                faults.add(field("selector"), "must be a label selector");
-            }
-            if pods.all_namespaces && pods.namespace.is_some() {
-                faults.add(field("namespace"), "excludes all_namespaces");
-            }
-            if let Some(namespace) = &pods.namespace {
-                faults.check_name(&field("namespace"), namespace);
-            }
-            if pods.context.is_some() && pods.kubeconfig.is_none() {
-                faults.add(field("context"), "has no effect without kubeconfig");
-            }
-        }
+        Discovery::Kubernetes(kubernetes) => kubernetes.check(path, faults),
         Discovery::Docker(docker) => {
             check_ports(path, Some(docker.port), docker.metrics_port, faults);
             faults.check_range(&field("poll"), docker.poll, tenth, hour);

@@ -66,6 +66,34 @@ fn faults_of_sources_have_paths() {
             "pools[0].discovery.kubernetes.port: must be",
         ),
         (
+            "{ kubernetes: { port: 70000 } }",
+            "pools[0].discovery.kubernetes.port: invalid value: integer `70000`, expected the number or the name of a port",
+        ),
+        (
+            "{ kubernetes: { metrics_port: '9090' } }",
+            "pools[0].discovery.kubernetes.metrics_port: must be 1 to 65535, or the name of a port",
+        ),
+        (
+            "{ kubernetes: { service: e, selector: app=e } }",
+            "pools[0].discovery.kubernetes.service: excludes selector",
+        ),
+        (
+            "{ kubernetes: { service: e, all_namespaces: true } }",
+            "pools[0].discovery.kubernetes.service: excludes all_namespaces",
+        ),
+        (
+            "{ kubernetes: { service: 'a,b' } }",
+            "pools[0].discovery.kubernetes.service: must be the name of a Service",
+        ),
+        (
+            "{ kubernetes: { servise: e } }",
+            "pools[0].discovery.kubernetes.servise: unknown field",
+        ),
+        (
+            "{ kubernetes: { selector: '' } }",
+            "pools[0].discovery.kubernetes.selector: must be a label selector",
+        ),
+        (
             "{ docker: { host: \"ssh://x\" } }",
             "pools[0].discovery.docker.host: must be unix",
         ),
@@ -83,7 +111,7 @@ fn faults_of_sources_have_paths() {
             "pools[0].discovery.static[0].ip: must be",
         ),
     ] {
-        let told = faults(&with_discovery(discovery));
-        assert!(told.contains(fault), "{discovery}: {told}");
+        let message = faults(&with_discovery(discovery));
+        assert!(message.contains(fault), "{discovery}: {message}");
     }
 }

@@ -146,8 +146,8 @@ routes[1].path: is missing
 session.idle_timeout: invalid value: string \"soon\", expected a duration with its unit, such as 500ms, 20s or 10m
 store.mode: unknown field; known here: path, timeout
 tokens.algorithm: unknown variant `HS1`, expected one of `HS256`, `RS256`, `ES256`, `EdDSA`";
-    let told = faults(text);
-    let (first, rest) = told.split_once('\n').unwrap();
+    let message = faults(text);
+    let (first, rest) = message.split_once('\n').unwrap();
     let known = "colour: unknown field; known here: listen, tls, log, store, session, ";
     assert!(first.starts_with(known), "{first}");
     assert_eq!(rest, expected);
@@ -273,27 +273,30 @@ fn no_fault_contains_a_secret() {
         "oidc: [ { name: a, issuer: 'https://a.example', client_id: b, client_secret: hunter2, roles: { default: [user] } } ]",
         "webhooks: [ { name: a, url: 'https://a.example/', secret: hunter2 } ]",
     ] {
-        let told = faults(text);
-        assert!(told.contains("expected {env: NAME}"), "{text}: {told}");
-        assert!(!told.contains("hunter2"), "{told}");
+        let message = faults(text);
+        assert!(
+            message.contains("expected {env: NAME}"),
+            "{text}: {message}"
+        );
+        assert!(!message.contains("hunter2"), "{message}");
     }
 }
 
 #[test]
 fn yaml_errors_name_their_line() {
-    let told = faults("session:\n  idle_timeout: [1\n");
-    assert!(told.contains("line "), "{told}");
+    let message = faults("session:\n  idle_timeout: [1\n");
+    assert!(message.contains("line "), "{message}");
     assert!(!faults("tokens: { key: { inline: hunter2 }\n").contains("hunter2"));
-    let told = faults("log: {}\nlog: {}\n");
-    assert!(told.contains("duplicate"), "{told}");
+    let message = faults("log: {}\nlog: {}\n");
+    assert!(message.contains("duplicate"), "{message}");
 }
 
 #[test]
 fn a_missing_file_is_a_fault() {
-    let told = from_file(Path::new("/nowhere/berth.yaml"))
+    let message = from_file(Path::new("/nowhere/berth.yaml"))
         .unwrap_err()
         .to_string();
-    assert!(told.starts_with("cannot read the file: "), "{told}");
+    assert!(message.starts_with("cannot read the file: "), "{message}");
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! Settings of the affinity of a route: which requests have the same key and therefore the same engine, how long a key
 //! stays there, and how many an account may have.
 
-use super::{Activity, Permission, Route};
+use super::{Permission, Route};
 use crate::config::fault_collector::{DAY, FaultCollector, SECOND, format_duration};
 use crate::config::{Config, Store};
 use crate::core::affinity_key::KeyTemplate;
@@ -157,7 +157,25 @@ pub(super) fn check(
         Some(weight) if !(0.0..=1.0).contains(&weight) => faults.add(path, "must be 0 to 1"),
         _ => {}
     }
+    check_preferred(&at_affinity, affinity, faults);
     check_http(at, route, faults);
+}
+
+/// Engines are preferred without a record of the key, so nothing counts by key.
+fn check_preferred(at: &str, affinity: &Affinity, faults: &mut FaultCollector) {
+    if affinity.mode == AffinityMode::Sticky {
+        return;
+    }
+    for (field, is_set) in [
+        ("counts", affinity.counts.is_some()),
+        ("per_account", affinity.per_account.is_some()),
+        ("streams", affinity.streams.is_some()),
+    ] {
+        if is_set {
+            let path = format!("{at}.{field}");
+            faults.add(path, "has no effect: affinity.mode is preferred");
+        }
+    }
 }
 
 /// A plain request goes where its key is, so the key must have exactly one engine and be known without a WebSocket.
@@ -207,24 +225,6 @@ pub(in crate::config) fn check_cache(config: &Config, faults: &mut FaultCollecto
             let min = format_duration(min);
             let message = format!("must be longer than {min}: edge.cache.ttl and a report");
             faults.add(format!("routes[{index}].affinity.idle"), message);
-        }
-    }
-}
-
-/// The placement of keys is not complete: its settings are checked, and have no effect yet.
-pub(in crate::config) fn warn_of_missing_effects(config: &Config, warnings: &mut Vec<String>) {
-    for (index, route) in config.routes.iter().enumerate() {
-        let without_effect = [
-            ("affinity", route.affinity.keeps_keys()),
-            ("http", route.http == Permission::Allow),
-            ("activity", route.activity != Activity::All),
-            ("rewrite", route.rewrite.is_some()),
-            ("headers", !route.headers.is_empty()),
-        ];
-        let set = without_effect.iter().filter(|(_, is_set)| *is_set);
-        for (field, _) in set {
-            let path = format!("routes[{index}].{field}");
-            warnings.push(format!("{path} has no effect in this version"));
         }
     }
 }

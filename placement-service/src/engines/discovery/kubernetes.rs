@@ -1,268 +1,104 @@
-//! Engines in Kubernetes: pods, selected by label and watched. A terminating pod is drained, and a pod that is not
-//! ready gets no new sessions. A pod that has no address or does not run is not an engine. After a fault the pods are
-//! listed again; the watcher of kube recovers by itself from a closed connection and from 410 Gone.
+//! Engines in Kubernetes: the pods with a label, or the EndpointSlices of a Service. Chooses what is watched, and knows
+//! what both have in common: an engine has one address and ports with numbers or names.
 
-use super::labels::{Ports, SkippedEngines};
-use super::{DesiredState, DiscoveredEngine, Discovery, DiscoveryFault, MAX_ENGINES};
-use crate::config::KubernetesSource;
-use crate::core::http_client;
+mod connection;
+mod pods;
+mod slices;
+mod watch;
+
+use super::{DiscoveredEngine, Discovery, DiscoveryFault};
+use crate::config::{EnginePort, KubernetesObjects, KubernetesSource};
 use async_trait::async_trait;
-use berth_scheduler::engine::EngineName;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
-use k8s_openapi::api::core::v1::Pod;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::time::Duration;
-use tokio::time::timeout;
+use connection::Connection;
+use k8s_openapi::NamespaceResourceScope;
+use pods::WatchedPods;
+use slices::WatchedSlices;
+use watch::ObjectWatch;
 
-/// Time limit to connect, and of each step of the initial list.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Read timeout of the connection. It is longer than a watch, which ends after 290 s.
-const READ_TIMEOUT: Duration = Duration::from_secs(320);
+/// The discovery in a cluster.
+pub struct Kubernetes(Objects);
 
-/// The discovery by the pods of a cluster.
-pub struct Kubernetes {
-    config: KubernetesSource,
-    /// The API server, if given. Otherwise from the kubeconfig, as `kubectl` does, or from the pod's service account.
-    cluster: Option<kube::Config>,
-    events: Option<BoxStream<'static, watcher::Result<Event<Pod>>>>,
-    /// At most [`MAX_ENGINES`]. Further pods are skipped until the pods are listed again.
-    pods: BTreeMap<String, PodEntry>,
-    /// The list while it is being read.
-    listing: Option<BTreeMap<String, PodEntry>>,
-    skipped: SkippedEngines,
+enum Objects {
+    Pods(ObjectWatch<WatchedPods>),
+    EndpointSlices(ObjectWatch<WatchedSlices>),
 }
 
-/// The result of reading a pod.
+/// An engine in an object of the cluster.
 #[derive(Clone, Debug, PartialEq)]
-enum PodEntry {
+enum Entry {
     Engine(DiscoveredEngine),
-    /// Why the pod is not usable as an engine.
+    /// Why it is not usable as an engine.
     Skipped(String),
 }
 
+/// A kind of object in which engines are found.
+trait EngineObjects: Send + 'static {
+    type Object: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + 'static;
+
+    /// The label selector of the watch.
+    fn selector(&self) -> String;
+
+    /// The engines of an object.
+    fn entries(&self, object: &Self::Object) -> Vec<Entry>;
+}
+
 impl Kubernetes {
-    /// The discovery for the configured pods.
+    /// The discovery in the configured cluster: of the kubeconfig, as `kubectl` finds it, or of the pod's service account.
     #[must_use]
     pub fn new(config: &KubernetesSource) -> Self {
-        Self {
-            config: config.clone(),
-            cluster: None,
-            events: None,
-            pods: BTreeMap::new(),
-            listing: None,
-            skipped: SkippedEngines::default(),
-        }
+        Self::with_connection(Connection::new(None, config), config)
     }
 
-    /// The discovery for the configured pods of a given cluster.
+    /// The discovery in a given cluster.
     #[must_use]
     pub fn with_cluster(cluster: kube::Config, config: &KubernetesSource) -> Self {
-        Self {
-            cluster: Some(cluster),
-            ..Self::new(config)
-        }
+        Self::with_connection(Connection::new(Some(cluster), config), config)
     }
 
-    async fn connect(&mut self) -> Result<(), DiscoveryFault> {
-        let fault = |e: &dyn std::error::Error| {
-            DiscoveryFault::new(format!(
-                "no access to Kubernetes: {}",
-                http_client::error_chain(e)
-            ))
-        };
-        let mut proxies = Vec::new();
-        let mut cluster = match (&self.cluster, &self.config.kubeconfig) {
-            (Some(cluster), _) => cluster.clone(),
-            (None, Some(path)) => {
-                let file = Kubeconfig::read_from(path).map_err(|e| fault(&e))?;
-                proxies = proxy_urls(&file);
-                let options = KubeConfigOptions {
-                    context: self.config.context.clone(),
-                    ..KubeConfigOptions::default()
-                };
-                let cluster = kube::Config::from_custom_kubeconfig(file, &options).await;
-                cluster.map_err(|e| fault(&e))?
+    fn with_connection(connection: Connection, config: &KubernetesSource) -> Self {
+        Self(match config.objects() {
+            KubernetesObjects::Pods { selector } => {
+                let pods = WatchedPods::new(selector, config);
+                Objects::Pods(ObjectWatch::new(connection, pods))
             }
-            (None, None) => {
-                proxies = Kubeconfig::read().map_or_else(|_| Vec::new(), |file| proxy_urls(&file));
-                kube::Config::infer().await.map_err(|e| fault(&e))?
+            KubernetesObjects::EndpointSlices { service } => {
+                let slices = WatchedSlices::new(service, config);
+                Objects::EndpointSlices(ObjectWatch::new(connection, slices))
             }
-        };
-        // Like every client of the service, this one ignores the proxy of the environment, which kube takes over.
-        cluster.proxy_url = cluster
-            .proxy_url
-            .filter(|url| proxies.iter().any(|proxy| *url == **proxy));
-        cluster.connect_timeout = Some(RESPONSE_TIMEOUT);
-        cluster.read_timeout = Some(READ_TIMEOUT);
-        http_client::install_tls_provider();
-        let client = Client::try_from(cluster).map_err(|e| fault(&e))?;
-        let pods: Api<Pod> = match &self.config.namespace {
-            _ if self.config.all_namespaces => Api::all(client),
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::default_namespaced(client),
-        };
-        let watcher_config = watcher::Config::default().labels(&self.config.selector);
-        self.events = Some(watcher::watcher(pods, watcher_config).boxed());
-        self.listing = Some(BTreeMap::new());
-        Ok(())
+        })
     }
-
-    async fn next_event(&mut self) -> Result<Event<Pod>, DiscoveryFault> {
-        let listing = self.listing.is_some();
-        let Some(events) = &mut self.events else {
-            return Err(DiscoveryFault::new("no watch"));
-        };
-        let event = if listing {
-            let timeout_message = "the Kubernetes API does not answer";
-            let event = timeout(RESPONSE_TIMEOUT, events.next()).await;
-            event.map_err(|_| DiscoveryFault::new(timeout_message))?
-        } else {
-            events.next().await
-        };
-        match event {
-            Some(Ok(event)) => Ok(event),
-            Some(Err(e)) => Err(DiscoveryFault::new(http_client::error_chain(&e))),
-            None => Err(DiscoveryFault::new("the watch has ended")),
-        }
-    }
-
-    /// Applies an event. Returns true when the list is complete and may have changed.
-    fn apply(&mut self, event: Event<Pod>) -> bool {
-        match event {
-            Event::Init => {
-                self.listing = Some(BTreeMap::new());
-                false
-            }
-            Event::InitApply(pod) => {
-                let entry = parse_pod(&pod, &self.config);
-                if let (Some(listing), Some(entry)) = (&mut self.listing, entry)
-                    && listing.len() < MAX_ENGINES
-                {
-                    listing.insert(pod_key(&pod), entry);
-                }
-                false
-            }
-            Event::InitDone => {
-                self.pods = self.listing.take().unwrap_or_default();
-                true
-            }
-            Event::Apply(pod) => {
-                let (key, now) = (pod_key(&pod), parse_pod(&pod, &self.config));
-                if self.pods.get(&key) == now.as_ref() {
-                    return false;
-                }
-                match now {
-                    Some(_) if self.pods.len() >= MAX_ENGINES && !self.pods.contains_key(&key) => {
-                        return false;
-                    }
-                    Some(entry) => drop(self.pods.insert(key, entry)),
-                    None => drop(self.pods.remove(&key)),
-                }
-                true
-            }
-            Event::Delete(pod) => self.pods.remove(&pod_key(&pod)).is_some(),
-        }
-    }
-
-    /// The engines of a complete list. Logs the pods that are not usable.
-    fn engines(&mut self) -> Vec<DiscoveredEngine> {
-        let (mut engines, mut skipped) = (Vec::new(), Vec::new());
-        for entry in self.pods.values() {
-            match entry {
-                PodEntry::Engine(engine) => engines.push(engine.clone()),
-                PodEntry::Skipped(why) => skipped.push(why.clone()),
-            }
-        }
-        self.skipped.update(skipped);
-        engines
-    }
-}
-
-/// The proxies that a kubeconfig itself names.
-fn proxy_urls(file: &Kubeconfig) -> Vec<String> {
-    let clusters = file
-        .clusters
-        .iter()
-        .filter_map(|named| named.cluster.as_ref());
-    clusters
-        .filter_map(|cluster| cluster.proxy_url.clone())
-        .collect()
-}
-
-/// The key of a pod: its UID, because a pod that is created again with the same name is another pod.
-fn pod_key(pod: &Pod) -> String {
-    let meta = &pod.metadata;
-    meta.uid.clone().unwrap_or_else(|| {
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        format!("{}/{}", text(&meta.namespace), text(&meta.name))
-    })
-}
-
-fn parse_pod(pod: &Pod, config: &KubernetesSource) -> Option<PodEntry> {
-    let status = pod.status.as_ref()?;
-    if status.phase.as_deref() != Some("Running") {
-        return None;
-    }
-    let ip: IpAddr = status.pod_ip.as_deref()?.parse().ok()?;
-    let meta = &pod.metadata;
-    let name = meta.name.clone()?;
-    let name = match &meta.namespace {
-        Some(namespace) if config.all_namespaces => format!("{namespace}.{name}"),
-        _ => name,
-    };
-    let ports = Ports {
-        api: config.port,
-        metrics: config.metrics_port,
-    };
-    let mark = |key: &str| {
-        let value_of = |map: &'_ Option<BTreeMap<String, String>>| map.as_ref()?.get(key).cloned();
-        value_of(&meta.labels).or_else(|| value_of(&meta.annotations))
-    };
-    let endpoint = match ports.endpoint(ip, mark) {
-        Ok(endpoint) => endpoint,
-        Err(reason) => return Some(PodEntry::Skipped(format!("{name}: {reason}"))),
-    };
-    let conditions = status.conditions.as_deref().unwrap_or_default();
-    let mut conditions = conditions.iter();
-    let is_ready = conditions.any(|c| c.type_ == "Ready" && c.status == "True");
-    let desired_state = if meta.deletion_timestamp.is_some() {
-        DesiredState::Draining
-    } else if is_ready {
-        DesiredState::Active
-    } else {
-        DesiredState::Cordoned
-    };
-    Some(PodEntry::Engine(DiscoveredEngine {
-        name: EngineName::from(name.as_str()),
-        endpoint,
-        desired_state,
-    }))
 }
 
 #[async_trait]
 impl Discovery for Kubernetes {
     async fn next(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
-        if self.events.is_none() {
-            self.connect().await?;
-        }
-        loop {
-            match self.next_event().await {
-                Ok(event) => {
-                    if self.apply(event) {
-                        return Ok(self.engines());
-                    }
-                }
-                Err(fault) => {
-                    self.events = None;
-                    self.listing = None;
-                    return Err(fault);
-                }
-            }
+        match &mut self.0 {
+            Objects::Pods(watch) => watch.next().await,
+            Objects::EndpointSlices(watch) => watch.next().await,
         }
     }
+}
+
+/// The number of a configured port. `named` looks a name up in an object.
+///
+/// # Errors
+/// When the object has no TCP port with the name.
+fn port_number(port: &EnginePort, named: impl Fn(&str) -> Option<u16>) -> Result<u16, String> {
+    match port {
+        EnginePort::Number(number) => Ok(*number),
+        EnginePort::Name(name) => named(name).ok_or_else(|| format!("no TCP port is named {name}")),
+    }
+}
+
+/// Whether a port is one of TCP, the default. `number` is 1 to 65535 then.
+fn tcp_port(number: i32, protocol: Option<&str>) -> Option<u16> {
+    let is_tcp = protocol.is_none_or(|protocol| protocol == "TCP");
+    u16::try_from(number)
+        .ok()
+        .filter(|number| is_tcp && *number > 0)
 }

@@ -20,15 +20,14 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// The endpoint of an engine. `label` returns the value of one of its labels.
+    /// The ports of an engine with labels. `label` returns the value of one of them.
     ///
     /// # Errors
     /// When the value of a label is not a port: the endpoint of the engine is unknown then.
-    pub(super) fn endpoint<T: AsRef<str>>(
+    pub(super) fn with_labels<T: AsRef<str>>(
         self,
-        ip: IpAddr,
         label: impl Fn(&str) -> Option<T>,
-    ) -> Result<Endpoint, String> {
+    ) -> Result<Self, String> {
         let port = |name: &str| {
             let Some(text) = label(name) else {
                 return Ok(None);
@@ -39,12 +38,18 @@ impl Ports {
                 _ => Err(format!("label {name} is \"{}\", not a port", Excerpt(text))),
             }
         };
-        let api = port(API_PORT)?.unwrap_or(self.api);
-        let metrics = port(METRICS_PORT)?.or(self.metrics);
-        Ok(Endpoint {
-            api: SocketAddr::new(ip, api),
-            metrics: metrics.map(|port| SocketAddr::new(ip, port)),
+        Ok(Self {
+            api: port(API_PORT)?.unwrap_or(self.api),
+            metrics: port(METRICS_PORT)?.or(self.metrics),
         })
+    }
+
+    /// The endpoint of an engine with these ports.
+    pub(super) fn endpoint(self, ip: IpAddr) -> Endpoint {
+        Endpoint {
+            api: SocketAddr::new(ip, self.api),
+            metrics: self.metrics.map(|port| SocketAddr::new(ip, port)),
+        }
     }
 }
 
@@ -81,16 +86,16 @@ mod tests {
             api: 9076,
             metrics: Some(9090),
         };
-        let ip = IpAddr::from([10, 0, 0, 1]);
-        let plain = ports.endpoint(ip, |_| None::<&str>).unwrap();
+        let plain = ports.with_labels(|_| None::<&str>).unwrap();
+        let plain = plain.endpoint(IpAddr::from([10, 0, 0, 1]));
         assert_eq!(
             (plain.api.port(), plain.metrics.unwrap().port()),
             (9076, 9090)
         );
-        let other = ports.endpoint(ip, |name| (name == API_PORT).then_some("19076"));
-        assert_eq!(other.unwrap().api.port(), 19076);
+        let other = ports.with_labels(|name| (name == API_PORT).then_some("19076"));
+        assert_eq!(other.unwrap().api, 19076);
         for invalid in ["", "0", "70000", "http"] {
-            let fault = ports.endpoint(ip, |name| (name == METRICS_PORT).then_some(invalid));
+            let fault = ports.with_labels(|name| (name == METRICS_PORT).then_some(invalid));
             assert!(fault.unwrap_err().contains(METRICS_PORT));
         }
     }

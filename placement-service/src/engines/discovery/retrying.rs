@@ -185,10 +185,10 @@ mod tests {
     }
 
     /// Panics at the first call, then returns lists.
-    struct Broken(bool);
+    struct FailingSource(bool);
 
     #[async_trait]
-    impl Discovery for Broken {
+    impl Discovery for FailingSource {
         async fn next(&mut self) -> Result<Vec<DiscoveredEngine>, DiscoveryFault> {
             assert!(std::mem::replace(&mut self.0, true), "broken");
             Ok(vec![])
@@ -199,7 +199,7 @@ mod tests {
     async fn a_source_that_panics_is_retried() {
         let metrics = DiscoveryMetrics::register(&mut Registry::default());
         let mut following =
-            RetryingDiscovery::new("main", "docker", Box::new(Broken(false)), metrics);
+            RetryingDiscovery::new("main", "docker", Box::new(FailingSource(false)), metrics);
         assert_eq!(following.next().await, DiscoveryEvent::Failed);
         assert_eq!(following.next().await, DiscoveryEvent::List(vec![]));
     }

@@ -48,7 +48,7 @@ enum Report {
         name: EngineName,
         /// Detects the probe of an engine that has been replaced by one with the same name.
         endpoint: Endpoint,
-        began: Instant,
+        started_at: Instant,
         result: Box<Result<Reading, ProbeFault>>,
     },
 }
@@ -60,7 +60,7 @@ pub(super) struct FleetController {
     timeout: Duration,
     stale_after: Duration,
     thresholds: Thresholds,
-    tallies: AccountingRegistry,
+    accounting_registry: AccountingRegistry,
     metrics: ProbeMetrics,
     tasks: JoinSet<()>,
     reports: mpsc::Receiver<Report>,
@@ -122,7 +122,7 @@ impl FleetController {
                 failures: probe.failures,
                 successes: probe.successes,
             },
-            tallies: accounting_registry,
+            accounting_registry,
             metrics,
             tasks,
             reports,
@@ -161,7 +161,7 @@ impl FleetController {
                         pool,
                         name,
                         endpoint,
-                        began: started_at,
+                        started_at,
                         result,
                     } => self.on_probe(pool, &name, endpoint, started_at, *result),
                 }
@@ -260,13 +260,15 @@ impl FleetController {
                         pool: index,
                         name,
                         endpoint,
-                        began: started_at,
+                        started_at,
                         result: Box::new(result),
                     };
                     reporter.send(report).await.is_ok()
                 }
             }));
-            let accounting = self.tallies.register(&pool.name, &name, endpoint);
+            let accounting = self
+                .accounting_registry
+                .register(&pool.name, &name, endpoint);
             let engine = Engine {
                 terminating: desired_state == DesiredState::Draining,
                 probe_now,

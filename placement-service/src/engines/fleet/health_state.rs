@@ -34,7 +34,7 @@ pub struct HealthChange {
     pub new_fault: Option<ProbeFault>,
     /// The load, if the probe returned one.
     pub load: Option<Load>,
-    /// Everything that the engine said, if that is wanted.
+    /// The full content of the last probe, if a reader needs it.
     pub report: Option<EngineReport>,
 }
 
@@ -111,7 +111,7 @@ mod tests {
         successes: 2,
     };
 
-    fn good() -> Result<Reading, ProbeFault> {
+    fn healthy_reading() -> Result<Reading, ProbeFault> {
         Ok(Reading {
             load: Some(Load::default()),
             metrics_fault: None,
@@ -125,7 +125,7 @@ mod tests {
 
     fn healthy() -> HealthState {
         let mut health = HealthState::new(THRESHOLDS);
-        health.apply(good());
+        health.apply(healthy_reading());
         health
     }
 
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn consecutive_failures_make_unhealthy_single_ones_do_not() {
         let mut health = healthy();
-        for result in [bad(), bad(), good(), bad(), bad()] {
+        for result in [bad(), bad(), healthy_reading(), bad(), bad()] {
             health.apply(result);
             assert_eq!(health.state(), State::Ok);
         }
@@ -154,11 +154,11 @@ mod tests {
         for _ in 0..3 {
             health.apply(bad());
         }
-        for result in [good(), bad(), good()] {
+        for result in [healthy_reading(), bad(), healthy_reading()] {
             health.apply(result);
             assert_eq!(health.state(), State::Unhealthy);
         }
-        health.apply(good());
+        health.apply(healthy_reading());
         assert_eq!(health.state(), State::Ok);
     }
 
@@ -169,14 +169,14 @@ mod tests {
         assert!(health.apply(bad()).new_fault.is_none());
         let other = Err(ProbeFault::Malformed("<html>".into()));
         assert!(health.apply(other).new_fault.is_some());
-        assert!(health.apply(good()).new_fault.is_none());
+        assert!(health.apply(healthy_reading()).new_fault.is_none());
         assert!(health.apply(bad()).new_fault.is_some());
     }
 
     #[test]
     fn metrics_and_saturation_have_states_of_their_own() {
         let mut health = healthy();
-        let mut reading = good().unwrap();
+        let mut reading = healthy_reading().unwrap();
         reading.metrics_fault = Some(ProbeFault::Status(404));
         health.apply(Ok(reading.clone()));
         assert_eq!(health.state(), State::NoMetrics);
@@ -186,7 +186,7 @@ mod tests {
         });
         health.apply(Ok(reading));
         assert_eq!(health.state(), State::Saturated);
-        health.apply(good());
+        health.apply(healthy_reading());
         assert_eq!(health.state(), State::Ok);
     }
 }

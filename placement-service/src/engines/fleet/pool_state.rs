@@ -1,5 +1,5 @@
 //! The state that the fleet controller keeps for each pool, source and engine, and the engine that it publishes in
-//! snapshots. Decides the published state from the health of an engine and from what its source asks for.
+//! snapshots. Decides the published state from the health of an engine and from the state that its source requires.
 
 use super::health_state::HealthState;
 use crate::engines::discovery::{DesiredState, DiscoveredEngine};
@@ -33,7 +33,7 @@ pub(super) struct EngineState {
     pub(super) health: HealthState,
     pub(super) desired_state: DesiredState,
     pub(super) probe_task: AbortHandle,
-    /// What it said in its last probe, if that is wanted.
+    /// The full content of its last probe, if a reader needs it.
     pub(super) report: Option<Arc<EngineReport>>,
 }
 

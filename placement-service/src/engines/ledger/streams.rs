@@ -7,7 +7,7 @@ use berth_store::StoreError;
 impl LedgerSync {
     /// Exchanges the counts. `restart`: the ledger may lack counts or have outdated ones, so that all are sent.
     pub(super) async fn exchange_streams(&mut self, restart: bool) -> Result<(), StoreError> {
-        let streams = self.tallies.streams();
+        let streams = self.accounting_registry.streams();
         let restart = restart || !self.exchanges_streams;
         if restart {
             streams.start_exchange();
@@ -27,6 +27,6 @@ impl LedgerSync {
     /// Stops the exchange. The counts of other replicas are unknown then, and each replica enforces limits alone.
     pub(super) fn stop_stream_exchange(&mut self) {
         self.exchanges_streams = false;
-        self.tallies.streams().stop_exchange();
+        self.accounting_registry.streams().stop_exchange();
     }
 }

@@ -17,7 +17,7 @@ const AUDIT_INTERVAL: u32 = 240;
 
 pub(super) struct LedgerSync {
     pub(super) ledger: Ledger,
-    pub(super) tallies: AccountingRegistry,
+    pub(super) accounting_registry: AccountingRegistry,
     /// The ledger has the stream counts of all sessions of this replica.
     pub(super) exchanges_streams: bool,
     /// The position in the probe results of the other replicas. Empty: after the newest one.
@@ -30,7 +30,7 @@ impl LedgerSync {
     pub(super) fn new(ledger: Ledger, accounting_registry: AccountingRegistry) -> Self {
         Self {
             ledger,
-            tallies: accounting_registry,
+            accounting_registry,
             exchanges_streams: false,
             probe_cursor: String::new(),
             heartbeats: 0,
@@ -71,7 +71,7 @@ impl LedgerSync {
         self.ledger.0.probes.on_heartbeat(true, Vec::new(), now);
         drop(self.ledger.0.probes.take_unsent(now));
         // Reservations still expire.
-        self.tallies.expire(now);
+        self.accounting_registry.expire(now);
     }
 
     /// Sends a heartbeat, and applies the response.
@@ -130,9 +130,10 @@ impl LedgerSync {
                 }
                 state.streams.remove(stream.as_str());
             }
-            self.tallies.transferred(stream, engine);
+            self.accounting_registry.transferred(stream, engine);
         }
-        self.tallies.set_remote_sessions(&synced.remote_counts, now);
+        self.accounting_registry
+            .set_remote_sessions(&synced.remote_counts, now);
     }
 
     /// Sends the queued changes and the probe results of this replica.

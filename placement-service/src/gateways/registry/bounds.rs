@@ -15,17 +15,21 @@ const MAX_STREAMS: usize = 1_000_000;
 
 /// The limit that a report exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::gateways) enum Full {
+pub(in crate::gateways) enum LimitExceeded {
     Gateways,
     Streams,
 }
 
 impl Registry {
     /// The gateway's shared name, if what it reports fits into the limits.
-    pub(super) fn admit(&self, name: &str, report: &GatewayReport) -> Result<Arc<str>, Full> {
+    pub(super) fn admit(
+        &self,
+        name: &str,
+        report: &GatewayReport,
+    ) -> Result<Arc<str>, LimitExceeded> {
         let (key, streams) = match self.gateways.get_key_value(name) {
             Some((name, gateway)) => (Arc::clone(name), Some(&gateway.streams)),
-            None if self.gateways.len() >= MAX_GATEWAYS => return Err(Full::Gateways),
+            None if self.gateways.len() >= MAX_GATEWAYS => return Err(LimitExceeded::Gateways),
             None => (Arc::from(name), None),
         };
         let (gateway_streams, all_streams) = (streams.map_or(0, HashSet::len), self.streams.len());
@@ -46,7 +50,7 @@ impl Registry {
         if fits(new_streams, new_names.len()) {
             Ok(key)
         } else {
-            Err(Full::Streams)
+            Err(LimitExceeded::Streams)
         }
     }
 }

@@ -38,7 +38,7 @@ impl Registry {
         let mut events = Vec::new();
         for (name, gateway) in &mut self.gateways {
             let Some(GatewayDrain { drain, refuse }) = gateway.drain(drains) else {
-                // A gateway may refuse because another process told it, which did not tell it of the end.
+                // A gateway may still refuse because another process sent the drain and not its end.
                 let refused = std::mem::take(&mut gateway.identity.refusing);
                 if gateway.sent_drain.take().is_some() || refused {
                     events.push((Arc::clone(name), GatewayEvent::GatewayUndrained));

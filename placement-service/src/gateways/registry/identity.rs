@@ -49,7 +49,7 @@ impl Gateway {
 
 impl Registry {
     /// Stores what a gateway reports about itself. Warns once of each gateway whose filter has another version.
-    pub(super) fn identify(&mut self, name: &str, said: &GatewayIdentity, now_ms: u64) {
+    pub(super) fn identify(&mut self, name: &str, reported: &GatewayIdentity, now_ms: u64) {
         let Some(gateway) = self.gateways.get_mut(name) else {
             return;
         };
@@ -58,12 +58,12 @@ impl Registry {
         // A clock that is set forward must not make an old gateway look like one that has just started.
         let known_start = gateway.identity.started_ms;
         gateway.identity = Identity {
-            node: said.node.as_deref().map(Arc::from),
-            version: said.version.clone(),
-            started_ms: now_ms.saturating_sub(said.uptime_ms).min(known_start),
-            refusing: said.refusing,
+            node: reported.node.as_deref().map(Arc::from),
+            version: reported.version.clone(),
+            started_ms: now_ms.saturating_sub(reported.uptime_ms).min(known_start),
+            refusing: reported.refusing,
         };
-        let (node, version) = (gateway.node(), said.version.as_deref().unwrap_or("-"));
+        let (node, version) = (gateway.node(), reported.version.as_deref().unwrap_or("-"));
         if gateway.identity.is_other_version() && !was_other {
             tracing::warn!(
                 gateway = name,

@@ -27,7 +27,7 @@ impl BySession {
         let name = entry.map_or_else(|| Arc::from(session), |(name, _)| Arc::clone(name));
         let entry = self.sessions.entry(Arc::clone(&name)).or_default();
         entry.streams.insert(stream);
-        self.look_at(&name, now_ms);
+        self.schedule_check(&name, now_ms);
         name
     }
 
@@ -52,7 +52,7 @@ impl BySession {
     }
 
     /// Schedules a check of the session at that time, unless one is scheduled before.
-    pub(in crate::gateways) fn look_at(&mut self, session: &str, at_ms: u64) {
+    pub(in crate::gateways) fn schedule_check(&mut self, session: &str, at_ms: u64) {
         let Some((name, _)) = self.sessions.get_key_value(session) else {
             return;
         };

@@ -30,9 +30,9 @@ impl Registry {
                     // Not in the accounting if another replica had the stream meanwhile.
                     let key = open.key.as_deref();
                     known
-                        .tally
+                        .accounting
                         .opened_with_key(&name, &open.session_ref, key, since);
-                    self.list(gateway, name);
+                    self.add_to_full_list(gateway, name);
                 }
                 return;
             }
@@ -44,13 +44,15 @@ impl Registry {
             .sessions
             .opened(&open.session_ref, Arc::clone(&name), now_ms);
         *self.engines.entry(engine.clone()).or_default() += 1;
-        let tally = self.tallies.find_by_stream(&name, &engine.0, &engine.1);
-        tally.opened_with_key(&name, &open.session_ref, open.key.as_deref(), since);
+        let accounting = self
+            .accounting_registry
+            .find_by_stream(&name, &engine.0, &engine.1);
+        accounting.opened_with_key(&name, &open.session_ref, open.key.as_deref(), since);
         let key = open.key.as_deref().map(|key| self.count_key(key));
         if let Some(gateway) = self.gateways.get_mut(gateway) {
             gateway.streams.insert(Arc::clone(&name));
         }
-        self.list(gateway, Arc::clone(&name));
+        self.add_to_full_list(gateway, Arc::clone(&name));
         self.streams.insert(
             name,
             Stream {
@@ -58,7 +60,7 @@ impl Registry {
                 session,
                 engine,
                 key,
-                tally,
+                accounting,
             },
         );
     }
@@ -77,7 +79,7 @@ impl Registry {
     }
 
     /// Adds a stream to the list that is arriving: whatever is open meanwhile is not gone at its end.
-    fn list(&mut self, gateway: &str, stream: Arc<str>) {
+    fn add_to_full_list(&mut self, gateway: &str, stream: Arc<str>) {
         let gateway = self.gateways.get_mut(gateway);
         if let Some(listed) = gateway.and_then(|gateway| gateway.listed.as_mut()) {
             listed.insert(stream);
@@ -98,7 +100,7 @@ impl Registry {
     }
 
     /// Ends a full list: removes the gateway's streams that are not in it, and returns how many.
-    pub(super) fn keep_listed(&mut self, gateway: &Arc<str>, now: Instant) -> usize {
+    pub(super) fn complete_full_list(&mut self, gateway: &Arc<str>, now: Instant) -> usize {
         let Some(gateway) = self.gateways.get_mut(gateway) else {
             return 0;
         };
@@ -107,7 +109,7 @@ impl Registry {
         };
         for stream in &gateway.streams {
             if let Some(stream) = self.streams.get(stream) {
-                self.sessions.look_at(&stream.session, 0);
+                self.sessions.schedule_check(&stream.session, 0);
             }
         }
         let gone: Vec<_> = gateway.streams.difference(&listed).cloned().collect();
@@ -143,6 +145,6 @@ impl Registry {
                 self.keys.remove(key);
             }
         }
-        stream.tally.closed(name, lasted, now)
+        stream.accounting.closed(name, lasted, now)
     }
 }

@@ -5,6 +5,7 @@ use super::*;
 use berth_api::OpenStream;
 use berth_scheduler::engine::Endpoint;
 
+mod full_lists;
 mod histories;
 
 const START_MS: u64 = 1_700_000_000_000;
@@ -55,7 +56,7 @@ fn closed(sequence: u64, streams: &[&str]) -> GatewayReport {
 
 struct Testbed {
     registry: Registry,
-    tallies: AccountingRegistry,
+    accounting_registry: AccountingRegistry,
     now: Instant,
 }
 
@@ -63,14 +64,14 @@ fn testbed() -> Testbed {
     let registry = AccountingRegistry::new(TTL);
     Testbed {
         registry: Registry::new(registry.clone()),
-        tallies: registry,
+        accounting_registry: registry,
         now: Instant::now() + TTL,
     }
 }
 
 impl Testbed {
     fn take(&mut self, gateway: &str, report: &GatewayReport) -> Outcome {
-        let outcome = self.registry.take(gateway, report, START_MS, self.now);
+        let outcome = self.registry.apply(gateway, report, START_MS, self.now);
         outcome.unwrap()
     }
 
@@ -78,7 +79,7 @@ impl Testbed {
     fn stream_counts(&self, engine: &str) -> (usize, u32) {
         let counts = self.registry.engines().find(|(_, e, _)| *e == engine);
         let accounting = self
-            .tallies
+            .accounting_registry
             .get_or_create(&Arc::from("p"), &EngineName::from(engine));
         let open = accounting.snapshot(self.now).open;
         (counts.map_or(0, |(_, _, n)| n), open)
@@ -89,7 +90,7 @@ impl Testbed {
 fn a_stream_that_returns_from_another_replica_counts_again() {
     let mut testbed = testbed();
     testbed.take("g", &opened(1, &[("a", "s", "e")]));
-    testbed.tallies.transferred("a", "p/e");
+    testbed.accounting_registry.transferred("a", "p/e");
     assert_eq!(testbed.stream_counts("e"), (1, 0));
     testbed.take(
         "g",
@@ -107,7 +108,7 @@ fn streams_open_and_close() {
         "g",
         &opened(1, &[("a", "s", "e"), ("b", "s", "e"), ("c", "t", "f")]),
     );
-    assert_eq!((outcome.resync, outcome.look), (false, true));
+    assert_eq!((outcome.resync, outcome.check_sessions), (false, true));
     assert_eq!(
         (testbed.stream_counts("e"), testbed.stream_counts("f")),
         ((2, 2), (1, 1))
@@ -129,10 +130,10 @@ fn streams_open_and_close() {
 fn a_refused_upgrade_releases_its_reservation() {
     let mut testbed = testbed();
     let accounting = testbed
-        .tallies
+        .accounting_registry
         .get_or_create(&Arc::from("p"), &EngineName::from("e"));
     testbed
-        .tallies
+        .accounting_registry
         .placed(accounting.reserve(1), "a", testbed.now);
     assert_eq!(accounting.snapshot(testbed.now).own, 1);
     let outcome = testbed.take("g", &closed(1, &["a"]));
@@ -146,87 +147,14 @@ fn a_refused_upgrade_releases_its_reservation() {
 fn a_placement_becomes_a_stream() {
     let mut testbed = testbed();
     let accounting = testbed
-        .tallies
+        .accounting_registry
         .get_or_create(&Arc::from("p"), &EngineName::from("e"));
     testbed
-        .tallies
+        .accounting_registry
         .placed(accounting.reserve(1), "a", testbed.now);
     testbed.take("g", &opened(1, &[("a", "s", "e")]));
     let snapshot = accounting.snapshot(testbed.now + 2 * TTL);
     assert_eq!((snapshot.own, snapshot.open), (1, 1));
-}
-
-#[test]
-fn a_lost_report_requires_the_full_list() {
-    let mut testbed = testbed();
-    testbed.take("g", &opened(1, &[("a", "s", "e")]));
-    assert_eq!(testbed.registry.turn("g", 3), Turn::Early);
-    let outcome = testbed.take("g", &opened(3, &[("c", "s", "e")]));
-    assert!(outcome.resync && outcome.resync_is_news);
-    assert_eq!(
-        testbed.stream_counts("e"),
-        (2, 2),
-        "it is open although a report is missing"
-    );
-    // The missing report arrives late.
-    let late_report = testbed.take("g", &closed(2, &["c"]));
-    assert!(late_report.resync && !late_report.resync_is_news);
-    assert_eq!(testbed.stream_counts("e"), (2, 2));
-    let full_report = full(
-        FullSyncPart::Whole,
-        opened(4, &[("c", "s", "e"), ("d", "t", "e")]),
-    );
-    let outcome = testbed.take("g", &full_report);
-    assert_eq!((outcome.resync, outcome.lost), (false, 1), "a is gone");
-    assert_eq!(testbed.stream_counts("e"), (2, 2));
-    assert!(!testbed.registry.wants_list("g"));
-}
-
-#[test]
-fn an_unknown_gateway_with_earlier_reports_requires_the_full_list() {
-    let mut testbed = testbed();
-    let outcome = testbed.take("g", &opened(57, &[("a", "s", "e")]));
-    assert!(outcome.resync && outcome.resync_is_news);
-    assert_eq!(testbed.stream_counts("e"), (1, 1));
-    assert_eq!(testbed.registry.turn("g", 58), Turn::Now);
-    assert!(
-        testbed.take("g", &closed(58, &[])).resync,
-        "until it arrives"
-    );
-}
-
-#[test]
-fn a_list_in_parts_is_complete_with_its_last_part() {
-    let mut testbed = testbed();
-    testbed.take("g", &opened(1, &[("a", "s", "e"), ("b", "s", "e")]));
-    testbed.take(
-        "g",
-        &full(FullSyncPart::First, opened(2, &[("c", "s", "e")])),
-    );
-    // Between two parts a stream opens, and a listed one closes.
-    testbed.take("g", &opened(3, &[("d", "s", "e")]));
-    testbed.take("g", &closed(4, &["c"]));
-    testbed.take(
-        "g",
-        &full(FullSyncPart::Middle, opened(5, &[("b", "s", "e")])),
-    );
-    assert_eq!(testbed.stream_counts("e"), (3, 3), "a, b and d");
-    let outcome = testbed.take("g", &full(FullSyncPart::Last, opened(6, &[])));
-    assert_eq!((outcome.lost, outcome.resync), (1, false));
-    assert_eq!(testbed.stream_counts("e"), (2, 2));
-    // Parts without a first one, or with a gap before them, are not a list.
-    assert!(
-        testbed
-            .take("g", &full(FullSyncPart::Last, opened(7, &[])))
-            .resync
-    );
-    testbed.take(
-        "g",
-        &full(FullSyncPart::First, opened(8, &[("b", "s", "e")])),
-    );
-    let outcome = testbed.take("g", &full(FullSyncPart::Last, opened(10, &[])));
-    assert_eq!((outcome.lost, outcome.resync), (0, true));
-    assert_eq!(testbed.stream_counts("e"), (2, 2));
 }
 
 #[test]
@@ -251,13 +179,13 @@ fn a_silent_gateway_loses_its_streams() {
     assert_eq!(
         testbed
             .registry
-            .forget_silent(testbed.now - Duration::from_millis(1)),
+            .remove_silent(testbed.now - Duration::from_millis(1)),
         0
     );
-    assert_eq!(testbed.registry.forget_silent(testbed.now), 1);
+    assert_eq!(testbed.registry.remove_silent(testbed.now), 1);
     assert_eq!(testbed.stream_counts("e"), (0, 0));
     assert_eq!(testbed.registry.sessions.len(), (0, 0));
-    assert!(testbed.registry.wants_list("g"));
+    assert!(testbed.registry.needs_full_list("g"));
     assert_eq!(testbed.registry.gateways(testbed.now), []);
 }
 
@@ -269,8 +197,8 @@ fn reports_beyond_the_limits_are_rejected() {
     }
     let extra_gateway = testbed
         .registry
-        .take("one more", &opened(1, &[]), START_MS, testbed.now);
-    assert_eq!(extra_gateway, Err(Full::Gateways));
+        .apply("one more", &opened(1, &[]), START_MS, testbed.now);
+    assert_eq!(extra_gateway, Err(LimitExceeded::Gateways));
     let names: Vec<_> = (0..MAX_STREAMS_PER_GATEWAY)
         .map(|n| n.to_string())
         .collect();
@@ -281,11 +209,11 @@ fn reports_beyond_the_limits_are_rejected() {
     let extra_streams = opened(202, &[("x", "s", "e")]);
     let outcome = testbed
         .registry
-        .take("0", &extra_streams, START_MS, testbed.now);
-    assert_eq!(outcome, Err(Full::Streams));
+        .apply("0", &extra_streams, START_MS, testbed.now);
+    assert_eq!(outcome, Err(LimitExceeded::Streams));
     assert_eq!(
-        testbed.registry.turn("0", 202),
-        Turn::Now,
+        testbed.registry.check_sequence("0", 202),
+        SequenceCheck::InOrder,
         "it was not applied"
     );
     // Known streams need no room, in a full list and in another report.
@@ -305,8 +233,8 @@ fn reports_beyond_the_limits_are_rejected() {
     let mixed = [(known_stream, "s", "e"), ("x", "s", "e"), ("x", "s", "e")];
     let outcome = testbed
         .registry
-        .take("0", &opened(402, &mixed), START_MS, testbed.now);
-    assert_eq!(outcome, Err(Full::Streams));
+        .apply("0", &opened(402, &mixed), START_MS, testbed.now);
+    assert_eq!(outcome, Err(LimitExceeded::Streams));
     testbed.take("0", &closed(402, &[names[1].as_str()]));
     testbed.take("0", &opened(403, &mixed));
     assert_eq!(testbed.stream_counts("e").0, MAX_STREAMS_PER_GATEWAY);
@@ -320,14 +248,18 @@ fn an_engine_with_a_new_address_is_accounted_apart_from_streams_of_the_old_one()
         api: ([127, 0, 0, 1], port).into(),
         metrics: None,
     };
-    let old_accounting = testbed.tallies.register(&pool, &name, endpoint_at(1));
+    let old_accounting = testbed
+        .accounting_registry
+        .register(&pool, &name, endpoint_at(1));
     testbed
-        .tallies
+        .accounting_registry
         .placed(old_accounting.reserve(1), "a", testbed.now);
     testbed.take("g", &opened(1, &[("a", "s", "e")]));
-    let new_accounting = testbed.tallies.register(&pool, &name, endpoint_at(2));
+    let new_accounting = testbed
+        .accounting_registry
+        .register(&pool, &name, endpoint_at(2));
     testbed
-        .tallies
+        .accounting_registry
         .placed(new_accounting.reserve(1), "b", testbed.now);
     testbed.take("g", &opened(2, &[("b", "s", "e")]));
     let open = |accounting: &EngineAccounting, at| accounting.snapshot(at).open;
@@ -357,22 +289,22 @@ fn a_session_is_checked_when_a_stream_opens_and_when_scheduled() {
     let sessions = &mut testbed.registry.sessions;
     assert_eq!(sessions.take_due(START_MS, 9).len(), 2);
     assert_eq!(sessions.take_due(START_MS, 9).len(), 0);
-    sessions.look_at("s", START_MS + 9);
-    sessions.look_at("s", START_MS + 5);
-    sessions.look_at("s", START_MS + 7);
-    sessions.look_at("nobody", START_MS);
+    sessions.schedule_check("s", START_MS + 9);
+    sessions.schedule_check("s", START_MS + 5);
+    sessions.schedule_check("s", START_MS + 7);
+    sessions.schedule_check("nobody", START_MS);
     assert_eq!(sessions.take_due(START_MS + 4, 9).len(), 0);
     assert_eq!(&*sessions.take_due(START_MS + 5, 9)[0], "s");
     assert_eq!(sessions.len(), (2, 0));
-    sessions.look_at("s", START_MS + 5);
+    sessions.schedule_check("s", START_MS + 5);
     // A full list schedules all sessions of the gateway immediately.
     let full_report = full(
         FullSyncPart::Whole,
         opened(2, &[("a", "s", "e"), ("b", "t", "e")]),
     );
-    assert!(testbed.take("g", &full_report).look);
+    assert!(testbed.take("g", &full_report).check_sessions);
     assert_eq!(testbed.registry.sessions.take_due(0, 9).len(), 2);
-    testbed.registry.sessions.look_at("t", 1);
+    testbed.registry.sessions.schedule_check("t", 1);
     testbed.take("g", &closed(3, &["a", "b"]));
     assert_eq!(testbed.registry.sessions.len(), (0, 0));
 }

@@ -37,7 +37,7 @@ impl Registry {
             version: gateway.identity.version.clone(),
             streams: gateway.streams.len(),
             sequence: gateway.sequence,
-            silent_s: now.saturating_duration_since(gateway.heard).as_secs(),
+            silent_s: now.saturating_duration_since(gateway.last_report).as_secs(),
             resync: gateway.resync,
             draining: gateway.sent_drain.is_some(),
             refusing: gateway.sent_drain.is_some_and(|(_, refuse)| refuse),

@@ -100,7 +100,7 @@ fn describe_engine(
     condensed: bool,
 ) -> MiraEngine {
     let (api, load) = (engine.endpoint.api, engine.load.as_deref());
-    // What the engine said is as old as its load.
+    // The content of the probe is as old as its load.
     let report = load.and_then(|_| fleet.report(&pool.name, &engine.name));
     let said_health = report.and_then(|report| report.health.clone());
     let said_metrics = report.and_then(|report| report.metrics.as_ref());

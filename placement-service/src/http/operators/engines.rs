@@ -14,6 +14,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::Uri;
+use berth_api::RejectReason;
 use berth_scheduler::engine::Engine;
 use serde::Serialize;
 use std::sync::Arc;
@@ -149,7 +150,7 @@ fn find_engine(app: &App, pool: &str, engine: &str) -> Result<EngineView, HttpPr
         ("host" = Option<String>, Query, description = "The host of the request, for routes with one"),
         ("session" = Option<String>, Query, description = "The public name of a session"),
         ("tab" = Option<String>, Query, description = "The client's name for its tab")),
-    responses((status = 200, body = PlacementExplanation), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<500>))]
+    responses((status = 200, body = PlacementExplanation), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<404>, ProblemResponse<414>, ProblemResponse<500>, ProblemResponse<503>))]
 pub(in crate::http) async fn explain_placement(
     _: OperatorAuth,
     State(app): State<App>,
@@ -157,8 +158,14 @@ pub(in crate::http) async fn explain_placement(
 ) -> Result<Json<PlacementExplanation>, HttpProblem> {
     let [path, host, session, tab] = parse_query(&uri, ["path", "host", "session", "tab"])?;
     let path = path.ok_or_else(|| HttpProblem::invalid_request("path is missing"))?;
+    // The account of the session may be its key.
+    let account = match &session {
+        Some(sid) => app.sessions.find_active(sid, None).await.ok(),
+        None => None,
+    };
     let session = Arc::new(LiveSession {
         session_ref: session.unwrap_or_default(),
+        account: account.map(|view| view.account).unwrap_or_default(),
         ..LiveSession::default()
     });
     let request = PlaceRequest {
@@ -169,5 +176,11 @@ pub(in crate::http) async fn explain_placement(
         path: &path,
         tab: tab.as_deref(),
     };
-    Ok(Json(app.placement.explain(&request)?))
+    let explanation = app.placement.explain(&request)?;
+    let key = match app.placement.explain_key(&request).await {
+        // Without a session there is no account.
+        Err(rejection) if rejection.reason == RejectReason::Forbidden => None,
+        key => key?,
+    };
+    Ok(Json(app.placement.with_key(explanation, key)))
 }

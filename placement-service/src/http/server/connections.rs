@@ -51,7 +51,7 @@ pub struct Connections {
 }
 
 /// One open connection, counted until it is dropped.
-pub(super) struct Slot {
+pub(super) struct ConnectionSlot {
     pub(super) id: u64,
     connections: Arc<Connections>,
     _permit: OwnedSemaphorePermit,
@@ -82,7 +82,7 @@ impl Connections {
 
     /// Admits one more connection. The receiver resolves when that connection must close for another one; an error of
     /// the receiver means that it never must. `None`: the connection must be closed at once.
-    pub(super) async fn admit(self: &Arc<Self>) -> Option<(Slot, oneshot::Receiver<()>)> {
+    pub(super) async fn admit(self: &Arc<Self>) -> Option<(ConnectionSlot, oneshot::Receiver<()>)> {
         let permit = if let Ok(permit) = self.slots.clone().try_acquire_owned() {
             if self.slots.available_permits() > self.limit / 10 {
                 self.limit_logged.store(false, Ordering::Relaxed);
@@ -108,7 +108,7 @@ impl Connections {
         let (close, closed) = oneshot::channel();
         self.incomplete().insert(id, close);
         self.open.inc();
-        let slot = Slot {
+        let slot = ConnectionSlot {
             id,
             connections: self.clone(),
             _permit: permit,
@@ -150,7 +150,7 @@ impl Connections {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.connections.protect_from_closing(self.id);
         self.connections.open.dec();

@@ -2,7 +2,7 @@
 //! other thread for that. A gateway waits for each answer, so a wake-up would add latency for its client.
 
 use super::client::{Client, Exchange};
-use super::connections::{Connections, Slot};
+use super::connections::{ConnectionSlot, Connections};
 use super::stream::ClientStream;
 use super::tls::{GatewayCertificate, ServerTls};
 use axum::Router;
@@ -42,7 +42,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection, its slot, and the receiver that resolves when the connection must close for another one.
-type AcceptedConnection = (TcpStream, Slot, oneshot::Receiver<()>);
+type AcceptedConnection = (TcpStream, ConnectionSlot, oneshot::Receiver<()>);
 
 /// A running worker thread.
 pub(super) struct Worker {

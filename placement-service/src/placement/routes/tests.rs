@@ -16,11 +16,11 @@ fn routes() -> Routes {
         queue: config::Queue::default(),
         max_streams_per_session: None,
         max_streams_per_bearer: None,
-        slow_start: std::time::Duration::ZERO,
+        slow_start: Duration::ZERO,
         sharing: config::Sharing::default(),
-        engine_session_ttl: std::time::Duration::from_secs(60),
+        engine_session_ttl: Duration::from_secs(60),
         end_on_close: true,
-        drain_duration: std::time::Duration::from_secs(20),
+        drain_duration: Duration::from_secs(20),
         tls: None,
         discovery: Sources(vec![Discovery::Static(vec![])]),
     };
@@ -35,7 +35,7 @@ fn routes() -> Routes {
         rewrite: None,
         headers: std::collections::BTreeMap::new(),
         bearer: config::Permission::Deny,
-        max_age: std::time::Duration::ZERO,
+        max_age: Duration::ZERO,
         max_age_jitter: 0.1,
         roles: Vec::new(),
     };

@@ -70,12 +70,16 @@ impl Install {
         let (kubernetes, istio) = (&edge.kubernetes, &edge.istio);
         let mut faults = Vec::new();
         check_permissions(config, &mut faults);
+        check_hosts(config, &mut faults);
         WASM.clone_into(&mut model.wasm);
         model.filter_file = format!("{FILTER_FOLDER}/filter.yaml");
         let service = match plane {
             ControlPlane::Istio => use_mesh(config, model, &mut faults),
             ControlPlane::EnvoyGateway => None,
         };
+        // The virtual host of the gateway is that of the host's own routes, if there are any.
+        let hosts = &mut model.routes.virtual_hosts;
+        hosts.truncate(1);
         if !faults.is_empty() {
             faults.sort();
             return Err(Faults(faults));
@@ -103,6 +107,17 @@ impl Install {
             memory_limit: format!("{}Mi", u64::from(edge.max_heap_mb) * 5 / 4),
             service,
         })
+    }
+}
+
+/// The gateway has one host, and the control plane knows no other one.
+fn check_hosts(config: &Config, faults: &mut Vec<Fault>) {
+    let host = &config.edge.kubernetes.host;
+    for (index, route) in config.routes.iter().enumerate() {
+        if route.host.as_ref().is_some_and(|other| other != host) {
+            let message = format!("must be edge.kubernetes.host, {host}: the gateway has one host");
+            fault(faults, format!("routes[{index}].host"), message);
+        }
     }
 }
 

@@ -10,10 +10,13 @@ use crate::config::{
 use crate::core::path_template::PathTemplate;
 use crate::http::paths::{Availability, PUBLIC_PATHS, PublicPath};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Time for a response of the service to a client.
 const SERVICE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time for a request with its body, where the listener has no limit for it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a route compares its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -36,6 +39,8 @@ pub struct EdgeRoute {
     pub cluster: Option<String>,
     /// Time for the whole response; `None`: no limit.
     pub timeout: Option<String>,
+    /// Time for the whole request and its response; `None`: no limit besides the others.
+    pub max_duration: Option<String>,
     /// Whether requests to engines may be no WebSockets.
     pub http: Permission,
     /// Which requests to engines count as activity.
@@ -64,18 +69,34 @@ pub struct Routes {
     pub place: Vec<EdgeRoute>,
     pub service: Vec<EdgeRoute>,
     pub applications: Vec<EdgeRoute>,
+    /// By host: first those of one host, then the one for all others.
+    pub virtual_hosts: Vec<VirtualHost>,
+}
+
+/// What Envoy does with the requests to a host. On a host of its own, the service's paths come first, so that users can
+/// log in there.
+#[derive(Clone, Debug, Serialize)]
+pub struct VirtualHost {
+    /// `None`: all other hosts.
+    pub host: Option<String>,
+    /// The routes to engines.
+    pub place: Vec<EdgeRoute>,
 }
 
 impl Routes {
     pub(super) fn new(config: &Config, faults: &mut Vec<Fault>) -> Self {
         let service = PUBLIC_PATHS.iter().filter(|public| is_used(public, config));
         let applications = config.edge.applications.iter().enumerate();
+        let place = place_routes(&config.routes, faults);
+        let plain_http = place.iter().any(|route| route.http == Permission::Allow);
+        let service = service.map(|public| service_route(public, plain_http));
+        let applications =
+            applications.flat_map(|(index, one)| application_routes(index, one, plain_http));
         let routes = Self {
-            place: place_routes(&config.routes, faults),
-            service: service.map(service_route).collect(),
-            applications: applications
-                .flat_map(|(index, one)| application_routes(index, one))
-                .collect(),
+            service: service.collect(),
+            applications: applications.collect(),
+            virtual_hosts: virtual_hosts(&place),
+            place,
         };
         routes.check_order(faults);
         routes
@@ -146,6 +167,23 @@ impl EdgeRoute {
     }
 }
 
+fn virtual_hosts(place: &[EdgeRoute]) -> Vec<VirtualHost> {
+    let hosts: BTreeSet<&String> = place.iter().filter_map(|one| one.host.as_ref()).collect();
+    let hosts = hosts.into_iter().cloned().map(Some).chain([None]);
+    let virtual_host = |host: Option<String>| {
+        let of_host = |route: &&EdgeRoute| route.host.is_none() || route.host == host;
+        let place = place.iter().filter(of_host).cloned().collect();
+        VirtualHost { host, place }
+    };
+    hosts.map(virtual_host).collect()
+}
+
+/// The time for a request that has so long for its response.
+fn max_duration(timeout: Duration, plain_http: bool) -> Option<String> {
+    let is_limited = plain_http && !timeout.is_zero();
+    is_limited.then(|| format_duration(timeout.saturating_add(REQUEST_TIMEOUT)))
+}
+
 /// In the configured order, except that a route precedes those that match all of its requests. Routes that the edge
 /// cannot tell apart are one, and must say the same of it.
 fn place_routes(routes: &[Route], faults: &mut Vec<Fault>) -> Vec<EdgeRoute> {
@@ -187,6 +225,7 @@ fn place_route(index: usize, route: &Route, template: &PathTemplate) -> EdgeRout
         action: "place",
         cluster: None,
         timeout: None,
+        max_duration: None,
         http: route.http,
         activity: route.activity,
         bearer: route.bearer,
@@ -209,7 +248,7 @@ fn is_used(public: &PublicPath, config: &Config) -> bool {
     }
 }
 
-fn service_route(public: &PublicPath) -> EdgeRoute {
+fn service_route(public: &PublicPath, plain_http: bool) -> EdgeRoute {
     let kind = if public.is_prefix() {
         PathKind::Prefix
     } else {
@@ -222,6 +261,7 @@ fn service_route(public: &PublicPath) -> EdgeRoute {
         action: "bypass",
         cluster: Some(PAGES_CLUSTER.to_owned()),
         timeout: Some(format_duration(SERVICE_TIMEOUT)),
+        max_duration: max_duration(SERVICE_TIMEOUT, plain_http),
         http: Permission::Allow,
         activity: Activity::All,
         bearer: Permission::Deny,
@@ -235,11 +275,20 @@ fn service_route(public: &PublicPath) -> EdgeRoute {
     }
 }
 
-fn application_routes(index: usize, application: &Application) -> impl Iterator<Item = EdgeRoute> {
+fn application_routes(
+    index: usize,
+    application: &Application,
+    plain_http: bool,
+) -> impl Iterator<Item = EdgeRoute> {
     let routes = application.routes.iter().enumerate();
     routes.filter_map(move |(nth, route)| {
         let source = format!("edge.applications[{index}].routes[{nth}]");
-        application_route(route, &application.name, source)
+        let timeout = route.timeout;
+        let route = application_route(route, &application.name, source)?;
+        Some(EdgeRoute {
+            max_duration: max_duration(timeout, plain_http),
+            ..route
+        })
     })
 }
 
@@ -260,6 +309,7 @@ fn application_route(route: &ApplicationRoute, cluster: &str, source: String) ->
         },
         cluster: Some(cluster.to_owned()),
         timeout: Some(format_duration(route.timeout)),
+        max_duration: None,
         http: Permission::Allow,
         activity: Activity::All,
         bearer: route.bearer,

@@ -1,4 +1,4 @@
-//! The rules for the filter: its settings, its tokens, and how Envoy loads it.
+//! The rules for the filter: its settings, and how Envoy loads it.
 
 use super::*;
 
@@ -73,24 +73,21 @@ fn settings_of_the_filter_are_compared() {
         ]
     );
     assert_eq!(
-        findings(PRODUCTION, "secret_env: TOKEN_KEY", "secret_env: OTHER"),
-        [
-            format!("{SETTINGS}.tokens.keys: has no key with secret_env: TOKEN_KEY"),
-            format!(
-                "{SETTINGS}.tokens.keys[0].secret_env: is OTHER, no key of the service: tokens, edge.token_keys"
-            ),
-        ]
-    );
-    let secret = findings(
-        PRODUCTION,
-        "secret_env: TOKEN_KEY",
-        "secret: another-secret-of-somebody",
+        findings(
+            CONFIG,
+            "authority: berth-placement",
+            "authority: berth-placement\n              secret_env: X"
+        ),
+        [format!(
+            "{SETTINGS}.service.secret_env: must be absent: the service has no gateways.secret"
+        )]
     );
     assert_eq!(
-        secret[1],
-        format!("{SETTINGS}.tokens.keys[0].secret: is a secret in clear text: use secret_env")
+        findings(CONFIG, "login_path: /login", "login_path: /sign-in"),
+        [format!(
+            "{SETTINGS}.login_path: is \"/sign-in\", but the service has \"/login\": the path of the login"
+        )]
     );
-    assert!(!secret.concat().contains("another-secret"));
 }
 
 #[test]
@@ -147,16 +144,32 @@ fn a_filter_that_could_fail_open_or_do_more_is_a_finding() {
 }
 
 #[test]
+fn a_filter_without_its_configuration_is_a_finding() {
+    assert_eq!(
+        findings(CONFIG, "v3.Wasm\n      config:", "v3.Wasm\n      other:"),
+        ["filter.yaml: resources[0].typed_config.config: is missing"]
+    );
+}
+
+/// The rendered filter in the place of its discovery.
+#[test]
 fn an_inline_filter_is_a_finding() {
-    let minimal = EdgeFile {
-        name: "minimal.yaml".to_owned(),
-        text: include_str!("../../../../envoy/minimal.yaml").to_owned(),
+    let files = rendered(CONFIG);
+    let parse = |file: &EdgeFile| serde_saphyr::from_str::<serde_json::Value>(&file.text).unwrap();
+    let (mut envoy, filter) = (parse(&files[0]), parse(&files[1]));
+    let place =
+        "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
+    let inline = &filter["resources"][0]["typed_config"];
+    *envoy.pointer_mut(place).unwrap() =
+        serde_json::json!({"name": "berth", "typed_config": inline});
+    let file = EdgeFile {
+        name: "config.yaml".to_owned(),
+        text: envoy.to_string(),
     };
-    let found = lines(CONFIG, &[minimal]);
-    let filter = "minimal.yaml: static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[0].typed_config";
-    let inline =
-        format!("{filter}: is inline: a change of it closes every WebSocket; use config_discovery");
-    assert!(found.contains(&inline), "{found:#?}");
-    let routes = "minimal.yaml: there is no route for the path /logout".to_owned();
-    assert!(found.contains(&routes), "{found:#?}");
+    assert_eq!(
+        lines(CONFIG, &[file]),
+        [format!(
+            "{MANAGER}.http_filters[0].typed_config: is inline: a change of it closes every WebSocket; use config_discovery"
+        )]
+    );
 }

@@ -48,6 +48,12 @@ fn a_weaker_listener_is_a_finding() {
             "is missing: slow requests would hold connections",
         ),
         (
+            "request_headers_timeout: 10s\n",
+            "request_headers_timeout: 0s\n",
+            "request_headers_timeout",
+            "is missing: slow requests would hold connections",
+        ),
+        (
             "- remove_on_match: { key_matcher: { prefix: x-berth- } }",
             "",
             "early_header_mutation_extensions",
@@ -77,6 +83,47 @@ fn a_weaker_listener_is_a_finding() {
         findings(PRODUCTION, "- remove: x-user", ""),
         [format!(
             "{MANAGER}.early_header_mutation_extensions: does not remove x-user, which upstreams trust"
+        )]
+    );
+}
+
+#[test]
+fn a_listener_without_the_filter_is_a_finding() {
+    let expected = format!(
+        "{MANAGER}.http_filters: has no enabled Berth filter: requests would be routed without a session"
+    );
+    let discovery = "config_discovery:";
+    let type_urls = "type_urls: [type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm]";
+    let disabled = format!("disabled: true\n                    {discovery}");
+    for (old, new) in [
+        (discovery, disabled.as_str()),
+        (discovery, "unknown:"),
+        (type_urls, "type_urls: [another]"),
+    ] {
+        assert_eq!(findings(CONFIG, old, new), [expected.as_str()], "{new}");
+    }
+}
+
+#[test]
+fn a_buffer_before_the_filter_is_a_finding() {
+    let files = rendered(CONFIG);
+    let text = &files[0].text;
+    let (berth, buffer, router) = (
+        text.find("                  - name: berth\n").unwrap(),
+        text.find("                  - name: envoy.filters.http.buffer\n")
+            .unwrap(),
+        text.find("                  - name: envoy.filters.http.router\n")
+            .unwrap(),
+    );
+    let (berth, buffer) = (&text[berth..buffer], &text[buffer..router]);
+    assert_eq!(
+        findings(
+            CONFIG,
+            &format!("{berth}{buffer}"),
+            &format!("{buffer}{berth}")
+        ),
+        [format!(
+            "{MANAGER}.http_filters: envoy.filters.http.buffer must follow berth, which rejects requests before their bodies are read"
         )]
     );
 }

@@ -96,6 +96,22 @@ fn routes_of_envoy_are_compared() {
 }
 
 #[test]
+fn the_private_paths_of_the_service_are_found() {
+    let home = "match: { path: / }";
+    for private in ["/v1/", "/health/", "/metrics", "/openapi.json"] {
+        let route = format!(
+            "{home}\n                          route: *service\n                        - match: {{ path: {private} }}"
+        );
+        let found = findings(CONFIG, home, &route);
+        let message = format!("exposes {private} of the service to clients");
+        assert!(
+            found.iter().any(|line| line.contains(&message)),
+            "{found:#?}"
+        );
+    }
+}
+
+#[test]
 fn websockets_are_enabled_by_their_routes_only() {
     assert_eq!(
         findings(CONFIG, "websocket, enabled: false", "websocket"),
@@ -208,6 +224,13 @@ fn routes_of_the_filter_are_compared() {
             "must be deny for the prefix /api/",
         ),
         (
+            CONFIG,
+            "- { prefix: /api/, action: authenticate }",
+            "- { prefix: /api/, action: authenticate, roles: [admin] }",
+            "routes[14].roles",
+            "must be [] for the prefix /api/",
+        ),
+        (
             PRODUCTION,
             "authenticate, anonymous: allow",
             "authenticate, anonymous: allow, on_login_timeout: refuse",
@@ -221,4 +244,32 @@ fn routes_of_the_filter_are_compared() {
             "{old}"
         );
     }
+}
+
+#[test]
+fn plain_requests_and_hosts_are_compared() {
+    let routes = format!("{SETTINGS}.routes");
+    for (old, new, finding) in [
+        (
+            "action: place, http: allow, activity: unsafe",
+            "action: place, activity: unsafe",
+            ".http: must be allow for the prefix /jup/",
+        ),
+        (
+            "http: allow, activity: unsafe",
+            "http: allow",
+            ".activity: must be unsafe for the prefix /jup/",
+        ),
+    ] {
+        let found = findings(PLAIN, old, new);
+        assert!(found.len() == 1 && found[0].ends_with(finding), "{found:?}");
+        assert!(found[0].starts_with(&routes), "{found:?}");
+    }
+    let timeout = findings(PLAIN, "request_timeout: 0s", "request_timeout: 60s");
+    let message = "must be 0s: it would end long uploads to engines";
+    assert_eq!(timeout, [format!("{MANAGER}.request_timeout: {message}")]);
+    let host = findings(PLAIN, "domains: [lab.example.com, \"lab.example.com:*\"]", "domains: [other.example.com]");
+    assert!(!host.is_empty());
+    let callback = findings(PLAIN, "proxy_on_response_headers: {}", "");
+    assert!(callback[0].ends_with("has no proxy_on_response_headers, which the filter needs"), "{callback:?}");
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A replica that removes three sessions in one step.
 async fn replica(store: &Arc<SqliteStore>, clock: &Arc<ManualClock>) -> ExpiryCleanup {
     let sessions = Arc::new(start_sessions(store, clock, Duration::ZERO).await);
-    let config = from_text("session: { sweep: { batch: 3 } }\nevents: { retention: 4 }");
+    let config = from_text("session: { cleanup: { batch: 3 } }\nevents: { retention: 4 }");
     ExpiryCleanup::new(&sessions, &config.unwrap().config)
 }
 
@@ -71,7 +71,7 @@ async fn every_end_is_logged_once_with_its_cause() {
     testbed.clock.advance_ms(15 * MINUTE_MS);
     let (active, _) = testbed.sessions.create(demo()).await.unwrap();
     testbed.clock.advance_ms(16 * MINUTE_MS);
-    let config = "events: { retention: 1000 }\nsession: { sweep: { batch: 3 } }";
+    let config = "events: { retention: 1000 }\nsession: { cleanup: { batch: 3 } }";
     let config = from_text(config).unwrap().config;
     let sweeper = ExpiryCleanup::new(&first.sessions, &config);
     assert!(sweeper.remove_expired().await.unwrap());

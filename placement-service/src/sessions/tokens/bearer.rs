@@ -80,11 +80,11 @@ impl Tokens {
     /// Verifies everything except the times. `None` if no key has the token's `alg` and `kid`.
     fn verify_except_times(&self, token: &str) -> Result<Option<BearerClaims>, Error> {
         let header = decode_header(token)?;
-        let meant = |key: &&SigningKey| {
+        let matches_header = |key: &&SigningKey| {
             key.header.alg == header.alg && (header.kid.is_none() || key.header.kid == header.kid)
         };
         let mut fault = None;
-        for key in self.verification_keys().filter(meant) {
+        for key in self.verification_keys().filter(matches_header) {
             let mut rules = Validation::new(key.header.alg);
             rules.set_issuer(&[&self.issuer]);
             rules.set_audience(&[&self.audience]);

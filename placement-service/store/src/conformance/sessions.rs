@@ -68,13 +68,13 @@ pub async fn sessions(store: &(impl SessionStore + EventLog)) {
     assert_eq!(store.find(&row.id_hash).await.unwrap(), None);
     assert_eq!(store.find_by_ref(&row.session_ref).await.unwrap(), None);
     assert!(store.find(&other.id_hash).await.unwrap().is_some());
-    let told = [
+    let expected = [
         event(&row, None),
         event(&other, None),
         event(&named, None),
         event(&row, Some(EndCause::Logout)),
     ];
-    assert_eq!(log(store).await, told, "one event per change");
+    assert_eq!(log(store).await, expected, "one event per change");
 }
 
 /// Checks every `SessionQuery`, and that expired sessions are distinguished from live ones.

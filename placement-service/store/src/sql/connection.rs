@@ -48,7 +48,7 @@ impl Replacement {
     }
 
     /// Whether a connection that was opened this long ago must be replaced.
-    pub(crate) fn concerns(&self, age: Duration) -> bool {
+    pub(crate) fn applies_to(&self, age: Duration) -> bool {
         let faults = self.0.lock();
         faults.last.is_some_and(|at| age >= at.elapsed())
     }
@@ -169,7 +169,7 @@ impl<D: Backend> Drop for SqlConnection<D> {
             drop(pooled.detach());
             return;
         };
-        let obsolete = self.replacement.concerns(self.acquired.elapsed());
+        let obsolete = self.replacement.applies_to(self.acquired.elapsed());
         let (in_transaction, unanswered) = (self.in_transaction, self.unanswered);
         runtime.spawn(async move {
             if !obsolete && recover::<D>(&mut pooled, in_transaction, unanswered).await {

@@ -54,28 +54,47 @@ async fn a_begin_that_arrives_after_its_caller_has_gone_leaves_no_transaction() 
     assert_eq!(other.list_values("a/").await.unwrap().len(), 18);
 }
 
-#[tokio::test]
-async fn a_postgres_that_was_read_only_accepts_writes_again() {
-    let server = Postgres::shared().await.unwrap();
-    let url = server.database().await.unwrap();
-    let store = PostgresStore::open(&url, LIMIT).await.unwrap();
-    insert(&store, 0).await.unwrap();
-    let database = database_of(&url);
-    let set = format!("ALTER DATABASE {database} SET default_transaction_read_only = on");
-    let end = format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
-    );
-    // As after a failover to a standby: connections that are opened now cannot write, also later.
-    server.execute("postgres", &set).await.unwrap();
-    server.execute("postgres", &end).await.unwrap();
-    let all = (0..16).map(|number| insert(&store, 100 + number));
+/// Writes are refused, reads are answered.
+async fn check_is_standby(store: &PostgresStore, numbers: std::ops::Range<u32>) {
+    let all = numbers.map(|number| insert(store, number));
     assert!(join_all(all).await.iter().all(Result::is_err));
     store.find(&numbered_row(0).id_hash).await.unwrap().unwrap();
     assert!(store.heartbeat().await.is_err());
-    let reset = format!("ALTER DATABASE {database} RESET default_transaction_read_only");
-    server.execute("postgres", &reset).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_whose_connections_lead_to_a_standby_writes_to_the_primary_again() {
+    let primary = Postgres::start().await.unwrap();
+    let url = primary.database().await.unwrap();
+    let (proxy, far_url) = FaultProxy::start(&url).await.unwrap();
+    let store = PostgresStore::open(&far_url, LIMIT).await.unwrap();
+    insert(&store, 0).await.unwrap();
+    let standby = primary.start_standby().await.unwrap();
+    proxy.cut();
+    proxy.lead_to(standby.port());
+    proxy.restore();
+    check_is_standby(&store, 100..116).await;
+    // The connections that were opened meanwhile stay open.
+    proxy.lead_to(primary.port());
     wait_until_writable(&store, 200..1_000).await;
     store.heartbeat().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_survives_a_failover_to_a_standby_that_is_promoted_later() {
+    let mut primary = Postgres::start().await.unwrap();
+    let url = primary.database().await.unwrap();
+    let (proxy, far_url) = FaultProxy::start(&url).await.unwrap();
+    let store = PostgresStore::open(&far_url, LIMIT).await.unwrap();
+    insert(&store, 0).await.unwrap();
+    let standby = primary.start_standby().await.unwrap();
+    primary.kill();
+    proxy.lead_to(standby.port());
+    check_is_standby(&store, 100..116).await;
+    standby.promote().await.unwrap();
+    wait_until_writable(&store, 200..1_000).await;
+    store.heartbeat().await.unwrap();
+    store.find(&numbered_row(0).id_hash).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ const IDLE: Duration = Duration::from_secs(12);
 pub(crate) fn service_config() -> Value {
     json!({
         "log": {"level": "trace", "format": "json"},
-        "session": {"idle_timeout": "12s", "sweep": {"interval": "1s"}},
+        "session": {"idle_timeout": "12s", "cleanup": {"interval": "1s"}},
         "gateways": {"secret": {"inline": GATEWAY}},
         "api": {"clients": [{"name": "op", "role": "operator", "secret": {"inline": OPERATOR}}]},
         "webhooks": [{"name": "nobody", "url": "http://127.0.0.1:9/", "secret": {"inline": WEBHOOK}}],

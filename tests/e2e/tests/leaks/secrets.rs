@@ -150,10 +150,10 @@ fn a_planted_secret_is_found_in_every_spelling() {
     ] {
         let log = [&clean[..], b" \"", planted, b"\" \n", clean].concat();
         let found = secrets.find_in(&log);
-        let told = found
+        let is_reported = found
             .iter()
             .any(|line| line.starts_with(&format!("{what}, after")));
-        assert!(told, "{what}: {found:?}");
+        assert!(is_reported, "{what}: {found:?}");
         assert!(!found.concat().contains("pass word"), "the secret is shown");
     }
 }

@@ -38,8 +38,8 @@ pub(crate) struct SocketEnd {
 /// Holds a socket open until it is closed. A chatty one sends messages; the others are idle.
 pub(crate) async fn hold_socket(mut socket: WebSocket, chatty: bool) -> Result<SocketEnd> {
     let mut code = None;
-    let began = Instant::now();
-    while began.elapsed() < MAX_HOLD {
+    let started_at = Instant::now();
+    while started_at.elapsed() < MAX_HOLD {
         if chatty && socket.send(Message::text("{}")).await.is_err() {
             break;
         }
@@ -54,7 +54,7 @@ pub(crate) async fn hold_socket(mut socket: WebSocket, chatty: bool) -> Result<S
         }
     }
     let at = Instant::now();
-    if at.duration_since(began) >= MAX_HOLD {
+    if at.duration_since(started_at) >= MAX_HOLD {
         return Err("a socket is still open".into());
     }
     Ok(SocketEnd {

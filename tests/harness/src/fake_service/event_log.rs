@@ -65,7 +65,8 @@ impl FakeEventLog {
             return (200, json!({}));
         };
         let position: usize = cursor.parse().unwrap_or(usize::MAX);
-        let poll_timeout = Duration::from_millis(body["hold_ms"].as_u64().unwrap_or_default());
+        let poll_timeout =
+            Duration::from_millis(body["poll_timeout_ms"].as_u64().unwrap_or_default());
         let wait_for_events = async {
             loop {
                 let notified = self.changed.notified();

@@ -106,13 +106,27 @@ fn an_entry_counts_from_when_its_call_was_sent() {
     let mut cache = cache(100, 1 << 20);
     let key = credential("a");
     // The answer took 5 of its 10 seconds.
-    assert!(cache.insert(key, &Rc::new(route("k", 1, "e", "/")), 10_000, NOW, 0, NOW + 5_000));
+    assert!(cache.insert(
+        key,
+        &Rc::new(route("k", 1, "e", "/")),
+        10_000,
+        NOW,
+        0,
+        NOW + 5_000
+    ));
     assert!(engine(&mut cache, "a", "/", NOW + 9_999).is_some());
     assert!(engine(&mut cache, "a", "/", NOW + 10_000).is_none());
     // A clock that was set back makes it unusable.
     assert!(engine(&mut cache, "a", "/", NOW - 1).is_none());
     // The settings are the maximum.
-    assert!(cache.insert(key, &Rc::new(route("k", 1, "e", "/")), u64::MAX, NOW, 0, NOW));
+    assert!(cache.insert(
+        key,
+        &Rc::new(route("k", 1, "e", "/")),
+        u64::MAX,
+        NOW,
+        0,
+        NOW
+    ));
     assert!(engine(&mut cache, "a", "/", NOW + 29_999).is_some());
     assert!(engine(&mut cache, "a", "/", NOW + 30_000).is_none());
     // An answer that arrives too late is not stored.

@@ -145,10 +145,10 @@ impl EngineFilter<'_> {
             return;
         };
         let label = |key: &str| labels.iter().find_map(|l| l.get(key)).map(String::as_str);
-        match self.ports.endpoint(ip, label) {
-            Ok(endpoint) => engines.usable.push(DiscoveredEngine {
+        match self.ports.with_labels(label) {
+            Ok(ports) => engines.usable.push(DiscoveredEngine {
                 name: EngineName::from(name),
-                endpoint,
+                endpoint: ports.endpoint(ip),
                 desired_state,
             }),
             Err(reason) => engines.skipped.push(format!("{name}: {reason}")),

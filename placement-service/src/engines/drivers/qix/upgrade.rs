@@ -110,12 +110,12 @@ mod tests {
 
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-    fn judged(text: &str) -> Result<ResponseHead, DriverFault> {
+    fn check_response(text: &str) -> Result<ResponseHead, DriverFault> {
         parse_response(text.as_bytes(), ACCEPT)
     }
 
     fn fault(text: &str) -> &'static str {
-        judged(text).unwrap_err().as_str()
+        check_response(text).unwrap_err().as_str()
     }
 
     #[test]
@@ -137,11 +137,14 @@ mod tests {
             "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nSEC-WEBSOCKET-ACCEPT:  {ACCEPT}\r\n\r\n"
         );
         for n in 0..text.len() {
-            assert_eq!(judged(&text[..n]), Ok(ResponseHead::Partial));
+            assert_eq!(check_response(&text[..n]), Ok(ResponseHead::Partial));
         }
-        assert_eq!(judged(&text), Ok(ResponseHead::Upgraded(text.len())));
         assert_eq!(
-            judged(&format!("{text}frame")),
+            check_response(&text),
+            Ok(ResponseHead::Upgraded(text.len()))
+        );
+        assert_eq!(
+            check_response(&format!("{text}frame")),
             Ok(ResponseHead::Upgraded(text.len()))
         );
     }

@@ -1,4 +1,4 @@
-//! The snapshot that the controller publishes: the engines of each pool, and what they said. Changes no engine.
+//! The snapshot that the controller publishes: the engines of each pool, and the content of their probes. Changes no engine.
 
 use super::FleetController;
 use crate::engines::fleet::{Fleet, PoolFleet};

@@ -90,8 +90,8 @@ proptest! {
                     let name = format!("{n}-x");
                     if !used.contains(&name) {
                         let engine = EngineName::from(engine_of(&name));
-                        let tally = w.tallies.get_or_create(&Arc::from("p"), &engine);
-                        w.tallies.placed(tally.reserve(1), &name, w.now);
+                        let accounting = w.accounting_registry.get_or_create(&Arc::from("p"), &engine);
+                        w.accounting_registry.placed(accounting.reserve(1), &name, w.now);
                     }
                 }
                 Step::Open { gateway, stream } => {
@@ -124,8 +124,8 @@ proptest! {
                     worker.reports();
                 }
                 Step::Restart => {
-                    let (tallies, now) = (AccountingRegistry::new(TTL), w.now);
-                    w = Testbed { registry: Registry::new(tallies.clone()), tallies, now };
+                    let (accounting_registry, now) = (AccountingRegistry::new(TTL), w.now);
+                    w = Testbed { registry: Registry::new(accounting_registry.clone()), accounting_registry, now };
                 }
                 Step::Report(n) => {
                     let worker = &mut workers[usize::from(n)];
@@ -150,13 +150,13 @@ proptest! {
             let open = workers.iter().flat_map(|worker| &worker.open);
             let open = open.filter(|name| engine_of(name) == engine).count();
             prop_assert_eq!(w.stream_counts(engine), (open, u32::try_from(open).unwrap()));
-            let tally = w.tallies.get_or_create(&Arc::from("p"), &EngineName::from(engine));
-            prop_assert_eq!(tally.snapshot(w.now).own as usize, open);
+            let accounting = w.accounting_registry.get_or_create(&Arc::from("p"), &EngineName::from(engine));
+            prop_assert_eq!(accounting.snapshot(w.now).own as usize, open);
         }
         let all: usize = workers.iter().map(|worker| worker.open.len()).sum();
         prop_assert_eq!(w.registry.streams.len(), all);
         // Silent gateways leave nothing behind.
-        w.registry.forget_silent(w.now + Duration::from_secs(GATEWAY_TIMEOUT_S));
+        w.registry.remove_silent(w.now + Duration::from_secs(GATEWAY_TIMEOUT_S));
         prop_assert_eq!(w.registry.sessions.len(), (0, 0));
         prop_assert!(w.registry.engines.is_empty() && w.registry.streams.is_empty());
         prop_assert_eq!((w.stream_counts("e"), w.stream_counts("f")), ((0, 0), (0, 0)));

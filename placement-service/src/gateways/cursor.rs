@@ -8,22 +8,22 @@ use std::str::FromStr;
 
 /// The position of a gateway in the events for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum GatewayCursor {
     /// No position yet: events start now.
-    Now,
-    At {
+    Latest,
+    After {
         log: Cursor,
         /// `None`: no process has sent it events of its own outbox.
         outbox: Option<Cursor>,
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for GatewayCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Now => f.write_str(CURSOR_NOW),
-            Self::At { log, outbox: None } => log.fmt(f),
-            Self::At {
+            Self::Latest => f.write_str(CURSOR_NOW),
+            Self::After { log, outbox: None } => log.fmt(f),
+            Self::After {
                 log,
                 outbox: Some(outbox),
             } => write!(f, "{log}.{outbox}"),
@@ -31,20 +31,20 @@ impl fmt::Display for Place {
     }
 }
 
-impl FromStr for Place {
+impl FromStr for GatewayCursor {
     type Err = InvalidCursor;
 
     /// Accepts exactly what `Display` writes.
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         if text == CURSOR_NOW {
-            return Ok(Self::Now);
+            return Ok(Self::Latest);
         }
         Ok(match text.split_once('.') {
-            Some((log, outbox)) => Self::At {
+            Some((log, outbox)) => Self::After {
                 log: log.parse()?,
                 outbox: Some(outbox.parse()?),
             },
-            None => Self::At {
+            None => Self::After {
                 log: text.parse()?,
                 outbox: None,
             },
@@ -60,19 +60,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_place_survives_a_round_trip(log: u64, sequence: u64, outbox: Option<(u64, u64)>) {
+        fn every_cursor_survives_a_round_trip(log: u64, sequence: u64, outbox: Option<(u64, u64)>) {
             let cursor = |log, sequence| Cursor { log: LogId(log), sequence };
-            let place = Place::At {
+            let cursor = GatewayCursor::After {
                 log: cursor(log, sequence),
-                outbox: outbox.map(|(era, n)| cursor(era, n)),
+                outbox: outbox.map(|(epoch, n)| cursor(epoch, n)),
             };
-            prop_assert_eq!(place.to_string().parse(), Ok(place));
+            prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
 
         #[test]
         fn no_other_text_is_parsed(text in "(now|[0-9a-f.-]{0,80})") {
-            if let Ok(place) = text.parse::<Place>() {
-                prop_assert_eq!(place.to_string(), text);
+            if let Ok(cursor) = text.parse::<GatewayCursor>() {
+                prop_assert_eq!(cursor.to_string(), text);
             }
         }
     }

@@ -16,15 +16,15 @@ use tokio::time::Instant;
 
 /// How often due sessions are checked.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// Sessions checked in one step, and the maximum number checked concurrently.
+/// Sessions checked in one tick, and the maximum number checked concurrently.
 const BATCH: usize = 1000;
-const AT_ONCE: usize = 32;
+const MAX_CONCURRENT_CHECKS: usize = 32;
 /// Milliseconds until the next check of a session that is about to end or whose store is unavailable.
-const SOON_MS: u64 = 500;
+const RECHECK_MS: u64 = 500;
 /// Milliseconds until gateways are notified again of a session's end.
-const AGAIN_MS: u64 = 5_000;
+const REPEAT_MS: u64 = 5_000;
 
-pub(super) async fn watch(shared: Arc<Shared>) {
+pub(super) async fn run(shared: Arc<Shared>) {
     let mut ticks = ticker(INTERVAL);
     let mut closures = EngineClosures::default();
     let key_interval = shared.placement.key_activity_interval();
@@ -32,7 +32,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             _ = ticks.tick() => closures.send(&shared),
-            () = shared.look.notified() => {}
+            () = shared.sessions_due.notified() => {}
         }
         if keys_recorded_at.elapsed() >= key_interval {
             keys_recorded_at = Instant::now();
@@ -40,14 +40,14 @@ pub(super) async fn watch(shared: Arc<Shared>) {
                 shared.placement.record_key_activity(&key);
             }
         }
-        shared.step().await;
+        shared.tick().await;
     }
 }
 
 impl Shared {
-    pub(super) async fn step(&self) {
+    pub(super) async fn tick(&self) {
         let now_ms = self.clock.now_ms();
-        let lost_gateways = self.registry().forget_silent(Instant::now());
+        let lost_gateways = self.registry().remove_silent(Instant::now());
         self.metrics.count_lost(lost_gateways);
         self.retry_activity().await;
         loop {
@@ -57,9 +57,9 @@ impl Shared {
                 let status = self.sessions.status(&name).await;
                 (name, status)
             });
-            let mut results = checks.buffer_unordered(AT_ONCE);
+            let mut results = checks.buffer_unordered(MAX_CONCURRENT_CHECKS);
             while let Some((name, status)) = results.next().await {
-                self.judge(&name, status);
+                self.reschedule(&name, status);
             }
             if !is_full_batch {
                 break;
@@ -67,28 +67,30 @@ impl Shared {
         }
     }
 
-    fn judge(&self, session_ref: &str, status: Result<SessionStatus, StoreError>) {
+    fn reschedule(&self, session_ref: &str, status: Result<SessionStatus, StoreError>) {
         let now_ms = self.clock.now_ms();
-        let again_ms = match status {
+        let next_check_ms = match status {
             Ok(SessionStatus::ActiveUntil(ends_ms)) => ends_ms.max(now_ms + 1),
-            Ok(SessionStatus::Expired) => now_ms + SOON_MS,
+            Ok(SessionStatus::Expired) => now_ms + RECHECK_MS,
             Ok(SessionStatus::Ended(cause)) => {
                 let cause = cause.unwrap_or(EndCause::Other);
-                self.tell_of_end(session_ref, cause, now_ms);
-                now_ms + AGAIN_MS
+                self.notify_ended(session_ref, cause, now_ms);
+                now_ms + REPEAT_MS
             }
             // The gateway itself closes the streams of a token when the token expires. With a read-only store, another
             // login service owns the sessions.
             Ok(SessionStatus::NotASession) | Err(StoreError::ReadOnly) => return,
             Err(error) => {
                 tracing::debug!(%error, session = session_ref, "session status not checked");
-                now_ms + SOON_MS
+                now_ms + RECHECK_MS
             }
         };
-        self.registry().sessions.look_at(session_ref, again_ms);
+        self.registry()
+            .sessions
+            .schedule_check(session_ref, next_check_ms);
     }
 
-    fn tell_of_end(&self, session_ref: &str, cause: EndCause, now_ms: u64) {
+    fn notify_ended(&self, session_ref: &str, cause: EndCause, now_ms: u64) {
         let reason = close_reason(cause);
         let gateways = self.registry().gateways_of(session_ref);
         for gateway in gateways {
