@@ -2,7 +2,7 @@
 # Versions of the tools: tests/setup/versions.env. The scripts of the commands: tests/setup/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint e2e bench sim validate judges soak fuzz fuzz-smoke audit images dist setup ready clean
+.PHONY: help run test build lint e2e engines bench sim validate judges soak fuzz fuzz-smoke audit images dist setup ready clean
 
 help: ## List these commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: ## Check formatting, clippy, licences and sources
 
 e2e: ready ## Run the end-to-end tests only
 	@tests/setup/test.sh e2e
+
+engines: ready ## Run the tests with real engines (Jupyter, Hocuspocus, Streamlit) at full length
+	@tests/setup/engines.sh
 
 bench: build ## Measure handshakes, echo and stores; writes a table and JSON
 	@tests/setup/tools.sh run databases
@@ -78,4 +81,4 @@ dist: ## Build the files of a release with checksums and bills of materials; tar
 	@tests/setup/dist.sh
 
 clean: ## Remove everything that was built or installed, except apt packages
-	rm -rf target .tools tests/fuzz/target tests/clients/node_modules tests/browser/node_modules tests/provider/node_modules
+	rm -rf target .tools tests/fuzz/target tests/clients/node_modules tests/browser/node_modules tests/engines/node_modules tests/provider/node_modules

@@ -12,10 +12,10 @@ audit() {
 }
 
 audit "crates" cargo-deny check advisories
-for folder in tests/clients tests/browser tests/provider; do
+for folder in tests/clients tests/browser tests/engines tests/provider; do
     audit "npm packages of $folder" npm audit --prefix "$folder" --package-lock-only
 done
-for file in schemathesis pip-audit cargo-tools envoy-wheel kubectl-wheel hadolint; do
+for file in schemathesis jupyter streamlit pip-audit cargo-tools envoy-wheel kubectl-wheel hadolint; do
     audit "Python packages of $file.txt" "$TOOLS/pip-audit/bin/pip-audit" --disable-pip --require-hashes --vulnerability-service pypi --strict --progress-spinner off -r "tests/setup/$file.txt"
 done
 [ ${#failed[@]} -eq 0 ] || die "vulnerable, or not answered: $(IFS=,; echo "${failed[*]}")"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs all suites, or the named ones: test.sh [native|table|bindgen|validate|deploy|packaging|e2e|browser]... Prints progress, a
+# Runs all suites, or the named ones: test.sh [native|table|bindgen|validate|deploy|packaging|e2e|engines|browser]... Prints progress, a
 # table, and one closing line. A suite without tests counts as failed.
 . "$(dirname "$0")/wasm.sh"
 choose_route
@@ -20,7 +20,9 @@ suite_deploy() {
 }
 suite_packaging() { node --test --test-reporter=tap tests/packaging/; }
 # One process per test. nextest.toml lists the tests that need the whole machine.
-suite_e2e() { nextest "not test(/^browser::/)"; }
+suite_e2e() { nextest "not test(/^(browser|engines)::/)"; }
+# One stack after the other. The results of node's runner are counted, too.
+suite_engines() { cargo test --profile quick --locked --workspace --test e2e -- engines:: --nocapture --test-threads=1; }
 # One stack after the other, because Chromium keeps the machine busy. The results of node's runner are counted, too.
 suite_browser() {
     node --test --test-reporter=tap tests/browser/unit/
@@ -43,7 +45,7 @@ counts() {
 WORTH_SEEING='^test .*FAILED|^test result: .* [1-9][0-9]* (passed|failed)|^not ok|^# (pass|fail)|^error|^ +Running |^(validate|deploy):|panicked at|^ +(FAIL|TIMEOUT|SLOW|Summary) '
 
 suites=("$@")
-[ ${#suites[@]} -gt 0 ] || suites=(native table bindgen validate deploy packaging e2e browser)
+[ ${#suites[@]} -gt 0 ] || suites=(native table bindgen validate deploy packaging e2e engines browser)
 total_passed=0 total_failed=0 table=""
 for suite in "${suites[@]}"; do
     log=$LOGS/suite-$suite.log

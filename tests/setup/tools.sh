@@ -51,7 +51,7 @@ npm_packages() {
 }
 
 # python_tool NAME: installs a Python program into an environment of its own, .tools/NAME, from the requirements file
-# NAME.txt, which has the checksum of every package.
+# NAME.txt, which has every package that is installed, with its checksum.
 python_tool() {
     local name=$1 dir=$TOOLS/$1 file=tests/setup/$1.txt
     [ -x "$dir/bin/python" ] && cmp -s "$file" "$TOOLS/$name.txt" && return
@@ -63,7 +63,7 @@ install_python_tool() {
     rm -rf "$1"
     # Debian has venv in a separate package.
     python3 -m venv "$1" || { apt python3-venv; python3 -m venv --clear "$1"; }
-    "$1/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$2"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-deps -r "$2"
 }
 
 # helm and kubectl, into .tools/bin; and promtool.
@@ -174,11 +174,14 @@ for task in "$@"; do
             npm_packages tests/clients
             npm_packages tests/browser
             npm_packages tests/provider
+            npm_packages tests/engines
             chromium
             databases
             deploy_tools
             packaging
             python_tool schemathesis
+            python_tool jupyter
+            python_tool streamlit
             cargo_tool cargo-nextest
             bindgen=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
             # Without --locked: the crate's lock file has older versions than the crate requires.

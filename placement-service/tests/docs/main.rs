@@ -8,6 +8,7 @@
 )]
 
 mod commands;
+mod engine_pages;
 mod links;
 mod messages;
 mod pages;

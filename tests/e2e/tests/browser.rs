@@ -1,16 +1,12 @@
 //! Behaviour that only a real browser can show: Chromium, driven by the Node tests in `tests/browser`, against the
 //! whole stack. Each test here starts one stack and runs the test files that need it.
 
+use crate::node;
 use berth_harness::oidc_provider::OidcProvider;
 use berth_harness::stack::Builder;
 use berth_harness::{Result, Stack, paths};
 use serde_json::{Value, json};
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
-use tokio::process::Command;
-
-const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// Runs the files against a stack with this service configuration. Exactly `tests` tests must pass.
 async fn run_with_config(
@@ -28,21 +24,12 @@ async fn run_on_builder(builder: Builder, files: &[&str], tests: usize) -> Resul
 }
 
 async fn run_in_stack(stack: &mut Stack, files: &[&str], tests: usize) -> Result<()> {
-    let folder = paths::repository_root().join("tests/browser");
-    for (needed, hint) in [
-        (
-            Path::new(CHROMIUM),
-            "apt-get install -y --no-install-recommends chromium",
-        ),
-        (
-            &folder.join("node_modules/playwright-core"),
-            "npm ci --prefix tests/browser",
-        ),
-    ] {
-        if !needed.exists() {
-            return Err(format!("{} is missing: `make setup`, or {hint}", needed.display()).into());
-        }
-    }
+    let packages = paths::repository_root().join("tests/browser/node_modules/playwright-core");
+    node::require(
+        Path::new(node::CHROMIUM),
+        "apt-get install -y --no-install-recommends chromium",
+    )?;
+    node::require(&packages, "npm ci --prefix tests/browser")?;
     let scheme = if stack.certificate.is_some() {
         "https"
     } else {
@@ -56,34 +43,13 @@ async fn run_in_stack(stack: &mut Stack, files: &[&str], tests: usize) -> Result
         .iter()
         .map(|engine| format!("http://{}", engine.metrics))
         .collect();
-    let output = Command::new("node")
-        .args(["--test", "--test-reporter=tap", "--test-concurrency=2"])
-        .arg("--test-timeout=60000")
-        .args(files.iter().map(|file| folder.join(file)))
-        .env("BERTH_URL", format!("{scheme}://{}", stack.address()))
-        .env("BERTH_ADMIN", format!("http://{}", stack.envoy.admin))
-        .env("BERTH_APP", format!("http://{}", stack.app.addr))
-        .env("BERTH_ENGINES", json!(admin).to_string())
-        .env("BERTH_CHROMIUM", CHROMIUM)
-        .env("BERTH_SCREENSHOTS", paths::target_dir().join("browser"))
-        .stdin(Stdio::null())
-        .output()
-        .await?;
-    // For the reader, and for tests/setup/test.sh, which counts the results.
-    std::io::stdout().write_all(&output.stdout)?;
-    std::io::stderr().write_all(&output.stderr)?;
-    let log = String::from_utf8_lossy(&output.stdout);
-    let count = |what: &str| {
-        let line = log.lines().find_map(|line| line.strip_prefix(what));
-        line.and_then(|count| count.trim().parse::<usize>().ok())
-    };
-    assert!(output.status.success(), "{files:?}: {}", output.status);
-    assert_eq!(
-        (count("# pass "), count("# skipped ")),
-        (Some(tests), Some(0)),
-        "passed and skipped in {files:?}"
-    );
-    Ok(())
+    let env = [
+        ("BERTH_URL", format!("{scheme}://{}", stack.address())),
+        ("BERTH_ADMIN", format!("http://{}", stack.envoy.admin)),
+        ("BERTH_APP", format!("http://{}", stack.app.addr)),
+        ("BERTH_ENGINES", json!(admin).to_string()),
+    ];
+    node::run("browser", files, tests, 60, &env).await
 }
 
 #[tokio::test]

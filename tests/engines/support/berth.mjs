@@ -29,7 +29,7 @@ export async function publish(engines, draining = []) {
   fs.renameSync(`${file}.new`, file);
   const states = list.map(({ name, draining }) => `${name} ${draining ? 'draining' : 'ok'}`).sort();
   await waitUntil(`engines: ${states}`, async () => {
-    const seen = (await operator('/v1/engines')).map(({ engine, state }) => `${engine} ${state.replace('no-metrics', 'ok')}`);
+    const seen = (await operator('/v1/engines')).engines.map(({ engine, state }) => `${engine} ${state.replace('no-metrics', 'ok')}`);
     return seen.sort().join() === states.join();
   }, 30_000);
 }

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod certificate;
 pub mod client;
+pub mod control;
 pub mod demo;
 pub mod engine;
 pub mod envoy;
