@@ -94,7 +94,7 @@ fn a_reload_changes_settings_and_drops_neither_a_request_nor_a_connection() {
 
     let new = format!(
         "{pool}\nroutes: [ {{ path: '/new/{{document}}', pool: p }} ]\napi: {{ clients: [ {} ] }}\nlog: {{ level: debug }}\nlisten: 127.0.0.1:1\ntokens: {{ audience: other }}\n\
-         gateways: {{ secret: {{ env: BERTH_TOKEN_KEY }} }}\nwebhooks: [ {{ name: w, url: 'http://127.0.0.1:1/', format: caep }} ]\n\
+         gateways: {{ secret: {{ env: BERTH_TOKEN_KEY }} }}\nwebhooks: [ {{ name: w, url: 'http://127.0.0.1:1/', secret: {{ inline: whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3 }} }} ]\n\
          oidc: [ {{ name: company, issuer: 'http://127.0.0.1:1', client_id: berth, roles: {{ claim: groups, map: {{ a: user }} }} }} ]",
         client("new")
     );
