@@ -70,14 +70,9 @@ fn a_reload_changes_settings_and_drops_neither_a_request_nor_a_connection() {
         let more = ["--service", &at, "--config", file.to_str().unwrap()];
         run_berth(&[args, &more].concat(), "")
     };
-    assert_eq!(
-        berth("old", &["reload"]),
-        (
-            Some(0),
-            "no change takes effect\n".to_owned(),
-            String::new()
-        )
-    );
+    let (code, out, err) = berth("old", &["reload"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.ends_with("\nno change takes effect\n"), "{out}");
 
     // A long poll of a gateway is in flight, and another connection is idle between two requests.
     let mut poll = Connection::open(&served.address);
