@@ -11,6 +11,7 @@ mod openapi;
 pub mod operators;
 pub mod paths;
 pub mod problem;
+pub mod reloads;
 mod security_events;
 pub mod server;
 pub mod state;

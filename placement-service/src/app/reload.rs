@@ -6,7 +6,7 @@ use super::telemetry::LogLevel;
 use super::{build, secrets};
 use crate::config::fault::{Fault, Faults};
 use crate::config::{Config, load};
-use crate::http::operators::reload::{ReloadReply, ReloadReport};
+use crate::http::reloads::{ReloadReply, ReloadReport};
 use crate::render::{self, Source, Target};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

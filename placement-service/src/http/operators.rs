@@ -8,7 +8,7 @@ pub(super) mod engines;
 pub mod events;
 pub(super) mod gateways;
 mod query;
-pub mod reload;
+pub(super) mod reload;
 pub mod session_requests;
 pub(super) mod sessions;
 pub(super) mod webhooks;

@@ -4,7 +4,7 @@ use super::browsers::cookies::LoginCookie;
 use super::browsers::device_cookie::DeviceCookie;
 use super::browsers::pages::Pages;
 use super::operators::clients::Clients;
-use super::operators::reload::ReloadRequests;
+use super::reloads::ReloadRequests;
 use crate::config::Config;
 use crate::core::metrics::Metrics;
 use crate::core::secret::Secret;

@@ -70,14 +70,9 @@ fn a_reload_changes_settings_and_drops_neither_a_request_nor_a_connection() {
         let more = ["--service", &at, "--config", file.to_str().unwrap()];
         run_berth(&[args, &more].concat(), "")
     };
-    assert_eq!(
-        berth("old", &["reload"]),
-        (
-            Some(0),
-            "no change takes effect\n".to_owned(),
-            String::new()
-        )
-    );
+    let (code, out, err) = berth("old", &["reload"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.ends_with("\nno change takes effect\n"), "{out}");
 
     // A long poll of a gateway is in flight, and another connection is idle between two requests.
     let mut poll = Connection::open(&served.address);
@@ -94,7 +89,7 @@ fn a_reload_changes_settings_and_drops_neither_a_request_nor_a_connection() {
 
     let new = format!(
         "{pool}\nroutes: [ {{ path: '/new/{{document}}', pool: p }} ]\napi: {{ clients: [ {} ] }}\nlog: {{ level: debug }}\nlisten: 127.0.0.1:1\ntokens: {{ audience: other }}\n\
-         gateways: {{ secret: {{ env: BERTH_TOKEN_KEY }} }}\nwebhooks: [ {{ name: w, url: 'http://127.0.0.1:1/', format: caep }} ]\n\
+         gateways: {{ secret: {{ env: BERTH_TOKEN_KEY }} }}\nwebhooks: [ {{ name: w, url: 'http://127.0.0.1:1/', secret: {{ inline: whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3 }} }} ]\n\
          oidc: [ {{ name: company, issuer: 'http://127.0.0.1:1', client_id: berth, roles: {{ claim: groups, map: {{ a: user }} }} }} ]",
         client("new")
     );
