@@ -10,8 +10,10 @@ mod completion;
 pub mod decision_log;
 mod engine_sessions;
 pub mod explain;
+mod handover;
 mod metrics;
 mod pool;
+mod prepared_session;
 mod recent;
 pub mod routes;
 mod selection;
@@ -43,6 +45,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
+pub use handover::Handover;
 pub use recent::RecentPlacement;
 pub use session_ends::IssueToken;
 

@@ -25,7 +25,7 @@ use crate::login::devices::DeviceKey;
 use crate::login::oidc::{Oidc, OidcError};
 use crate::login::password::{PasswordError, Passwords};
 use crate::login::rate_limit::LoginRateLimiter;
-use crate::placement::{IssueToken, PlacementService};
+use crate::placement::{Handover, IssueToken, PlacementService};
 use crate::sessions::tokens::Tokens;
 use crate::sessions::{CleanupTasks, Sessions, StoreHeartbeat};
 use berth_store::StoreError;
@@ -158,6 +158,7 @@ pub async fn build(
         send_event,
     )
     .await?;
+    let handover = Handover::start(stores.coordination.clone(), placer.clone());
     let gateway_drains = GatewayDrains::start(&gateways, stores.coordination, clock).await?;
     Ok(Arc::new(AppState {
         login: Login::new(credentials, own_accounts, sessions.clone(), metrics.clone()),
@@ -184,6 +185,7 @@ pub async fn build(
         sessions,
         tokens,
         placement: placer,
+        handover,
         drains,
         gateways,
         gateway_drains,

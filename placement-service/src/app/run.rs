@@ -96,6 +96,7 @@ pub async fn run(
             http::session_service_router(app)
         ),
     )?;
+    last.handover.hand_over().await;
     // Sessions come last: `flush` writes the activity that the last requests recorded.
     last.cleanup.stop().await;
     last.webhooks.stop().await;

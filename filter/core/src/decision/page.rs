@@ -3,13 +3,13 @@
 
 use std::borrow::Cow;
 
-pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
+pub(super) const CONTENT_TYPE: &str = "text/html; charset=utf-8";
 /// Whatever is in the page, a browser loads and runs nothing.
-pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'";
+pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'";
 
 /// The page of a refusal with this title. `reason`: its constant, for those whom the user asks.
 #[must_use]
-pub fn render(title: &str, reason: &str, detail: Option<&str>) -> String {
+pub(super) fn render(title: &str, reason: &str, detail: Option<&str>) -> String {
     let title = escape(title);
     let detail = detail.map_or_else(String::new, |text| format!("<p>{}</p>\n", escape(text)));
     format!(
