@@ -31,6 +31,7 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "parts/hsts.yaml",
     "parts/limits.yaml",
     "parts/load_assignment.yaml",
+    "parts/local_replies.yaml",
     "parts/overload_manager.yaml",
     "parts/pages_cluster.yaml",
     "parts/routes.yaml",

@@ -105,6 +105,15 @@ impl Scenario {
         }
     }
 
+    /// As [`Self::reconnecting_sockets`], with gateways that report at once.
+    #[must_use]
+    pub fn reconnecting_sockets_reported_at_once(seed: u64) -> Self {
+        Self {
+            reported_s: 0.0,
+            ..Self::reconnecting_sockets(seed)
+        }
+    }
+
     /// Clients that reconnect to full engines: those that are refused try again.
     #[must_use]
     pub fn reconnecting_to_full_engines(seed: u64) -> Self {
