@@ -36,13 +36,32 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
         return;
     };
     let mut routes = Vec::new();
+    let mut placed = Vec::new();
     for part in &parts.routes {
         if let Some(route) = read_route(part) {
-            routes.push(route);
+            if is_for_placed(part) {
+                placed.push(route);
+            } else {
+                routes.push(route);
+            }
         } else {
             let message =
                 "is neither prefix nor path: it cannot be compared with the configuration";
             part.report_at("match", message, findings);
+        }
+    }
+    if model.routes.all().any(|route| route.cluster.is_none()) {
+        for route in &placed {
+            review_place_route(route, model, findings);
+            if !parts.managers.is_empty() {
+                review_upgrade(route, findings);
+            }
+        }
+        if placed.is_empty() {
+            let message = format!(
+                "there is no route for requests with {CLUSTER_HEADER}: their path is the engine's"
+            );
+            first.report_whole(message, findings);
         }
     }
     let calls = calls_clusters(parts, model);
@@ -84,6 +103,15 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
             route.part.report_at("match", message, findings);
         }
     }
+}
+
+/// Whether a route takes the requests that the filter has placed, whatever their path is.
+fn is_for_placed(part: &Part<'_>) -> bool {
+    let headers = part.at("match.headers");
+    let headers = headers.map(|headers| headers.items()).unwrap_or_default();
+    headers
+        .iter()
+        .any(|header| header.text("name") == Some(CLUSTER_HEADER))
 }
 
 fn read_route<'a, 'b>(part: &'b Part<'a>) -> Option<EnvoyRoute<'a, 'b>> {
