@@ -10,12 +10,14 @@ mod completion;
 pub mod decision_log;
 mod engine_sessions;
 pub mod explain;
+mod handover;
 mod key_table;
 pub mod key_views;
 mod keyed;
 pub mod keys;
 mod metrics;
 mod pool;
+mod prepared_session;
 mod recent;
 pub mod routes;
 mod selection;
@@ -55,6 +57,7 @@ use tokio::time::Instant;
 use tracing::info;
 use upkeep::KeyUpkeep;
 
+pub use handover::Handover;
 pub use recent::RecentPlacement;
 pub use session_ends::IssueToken;
 

@@ -132,6 +132,19 @@ test('a rejected upgrade without a session closes the socket without a dialog', 
   assert.deepEqual([await dialog(page).count(), (await waitingEvents(page)).length], [0, 0]);
 });
 
+test('close() without a code ends the engine session', async (t) => {
+  const page = await openLoggedIn(t, demo, { expect });
+  const sessions = async () => (await Promise.all([0, 1].map(stats))).reduce((sum, engine) => sum + engine.sessions, 0);
+  const before = await sessions();
+  await open(page);
+  await waitForState(page, 'open');
+  await waitUntil('the engine has its session', async () => (await sessions()) === before + 1);
+  await page.evaluate(() => window.socket.close());
+  await waitForState(page, 'closed');
+  assert.deepEqual(await closeEvents(page), [{ closed: 1000, wasClean: true }]);
+  await waitUntil('the engine has ended it', async () => (await sessions()) === before);
+});
+
 test('the tab keeps its id after a reload', async (t) => {
   const page = await openLoggedIn(t, demo, { expect });
   const tab = async () => {

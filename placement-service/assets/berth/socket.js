@@ -105,12 +105,11 @@ export class BerthSocket extends EventTarget {
     this.#socket.send(data);
   }
 
-  /** Closes it permanently. */
-  close(code, reason) {
+  /** Closes it permanently. Without a code with 1000, which ends the engine session. */
+  close(code = NORMAL_CLOSURE, reason = '') {
     if (this.#closing || this.state === 'closed') return;
     // This call checks the arguments, and has no effect on a closed socket.
-    if (code === undefined) this.#socket.close();
-    else this.#socket.close(code, reason);
+    this.#socket.close(code, reason);
     this.#closing = true;
     if (this.state === 'waiting' || this.state === 'login') {
       clearTimeout(this.#timer);

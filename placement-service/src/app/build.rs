@@ -28,7 +28,7 @@ use crate::login::oidc::{Oidc, OidcError};
 use crate::login::password::{PasswordError, Passwords};
 use crate::login::rate_limit::LoginRateLimiter;
 use crate::placement::keys::KeyDirectory;
-use crate::placement::{IssueToken, PlacementService};
+use crate::placement::{Handover, IssueToken, PlacementService};
 use crate::sessions::tokens::Tokens;
 use crate::sessions::{CleanupTasks, Sessions, StoreHeartbeat};
 use berth_store::StoreError;
@@ -168,6 +168,7 @@ pub async fn build(
         send_event,
     )
     .await?;
+    let handover = Handover::start(stores.coordination.clone(), placer.clone());
     let gateway_drains = GatewayDrains::start(&gateways, stores.coordination, clock).await?;
     let login = Login::new(credentials, own_accounts, sessions.clone(), metrics.clone());
     let session_service_rules = session_service::jwt_rules(
@@ -197,6 +198,7 @@ pub async fn build(
         sessions,
         tokens,
         placement: placer,
+        handover: Arc::new(handover),
         drains: Arc::new(drains),
         gateways,
         gateway_drains: Arc::new(gateway_drains),

@@ -95,6 +95,7 @@ pub async fn run(
             live.router(Listener::SessionService)
         ),
     )?;
+    last.handover.hand_over().await;
     // Sessions come last: `flush` writes the activity that the last requests recorded.
     let last = live.app();
     last.cleanup.stop().await;

@@ -18,7 +18,7 @@ use crate::http::server::{Connections, ServerTls};
 use crate::login::Login;
 use crate::login::oidc::Oidc;
 use crate::login::rate_limit::LoginRateLimiter;
-use crate::placement::PlacementService;
+use crate::placement::{Handover, PlacementService};
 use crate::sessions::tokens::Tokens;
 use crate::sessions::{CleanupTasks, Sessions, StoreHeartbeat};
 use berth_store::redis_jwt::JwtRules;
@@ -44,6 +44,7 @@ pub struct AppState {
     pub callback_rate: Arc<LoginRateLimiter>,
     pub oidc: Arc<Oidc>,
     pub placement: Arc<PlacementService>,
+    pub handover: Arc<Handover>,
     pub drains: Arc<Drains>,
     pub gateways: Arc<Gateways>,
     pub gateway_drains: Arc<GatewayDrains>,

@@ -2,7 +2,7 @@
 
 use super::affinity::{AffinityKey, AffinityLock};
 use super::attempts::PreparedEngine;
-use super::engine_sessions::PreparedSession;
+use super::prepared_session::{PreparedSession, Presence};
 use super::selection::PlacementTask;
 use super::{Placement, PlacementService, RecentPlacement, stream_name};
 use berth_scheduler::accounting::{EngineSession, StreamSlot};
@@ -46,13 +46,15 @@ impl PlacementService {
         if pool.driver.keeps_sessions() {
             let prepared_session = PreparedSession {
                 pool: target.pool,
-                engine: Arc::clone(&engine),
+                engine: name.to_owned(),
+                address: engine.endpoint.api,
                 headers: prepared.set_headers.clone(),
                 login: Arc::clone(request.session),
-                counted: session.clone(),
+                presence: Presence::Counted(session.clone()),
                 affinity: affinity.map(|(key, lock)| (key, Arc::clone(lock))),
             };
-            self.engine_sessions.record(&stream, prepared_session, now);
+            self.engine_sessions
+                .record([stream.as_str()], prepared_session, now);
         }
         let document = target.open_target.document().map(str::to_owned);
         debug!(pool = %pool.name, engine = name, session = request.session.session_ref, stream, reason, "placed");

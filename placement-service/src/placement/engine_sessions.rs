@@ -1,16 +1,14 @@
-//! The engine sessions that placements of this process have prepared, by login session and by stream: what must end on
-//! an engine when a login session ends or a client leaves. Only of drivers whose sessions outlive their streams. Bounded,
-//! and only in the memory of this process: after a restart an engine session ends by itself, after its time to live.
-//! Ends nothing itself.
+//! The engine sessions that placements of this process have prepared or that it has taken over, by login session and by
+//! stream: what must end on an engine when a login session ends or a client leaves. Only of drivers whose sessions
+//! outlive their streams. Bounded, and in the memory of this process; at its shutdown, others take them over. Ends
+//! nothing itself.
 
-use super::affinity::{AffinityKey, AffinityLock};
-use crate::sessions::LiveSession;
-use berth_scheduler::accounting::{EngineSession, EngineSessionStatus};
-use berth_scheduler::engine::Engine;
+use super::prepared_session::{PreparedSession, SessionKey};
+use berth_scheduler::accounting::EngineSessionStatus;
 use berth_scheduler::stream_holder::is_token_ref;
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,21 +16,6 @@ use tokio::time::Instant;
 /// Maximum number of login sessions, and of streams; the ones used least recently are evicted first.
 const MAX_LOGINS: u64 = 200_000;
 const MAX_STREAMS: u64 = 500_000;
-
-/// An engine session that a driver has prepared.
-pub(super) struct PreparedSession {
-    /// The index of its pool.
-    pub(super) pool: usize,
-    pub(super) engine: Arc<Engine>,
-    /// The headers by which the driver identifies it.
-    pub(super) headers: BTreeMap<String, String>,
-    /// The login session that it belongs to.
-    pub(super) login: Arc<LiveSession>,
-    /// Its entry in the accounting of the engine.
-    pub(super) counted: EngineSession,
-    /// Where later sockets find it, if any can.
-    pub(super) affinity: Option<(AffinityKey, AffinityLock)>,
-}
 
 /// What is known of one login session.
 #[derive(Default)]
@@ -64,11 +47,18 @@ impl EngineSessions {
         }
     }
 
-    /// A stream was placed in the session, which is a new one or one that is recorded already.
-    pub(super) fn record(&self, stream: &str, session: PreparedSession, now: Instant) {
+    /// The streams are in the session, which is a new one or one that is recorded already.
+    pub(super) fn record<'a>(
+        &self,
+        streams: impl IntoIterator<Item = &'a str>,
+        session: PreparedSession,
+        now: Instant,
+    ) {
         let session = Arc::new(session);
-        self.by_stream
-            .insert(stream.to_owned(), Arc::clone(&session));
+        for stream in streams {
+            self.by_stream
+                .insert(stream.to_owned(), Arc::clone(&session));
+        }
         let login = &session.login;
         // A token of a program is not a login session: nothing ends it before it expires.
         if is_token_ref(&login.session_ref) {
@@ -79,8 +69,8 @@ impl EngineSessions {
             .get_with_by_ref(&login.session_ref, Arc::default);
         let mut entry = entry.lock();
         entry.sessions.retain(|other| {
-            other.counted != session.counted
-                && other.counted.status(now) != EngineSessionStatus::Ended
+            (other.address, &other.headers) != (session.address, &session.headers)
+                && other.status(now) != EngineSessionStatus::Ended
         });
         if entry.check_at_s.is_none() {
             // The check finds out when it may expire: activity moves that.
@@ -92,7 +82,28 @@ impl EngineSessions {
 
     /// The session of a stream that has closed.
     pub(super) fn take_stream(&self, stream: &str) -> Option<Arc<PreparedSession>> {
-        self.by_stream.remove(stream)
+        let session = self.by_stream.remove(stream)?;
+        session.close_stream(stream, Instant::now());
+        Some(session)
+    }
+
+    /// At most `limit` of the sessions, with the streams of each.
+    pub(super) fn all(&self, limit: usize) -> Vec<(Arc<PreparedSession>, BTreeSet<String>)> {
+        let mut streams: HashMap<SessionKey, BTreeSet<String>> = HashMap::new();
+        for (stream, session) in &self.by_stream {
+            let of_session = streams.entry(session.key()).or_default();
+            of_session.insert((*stream).clone());
+        }
+        let mut sessions = Vec::new();
+        for (_, login) in &self.by_login {
+            let login = login.lock();
+            let room = limit.saturating_sub(sessions.len());
+            sessions.extend(login.sessions.iter().take(room).map(|session| {
+                let streams = streams.remove(&session.key()).unwrap_or_default();
+                (Arc::clone(session), streams)
+            }));
+        }
+        sessions
     }
 
     /// The sessions of a login session that has ended.
@@ -127,10 +138,9 @@ impl EngineSessions {
                 continue;
             }
             entry.check_at_s = None;
-            let is_alive = |session: &Arc<PreparedSession>| {
-                session.counted.status(now) != EngineSessionStatus::Ended
-            };
-            entry.sessions.retain(is_alive);
+            entry
+                .sessions
+                .retain(|session| session.status(now) != EngineSessionStatus::Ended);
             if !entry.sessions.is_empty() {
                 due.push(name);
             }

@@ -2,8 +2,8 @@
 //! again while the engine cannot be reached, until the engine has ended the session by itself. Knows no engine protocol.
 
 use super::PlacementService;
-use super::engine_sessions::PreparedSession;
 use super::metrics::PlacementMetrics;
+use super::prepared_session::PreparedSession;
 use crate::core::backoff::{ExponentialBackoff, FULL_JITTER};
 use crate::engines::drivers::open_target::OpenTarget;
 use crate::engines::drivers::{DriverFault, EngineDriver, PrepareRequest};
@@ -78,7 +78,7 @@ impl PlacementService {
         if !left || !pool.is_some_and(|pool| pool.end_on_close) {
             return;
         }
-        if session.counted.status(Instant::now()) == EngineSessionStatus::InUse {
+        if session.status(Instant::now()) == EngineSessionStatus::InUse {
             return;
         }
         let Some((key, lock)) = session.affinity.clone() else {
@@ -89,12 +89,12 @@ impl PlacementService {
         let Ok(mut entry) = lock.try_lock() else {
             return;
         };
-        if session.counted.status(Instant::now()) == EngineSessionStatus::InUse {
+        if session.status(Instant::now()) == EngineSessionStatus::InUse {
             return;
         }
         if entry
             .as_ref()
-            .is_some_and(|entry| entry.session == session.counted)
+            .is_some_and(|entry| session.is_counted_as(&entry.session))
         {
             *entry = None;
             self.affinity.remove(key);
@@ -126,7 +126,7 @@ impl PlacementService {
             return;
         };
         let now = Instant::now();
-        let give_up_at = match session.counted.status(now) {
+        let give_up_at = match session.status(now) {
             EngineSessionStatus::Ended => return,
             EngineSessionStatus::Lingering { until } => until,
             EngineSessionStatus::InUse => now + STREAMS_CLOSED + pool.engine_session_ttl,
@@ -157,13 +157,13 @@ impl PlacementService {
 impl EndTask {
     /// Tries until the session has ended. Returns the outcome for metrics.
     async fn run(&self) -> &'static str {
-        let engine = self.session.engine.name.as_str();
+        let engine = self.session.engine.as_str();
         let (pool, session) = (&*self.pool, &self.session.login.session_ref);
         let mut failures = 0;
         loop {
             let fault = match self.attempt().await {
                 Ok(()) => {
-                    self.session.counted.end(Instant::now());
+                    self.session.end(Instant::now());
                     debug!(pool, engine, session, "engine session ended");
                     return "ok";
                 }
@@ -197,7 +197,7 @@ impl EndTask {
         };
         let deadline = Instant::now() + self.engine_timeout;
         let request = PrepareRequest {
-            engine: self.session.engine.endpoint.api,
+            engine: self.session.address,
             token: &token,
             path: "/",
             target: &OpenTarget::Nothing,

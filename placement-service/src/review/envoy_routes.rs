@@ -38,13 +38,32 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
         return;
     };
     let mut routes = Vec::new();
+    let mut placed = Vec::new();
     for part in &parts.routes {
         if let Some(route) = read_route(part, parts) {
-            routes.push(route);
+            if is_for_placed(part) {
+                placed.push(route);
+            } else {
+                routes.push(route);
+            }
         } else {
             let message =
                 "is neither prefix nor path: it cannot be compared with the configuration";
             part.report_at("match", message, findings);
+        }
+    }
+    if model.routes.all().any(|route| route.cluster.is_none()) {
+        for route in &placed {
+            review_place_route(route, model, findings);
+            if !parts.managers.is_empty() {
+                review_upgrade(route, findings);
+            }
+        }
+        if placed.is_empty() {
+            let message = format!(
+                "there is no route for requests with {CLUSTER_HEADER}: their path is the engine's"
+            );
+            first.report_whole(message, findings);
         }
     }
     let calls = calls_clusters(parts, model);
@@ -104,6 +123,15 @@ pub(super) fn expected_routes<'a>(
     let (service, applications) = (&model.routes.service, &model.routes.applications);
     let routes = virtual_host.place.iter().chain(service).chain(applications);
     routes.map(|route| (virtual_host.host.clone(), route))
+}
+
+/// Whether a route takes the requests that the filter has placed, whatever their path is.
+fn is_for_placed(part: &Part<'_>) -> bool {
+    let headers = part.at("match.headers");
+    let headers = headers.map(|headers| headers.items()).unwrap_or_default();
+    headers
+        .iter()
+        .any(|header| header.text("name") == Some(CLUSTER_HEADER))
 }
 
 fn read_route<'a, 'b>(part: &'b Part<'a>, parts: &Parts<'_>) -> Option<EnvoyRoute<'a, 'b>> {

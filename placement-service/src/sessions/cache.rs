@@ -7,6 +7,7 @@ use crate::sessions::server_keys::ServerKeys;
 use berth_store::session_id::IdHash;
 use berth_store::{EndCause, ProviderLink, SessionRow};
 use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +24,7 @@ const REF_RETENTION: Duration = Duration::from_secs(600);
 const RUNTIME_RETENTION: Duration = Duration::from_secs(3600);
 
 /// An active session, as of the moment it was resolved.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveSession {
     /// The key of the account: a local account's name, or `provider:name`.
     pub account: String,

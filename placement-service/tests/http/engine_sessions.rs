@@ -17,19 +17,14 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 const PATH: &str = "/app/sales.qvf";
 /// Within this time the engine sessions of an ended login session end.
-const PROMPTLY: Duration = Duration::from_secs(2);
+pub(crate) const PROMPTLY: Duration = Duration::from_secs(2);
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// An engine, and a site whose pool has these settings. `session`: more settings of login sessions.
-async fn start_site(pool: &str, session: &str, options: Options) -> (Site, Engine) {
-    let engine = berth_engine_sim::start(Options {
-        documents: vec![Document::new("sales.qvf", 10)],
-        ..options
-    });
-    let engine = engine.await.unwrap();
+/// The settings of a site with this engine in a pool with these settings. `session`: more settings of login sessions.
+pub(crate) fn site_settings(pool: &str, session: &str, engine: &Engine) -> String {
     let (port, metrics) = (engine.api_addr().port(), engine.metrics_addr().port());
-    let site = Site::start(&format!(
+    format!(
         "{CLIENTS}probe: {{ interval: 200ms, timeout: 10s }}
 placement: {{ engine_timeout: 10s, deadline: 20s }}
 session: {{ cookie: {{ secure: false }}{session} }}
@@ -40,16 +35,29 @@ pools:
     {pool}
     discovery: {{ static: [ {{ name: e, ip: 127.0.0.1, port: {port}, metrics_port: {metrics} }} ] }}
 routes: [ {{ path: \"/app/{{document}}\", pool: p, open: {{ document: \"{{document}}\" }} }} ]"
-    ))
-    .await;
+    )
+}
+
+pub(crate) async fn wait_until_ready(site: &Site) {
     eventually("the service is ready", async || {
         site.get("/health/ready", "").await.status == 200
     })
     .await;
+}
+
+/// An engine, and a site with it.
+pub(crate) async fn start_site(pool: &str, session: &str, options: Options) -> (Site, Engine) {
+    let engine = berth_engine_sim::start(Options {
+        documents: vec![Document::new("sales.qvf", 10)],
+        ..options
+    });
+    let engine = engine.await.unwrap();
+    let site = Site::start(&site_settings(pool, session, &engine)).await;
+    wait_until_ready(&site).await;
     (site, engine)
 }
 
-fn signing_engine() -> Options {
+pub(crate) fn signing_engine() -> Options {
     Options {
         jwt_secret: Some("k".repeat(40)),
         ..Options::default()
@@ -85,7 +93,7 @@ async fn connect(placed: &Value) -> Socket {
 }
 
 /// Places a WebSocket, connects it, and reports it open.
-async fn open(
+pub(crate) async fn open(
     gateway: &mut ReportingGateway<'_>,
     login: &str,
     tab: Option<&str>,
@@ -101,7 +109,7 @@ async fn open(
 }
 
 /// The client's WebSocket has ended with this code; `None`: the connection was lost.
-async fn close(
+pub(crate) async fn close(
     gateway: &mut ReportingGateway<'_>,
     placed: &Value,
     socket: Socket,
@@ -115,13 +123,13 @@ async fn close(
     gateway.send_report(json!({ "closed": [closed] })).await;
 }
 
-async fn log_out(site: &Site, login: &str) {
+pub(crate) async fn log_out(site: &Site, login: &str) {
     let request = site.request(Method::POST, "/logout");
     let answer = send_request(request.header("cookie", format!("berth={login}"))).await;
     assert_eq!(answer.status, 204, "{answer:?}");
 }
 
-async fn wait_for_sessions(engine: &Engine, expected: usize) -> Duration {
+pub(crate) async fn wait_for_sessions(engine: &Engine, expected: usize) -> Duration {
     let started_at = Instant::now();
     eventually(&format!("the engine has {expected} sessions"), async || {
         engine.stats().sessions == expected

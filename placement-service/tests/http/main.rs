@@ -25,6 +25,7 @@ mod cleanup;
 mod compat;
 mod connections;
 mod device_cookies;
+mod engine_session_handover;
 mod engine_sessions;
 mod engine_tls;
 mod engines;

@@ -20,10 +20,13 @@ async fn run_with_config(
 }
 
 async fn run_on_builder(builder: Builder, files: &[&str], tests: usize) -> Result<()> {
-    run_in_stack(&mut builder.start().await?, files, tests).await
+    let mut stack = builder.start().await?;
+    let site = stack.address().to_string();
+    run_in_stack(&mut stack, &site, files, tests).await
 }
 
-async fn run_in_stack(stack: &mut Stack, files: &[&str], tests: usize) -> Result<()> {
+/// Runs the files against a running stack. `site`: the host and port that the browser uses.
+async fn run_in_stack(stack: &mut Stack, site: &str, files: &[&str], tests: usize) -> Result<()> {
     let packages = paths::repository_root().join("tests/browser/node_modules/playwright-core");
     node::require(
         Path::new(node::CHROMIUM),
@@ -44,7 +47,7 @@ async fn run_in_stack(stack: &mut Stack, files: &[&str], tests: usize) -> Result
         .map(|engine| format!("http://{}", engine.metrics))
         .collect();
     let env = [
-        ("BERTH_URL", format!("{scheme}://{}", stack.address())),
+        ("BERTH_URL", format!("{scheme}://{site}")),
         ("BERTH_ADMIN", format!("http://{}", stack.envoy.admin)),
         ("BERTH_APP", format!("http://{}", stack.app.addr)),
         ("BERTH_ENGINES", json!(admin).to_string()),
@@ -83,7 +86,7 @@ async fn browser_tests_of_the_absolute_timeout_pass() -> Result<()> {
 
 #[tokio::test]
 async fn browser_tests_of_reconnecting_sockets_pass() -> Result<()> {
-    run_with_config(&json!({}), 2, &["socket.test.mjs"], 10).await
+    run_with_config(&json!({}), 2, &["socket.test.mjs"], 11).await
 }
 
 #[tokio::test]
@@ -105,6 +108,24 @@ async fn browser_tests_of_an_identity_provider_pass() -> Result<()> {
     let service = json!({"oidc": provider.config()});
     let builder = Stack::builder().engines(1).service_config(&service);
     let mut stack = builder.start().await?;
-    provider.register(stack.address()).await?;
-    run_in_stack(&mut stack, &["provider.test.mjs"], 5).await
+    let site = stack.address().to_string();
+    provider.register(&site).await?;
+    run_in_stack(&mut stack, &site, &["provider.test.mjs"], 5).await
+}
+
+/// For a browser, `localhost` is another site than 127.0.0.1, where the provider is.
+#[tokio::test]
+async fn browser_tests_of_a_strict_cookie_pass() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let provider = OidcProvider::start(dir.path()).await?;
+    let service = json!({
+        "oidc": provider.config(),
+        "login": {"local": false},
+        "session": {"cookie": {"same_site": "strict"}},
+    });
+    let builder = Stack::builder().engines(1).service_config(&service);
+    let mut stack = builder.start().await?;
+    let site = format!("localhost:{}", stack.address().port());
+    provider.register(&site).await?;
+    run_in_stack(&mut stack, &site, &["strict.test.mjs"], 1).await
 }

@@ -88,18 +88,42 @@ async fn several_websockets_share_one_http2_connection() -> Result<()> {
 async fn browsers_learn_to_use_https_only() -> Result<()> {
     let stack = Stack::builder().engines(1).tls().start().await?;
     let mut client = stack.http2().await?;
-    for path in ["/login", "/session"] {
-        let reply = client.send(Call::get(path)).await?;
-        let header = reply.headers.get("strict-transport-security");
-        assert_eq!(header.ok_or("no HSTS")?, "max-age=31536000", "{path}");
-        let header = reply.headers.get("x-content-type-options");
-        assert_eq!(header.ok_or("no nosniff")?, "nosniff", "{path}");
+    let cookie = login_cookie(&mut client).await?;
+    let navigate = [("sec-fetch-mode", "navigate")];
+    let long_body = vec![b'x'; 1 << 20];
+    for (what, status, call) in [
+        ("a page", 200, Call::get("/login")),
+        ("a page of JSON", 200, Call::get("/session")),
+        // The filter's own replies: before and after a call of the service, on every kind of route and on none.
+        ("no session", 401, Call::get("/api/whoami")),
+        (
+            "unknown session",
+            440,
+            Call::get("/api/whoami").cookie(COOKIE),
+        ),
+        ("a redirect", 302, Call::get("/app/x").headers(&navigate)),
+        (
+            "no upgrade",
+            426,
+            Call::get("/app/sales.qvf").cookie(&cookie),
+        ),
+        ("no route", 404, Call::get("/nothing")),
+        ("a refused path", 400, Call::get("/login/..%2f")),
+        // Envoy's own.
+        (
+            "a long body",
+            413,
+            Call::new("POST", "/login").body(long_body),
+        ),
+    ] {
+        let reply = client.send(call).await?;
+        assert_eq!(reply.status, status, "{what}: {}", reply.text());
+        let header = reply.header("strict-transport-security");
+        assert_eq!(header, "max-age=31536000", "{what}: {:?}", reply.headers);
+        if status != 302 && status != 413 {
+            assert_eq!(reply.header("x-content-type-options"), "nosniff", "{what}");
+        }
     }
-    // The filter's own answers.
-    let reply = client.send(Call::get("/api/whoami")).await?;
-    assert_eq!(reply.status, 401);
-    let header = reply.headers.get("x-content-type-options");
-    assert_eq!(header.ok_or("no nosniff of the filter")?, "nosniff");
     Ok(())
 }
 

@@ -138,7 +138,7 @@ async fn envoy_sends_nothing_to_a_service_with_another_authority_or_name() -> Re
         let refused = status_of_upgrade(&stack, UNKNOWN).await?;
         assert_eq!(
             refused,
-            (503, "service-unavailable".to_owned()),
+            (503, "service-unreachable".to_owned()),
             "{ca} {name}"
         );
         // The pages of the service have the same cluster settings.
@@ -161,7 +161,7 @@ async fn a_client_of_the_service_with_another_certificate_is_no_gateway() -> Res
     let stack = stack.start().await?;
     let cookie = stack.login_demo().await?;
     let refused = status_of_upgrade(&stack, &cookie).await?;
-    assert_eq!(refused, (503, "service-unavailable".to_owned()));
+    assert_eq!(refused, (403, "unknown-gateway".to_owned()));
     assert!(inside.engine.sessions().is_empty());
     Ok(())
 }

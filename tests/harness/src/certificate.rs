@@ -3,7 +3,7 @@
 
 use crate::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, IsCa, KeyPair,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, DnType, IsCa, KeyPair,
     generate_simple_self_signed,
 };
 use rustls::pki_types::CertificateDer;
@@ -61,6 +61,9 @@ impl Authority {
     pub fn new() -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // BoringSSL takes a certificate for self-signed whose issuer has its own name.
+        let name = DnType::CommonName;
+        params.distinguished_name.push(name, "authority of a test");
         let key = KeyPair::generate()?;
         Ok(Self(CertifiedIssuer::self_signed(params, key)?))
     }

@@ -4,6 +4,7 @@ use crate::engine::parse_listening_address;
 use crate::process::Process;
 use crate::{Call, Result, paths};
 use serde_json::{Value, json};
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -47,12 +48,12 @@ impl OidcProvider {
         }])
     }
 
-    /// Registers the site at `http` as a client.
+    /// Registers the site at this host and port as a client.
     ///
     /// # Errors
     /// When it does not respond.
-    pub async fn register(&self, http: SocketAddr) -> Result<()> {
-        let base = format!("http://{http}/login");
+    pub async fn register(&self, site: impl Display) -> Result<()> {
+        let base = format!("http://{site}/login");
         let client = json!({
             "redirect_uris": [format!("{base}/oidc/idp/callback")],
             "post_logout_redirect_uris": [base],

@@ -45,9 +45,6 @@ pub struct Outcome {
 const RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRIES: u32 = 30;
 
-/// Seconds after which a gateway reports what has happened to a stream.
-const REPORTED_S: f64 = 1.0;
-
 /// An event of one session after its placement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Event {
@@ -194,10 +191,10 @@ impl<'a> Simulation<'a> {
             event(ends_s, Action::SessionEnds);
             if let Some(reservation) = reservation {
                 reservation.placed(&stream(number), now);
-                event(REPORTED_S, Action::ReportedOpen);
+                event(scenario.reported_s, Action::ReportedOpen);
                 let duration = Duration::from_secs_f64(session.lasts_s);
                 event(
-                    session.lasts_s + REPORTED_S,
+                    session.lasts_s + scenario.reported_s,
                     Action::ReportedClosed(duration),
                 );
             }

@@ -25,6 +25,8 @@ pub struct Scenario {
     pub publish_s: f64,
     /// Seconds that a session stays on its engine after its socket has closed.
     pub session_ttl_s: f64,
+    /// Seconds after which a gateway reports what has happened to a stream.
+    pub reported_s: f64,
     /// Whether the number of sessions in a probe includes those without a socket.
     pub probe_counts_lingering: bool,
     /// Clients that open one socket after the other, instead of sessions of many lengths.
@@ -61,6 +63,7 @@ impl Scenario {
             probe_s: 10.0,
             publish_s: if large { 1.0 } else { 0.0 },
             session_ttl_s: 0.0,
+            reported_s: 1.0,
             probe_counts_lingering: true,
             reconnecting: None,
             seed,
@@ -99,6 +102,15 @@ impl Scenario {
                 period_s: 30.0,
             }),
             ..Self::reconnecting(2.0, true, seed)
+        }
+    }
+
+    /// As [`Self::reconnecting_sockets`], with gateways that report at once.
+    #[must_use]
+    pub fn reconnecting_sockets_reported_at_once(seed: u64) -> Self {
+        Self {
+            reported_s: 0.0,
+            ..Self::reconnecting_sockets(seed)
         }
     }
 

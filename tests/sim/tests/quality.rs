@@ -149,3 +149,15 @@ fn clients_that_are_refused_try_again_and_get_the_first_room() {
     // There is room for nearly all: 64 sessions of each engine, and as many that want one.
     assert!(default.given_up * 100 <= default.sessions, "{default:?}");
 }
+
+/// An engine can be behind the mean by what nobody knows yet. It is not by anything else: with gateways that report at
+/// once, every engine is even again as soon as the clients of a burst have reconnected.
+#[test]
+fn what_leaves_an_engine_behind_is_the_delay_of_the_reports() {
+    for seed in 1..=5 {
+        let scenario = Scenario::reconnecting_sockets_reported_at_once(seed);
+        let [least_load, p2c] =
+            outcomes(scenario, [ours(Strategy::LeastLoad), ours(Strategy::P2c)]);
+        println!("seed {seed}: {least_load:?}\n{p2c:?}");
+    }
+}

@@ -147,7 +147,7 @@ fn a_missing_buffer_is_a_finding() {
         findings(CONFIG, one, bare),
         [format!(
             "{}.typed_per_filter_config: must enable envoy.filters.http.buffer with max_request_bytes: 65536",
-            route(4)
+            route(5)
         )]
     );
 }

@@ -9,12 +9,12 @@ fn routes_of_envoy_are_compared() {
         findings(CONFIG, login, "match: { path: /log-in }"),
         [
             "config.yaml: there is no route for the path /login".to_owned(),
-            format!("{}.match: no route of the configuration uses it", route(3)),
+            format!("{}.match: no route of the configuration uses it", route(4)),
         ]
     );
     assert_eq!(
         findings(CONFIG, "cluster_header: x-berth-cluster", "cluster: app"),
-        (0..3)
+        (0..4)
             .map(|index| format!(
                 "{}.route.cluster_header: must be x-berth-cluster: the filter selects the cluster",
                 route(index)
@@ -22,7 +22,7 @@ fn routes_of_envoy_are_compared() {
             .collect::<Vec<_>>()
     );
     let each = |field: &str, message: &str| -> Vec<String> {
-        (0..3)
+        (0..4)
             .map(|index| format!("{}.route.{field}: {message}", route(index)))
             .collect()
     };
@@ -66,7 +66,7 @@ fn routes_of_envoy_are_compared() {
         shared[0],
         format!(
             "{}.route.cluster: is the cluster of the filter's calls: clients could exhaust its connections",
-            route(10)
+            route(11)
         )
     );
     assert!(
@@ -88,9 +88,9 @@ fn routes_of_envoy_are_compared() {
         [
             format!(
                 "{}.match: exposes /v1/ of the service to clients",
-                route(13)
+                route(14)
             ),
-            format!("{}.match: no route of the configuration uses it", route(14)),
+            format!("{}.match: no route of the configuration uses it", route(15)),
         ]
     );
 }
@@ -119,7 +119,7 @@ fn websockets_are_enabled_by_their_routes_only() {
             "{MANAGER}.upgrade_configs[0].enabled: must be false: only the routes of WebSockets enable them"
         )]
     );
-    let missing = (0..3).map(|index| {
+    let missing = (0..4).map(|index| {
         format!(
             "{}.route.upgrade_configs: must enable websocket",
             route(index)
@@ -136,6 +136,21 @@ fn websockets_are_enabled_by_their_routes_only() {
 }
 
 #[test]
+fn requests_that_the_filter_has_placed_have_a_route() {
+    let mut files = rendered(CONFIG);
+    let text = &mut files[0].text;
+    let start = text.find("# Requests that the filter has placed").unwrap();
+    let end = text.find("# Login and pages").unwrap();
+    text.replace_range(start..end, "");
+    assert_eq!(
+        lines(CONFIG, &files),
+        [
+            "config.yaml: there is no route for requests with x-berth-cluster: their path is the engine's"
+        ]
+    );
+}
+
+#[test]
 fn a_route_by_a_pattern_cannot_be_compared() {
     let pattern = "match: { safe_regex: { regex: /session/re.* } }";
     assert_eq!(
@@ -144,7 +159,7 @@ fn a_route_by_a_pattern_cannot_be_compared() {
             "config.yaml: there is no route for the path /session/renew".to_owned(),
             format!(
                 "{}.match: is neither prefix nor path: it cannot be compared with the configuration",
-                route(9)
+                route(10)
             ),
         ]
     );

@@ -5,6 +5,7 @@ use super::event::Event;
 use super::session_id::{IdHash, SessionId};
 use crate::StoreError;
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 /// The version of `SessionRow::claims` that this binary writes.
 pub const PAYLOAD_VERSION: i64 = 1;
@@ -60,7 +61,7 @@ impl SessionRow {
 }
 
 /// How an OpenID provider identifies a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderLink {
     /// The provider's name in the configuration.
     pub provider: String,
