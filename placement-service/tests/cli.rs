@@ -14,6 +14,8 @@ mod gateways;
 mod health;
 #[path = "cli/log.rs"]
 mod log;
+#[path = "cli/manifests.rs"]
+mod manifests;
 #[path = "cli/operators.rs"]
 mod operators;
 #[path = "cli/render.rs"]
