@@ -26,7 +26,10 @@ fn configurations_of_engine_pages_pass_the_check() {
             let text = String::from_utf8_lossy(&output.stdout);
             let warnings = text.lines().filter(|line| line.contains("warning"));
             for warning in warnings {
-                assert!(warning.contains("on the host of /login"), "{path}: {warning}");
+                assert!(
+                    warning.contains("on the host of /login"),
+                    "{path}: {warning}"
+                );
             }
             checked += 1;
         }
