@@ -193,7 +193,7 @@ async fn a_request_that_is_no_websocket_is_refused() {
     let answer = site.post_json("/v1/placements", body).await;
     assert_eq!(
         (answer.status, answer.reason().as_str()),
-        (400, "invalid-request")
+        (426, "upgrade-required")
     );
 }
 
