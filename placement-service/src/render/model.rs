@@ -47,6 +47,8 @@ pub struct EdgeModel {
     pub variables: Vec<String>,
     /// Whether engines get requests that are no WebSockets. Then no limit of the listener ends a long request.
     pub plain_http: bool,
+    /// Whether engines get other paths than clients send, so that the path does not say that a request was placed.
+    pub rewrites: bool,
     /// How long a connection to an engine is kept without a request.
     pub engine_idle_timeout: String,
     pub capabilities: Vec<Capability>,
@@ -78,6 +80,7 @@ impl EdgeModel {
             max_stream_duration: format_duration(config.session.absolute_timeout),
             routes: Routes::new(config, &mut faults),
             plain_http,
+            rewrites: config.routes.iter().any(|route| route.rewrite.is_some()),
             engine_idle_timeout: format_duration(edge.engine_idle_timeout),
             clusters: Clusters::new(config, &mut faults),
             variables: variables(&filter, &tokens),

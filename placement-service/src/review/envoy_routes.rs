@@ -38,7 +38,14 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
         return;
     };
     let mut routes = Vec::new();
-    for part in &parts.routes {
+    let (placed, others): (Vec<_>, Vec<_>) = parts.routes.iter().partition(|part| is_placed(part));
+    if model.rewrites && placed.is_empty() {
+        let message = format!(
+            "there is no route for placed requests, by the header {CLUSTER_HEADER}: one whose path the filter rewrites would go elsewhere"
+        );
+        first.report_whole(message, findings);
+    }
+    for part in others {
         if let Some(route) = read_route(part, parts) {
             routes.push(route);
         } else {
@@ -94,6 +101,13 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
             route.part.report_at("match", message, findings);
         }
     }
+}
+
+/// Whether a route is for the requests that the filter has placed, whatever their path.
+fn is_placed(part: &Part<'_>) -> bool {
+    let headers = part.at("match.headers").map(|list| list.items());
+    let mut headers = headers.into_iter().flatten();
+    headers.any(|header| header.text("name") == Some(CLUSTER_HEADER))
 }
 
 /// The routes of a virtual host, each after its host.
