@@ -201,7 +201,7 @@ fn the_listed_capabilities_are_those_of_the_model() {
 const PLAIN: &str = r#"
 pools: [ { name: p, driver: websocket, cluster: engines, discovery: { static: [ { name: e, ip: 10.0.0.1, port: 80 } ] } } ]
 routes:
-  - { path: "/jup/{rest}", pool: p, http: allow, activity: unsafe, affinity: { key: account } }
+  - { path: "/jup/{rest}", pool: p, http: allow, activity: unsafe, affinity: { key: account }, rewrite: "/{rest}" }
   - { path: "/{rest}", host: lab.example.com, pool: p, http: allow, affinity: { key: account } }
 edge:
   engine_idle_timeout: 9s
@@ -218,17 +218,21 @@ fn a_host_has_a_virtual_host_in_which_the_service_comes_first() {
     assert_eq!(domains, [&own, &json!(["*"])]);
     let paths = |index: usize| -> Vec<String> {
         let routes = hosts[index]["routes"].as_array().unwrap().iter();
-        let path = |route: &Value| route["match"].as_object().unwrap().values().next().cloned();
-        routes
-            .map(|route| path(route).unwrap().as_str().unwrap().to_owned())
-            .collect()
+        let path = |route: &Value| {
+            let matcher = &route["match"];
+            matcher.get("prefix").or(matcher.get("path")).cloned()
+        };
+        routes.map(|route| path(route).unwrap().as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(paths(0).first().unwrap(), "/login");
+    // First the requests that the filter has placed, whose path it has rewritten.
+    let placed = json!({"prefix": "/", "headers": [{"name": "x-berth-cluster", "present_match": true}]});
+    for host in hosts {
+        assert_eq!(host["routes"][0]["match"], placed);
+        assert_eq!(host["routes"][0]["route"]["cluster_header"], "x-berth-cluster");
+    }
+    assert_eq!(paths(0)[1], "/login");
     assert_eq!(paths(0)[paths(0).len() - 3..], ["/", "/jup/", "/api/"]);
-    assert_eq!(
-        (paths(1)[0].as_str(), paths(1).contains(&"/".to_owned())),
-        ("/jup/", false)
-    );
+    assert_eq!((paths(1)[1].as_str(), paths(1)[1..].contains(&"/".to_owned())), ("/jup/", false));
     let routes = settings(&files)["routes"].clone();
     assert_eq!(
         routes[0],
