@@ -100,11 +100,12 @@ async fn read_until(connection: &mut TcpStream, text: &str) -> Result<String> {
         while !String::from_utf8_lossy(&all).contains(text) {
             let size = connection.read(&mut chunk).await?;
             if size == 0 {
-                return Err(format!("ended with {:?}", String::from_utf8_lossy(&all)).into());
+                let text = String::from_utf8_lossy(&all);
+                return Err(berth_harness::Error::from(format!("ended with {text:?}")));
             }
             all.extend_from_slice(&chunk[..size]);
         }
-        Result::Ok(())
+        Ok(())
     };
     tokio::time::timeout(LIMIT, read).await??;
     Ok(String::from_utf8_lossy(&all).into_owned())

@@ -100,7 +100,11 @@ impl Service {
     }
 
     fn has_account(&self, name: &str) -> Result<bool> {
-        let list = self.run_command(&["account", "ls"])?;
+        let list = match self.run_command(&["account", "ls"]) {
+            // Before the first start.
+            Err(error) if error.to_string().contains("there is no database") => return Ok(false),
+            list => list?,
+        };
         Ok(list
             .lines()
             .any(|line| line.split_whitespace().next() == Some(name)))
