@@ -222,17 +222,29 @@ fn a_host_has_a_virtual_host_in_which_the_service_comes_first() {
             let matcher = &route["match"];
             matcher.get("prefix").or(matcher.get("path")).cloned()
         };
-        routes.map(|route| path(route).unwrap().as_str().unwrap().to_owned()).collect()
+        routes
+            .map(|route| path(route).unwrap().as_str().unwrap().to_owned())
+            .collect()
     };
     // First the requests that the filter has placed, whose path it has rewritten.
-    let placed = json!({"prefix": "/", "headers": [{"name": "x-berth-cluster", "present_match": true}]});
+    let placed =
+        json!({"prefix": "/", "headers": [{"name": "x-berth-cluster", "present_match": true}]});
     for host in hosts {
         assert_eq!(host["routes"][0]["match"], placed);
-        assert_eq!(host["routes"][0]["route"]["cluster_header"], "x-berth-cluster");
+        assert_eq!(
+            host["routes"][0]["route"]["cluster_header"],
+            "x-berth-cluster"
+        );
     }
     assert_eq!(paths(0)[1], "/login");
     assert_eq!(paths(0)[paths(0).len() - 3..], ["/", "/jup/", "/api/"]);
-    assert_eq!((paths(1)[1].as_str(), paths(1)[1..].contains(&"/".to_owned())), ("/jup/", false));
+    assert_eq!(
+        (
+            paths(1)[1].as_str(),
+            paths(1)[1..].contains(&"/".to_owned())
+        ),
+        ("/jup/", false)
+    );
     let routes = settings(&files)["routes"].clone();
     assert_eq!(
         routes[0],

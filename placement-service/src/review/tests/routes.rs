@@ -289,8 +289,18 @@ fn plain_requests_and_hosts_are_compared() {
         "domains: [other.example.com]",
     );
     assert!(!host.is_empty());
-    let placed = findings(PLAIN, "name: x-berth-cluster, present_match", "name: x-other, present_match");
-    assert!(placed.iter().any(|finding| finding.contains("no route for placed requests") || finding.contains("x-berth-cluster")), "{placed:?}");
+    let placed = findings(
+        PLAIN,
+        "name: x-berth-cluster, present_match",
+        "name: x-other, present_match",
+    );
+    assert!(
+        placed
+            .iter()
+            .any(|finding| finding.contains("no route for placed requests")
+                || finding.contains("x-berth-cluster")),
+        "{placed:?}"
+    );
     let callback = findings(PLAIN, "proxy_on_response_headers: {}", "");
     assert!(
         callback[0].ends_with("has no proxy_on_response_headers, which the filter needs"),
