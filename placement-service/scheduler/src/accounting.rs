@@ -20,6 +20,7 @@
 mod dirty_set;
 mod engine_session;
 mod held_key;
+mod key_count;
 mod ledger_entry;
 mod pending_cost;
 mod queue;
@@ -38,7 +39,8 @@ use crate::engine::load::Load;
 pub(crate) use dirty_set::DirtySet;
 use dirty_set::Subscription;
 pub use engine_session::{EngineSession, EngineSessionStatus};
-pub use held_key::{HeldKey, KeyCount, ledger_name};
+pub use held_key::HeldKey;
+pub use key_count::{KeyCount, ledger_name};
 pub use ledger_entry::LedgerEntry;
 use parking_lot::{Mutex, MutexGuard};
 use pending_cost::CostEstimate;

@@ -1,38 +1,12 @@
 //! The handle of a key that counts on an engine: as long as it exists the key counts as one session, with or without
 //! streams. Knows neither what a key is nor how long it lives.
 
+use super::key_count::{KeyCount, ledger_name};
 use super::state::SessionId;
 use super::{EngineAccounting, Reservation};
 use crate::engine::EngineName;
 use std::sync::Arc;
 use tokio::time::Instant;
-
-/// What counts of a key with several streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyCount {
-    /// One session, however many streams it has.
-    Key,
-    /// Each stream, and one session while there is none.
-    Streams,
-}
-
-/// The prefix of the names of keys in the ledger, where they are beside streams.
-const LEDGER_PREFIX: &str = "key.";
-
-/// The name of a key on an engine in the ledger. All replicas use it, so the ledger counts the key once. The name of a key
-/// has no dot in it.
-#[must_use]
-pub fn ledger_name(key: &str, engine: &EngineName) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    let engine = engine.as_str().chars();
-    let engine: String = engine.map(|c| if is_plain(c) { c } else { '_' }).collect();
-    format!("{LEDGER_PREFIX}{key}.{engine}")
-}
-
-pub(super) fn key_of_ledger_name(name: &str) -> Option<&str> {
-    let (key, _) = name.strip_prefix(LEDGER_PREFIX)?.split_once('.')?;
-    Some(key)
-}
 
 /// A key that counts on an engine until this is dropped.
 #[derive(Debug)]

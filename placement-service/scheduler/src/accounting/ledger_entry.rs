@@ -2,7 +2,7 @@
 //! single replica no engine has an entry.
 
 use super::EngineAccounting;
-use super::held_key::key_of_ledger_name;
+use super::key_count::key_of_ledger_name;
 use crate::capacity_ledger::{CapacityLedger, CapacityLimits, LedgerReply};
 use std::sync::Arc;
 use tokio::time::Instant;

@@ -1,8 +1,8 @@
 //! The keys in the accounting of one engine. A key counts as one session while it has no stream. Its streams share that
 //! session, or the first of them uses it and each further one counts by itself.
 
-use super::super::KeyCount;
 use super::super::SessionLifetime;
+use super::super::key_count::KeyCount;
 use super::super::pending_cost::CostEstimate;
 use super::super::queue::Ticket;
 use super::{AccountingState, ClosedStream, SessionId};
