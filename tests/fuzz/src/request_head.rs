@@ -11,12 +11,12 @@ const CONFIG: &[u8] = br#"{
     "cookie": "berth",
     "origins": ["https://portal.example.com"],
     "routes": [{"path": "/login", "action": "bypass"}, {"prefix": "/app/", "action": "place"}, {"prefix": "/api", "action": "authenticate"},
-        {"prefix": "/bots", "action": "place", "bearer": "allow"}, {"prefix": "/jup", "action": "place", "http": "allow"}, {"prefix": "/open", "action": "authenticate", "bearer": "allow", "anonymous": "allow"}],
+        {"prefix": "/bots", "action": "place", "bearer": "allow"}, {"prefix": "/jup/", "action": "place", "http": "allow"}, {"prefix": "/open", "action": "authenticate", "bearer": "allow", "anonymous": "allow"}],
     "tokens": {"keys": [{"alg": "HS256", "secret": "a-secret-of-the-case-table-and-of-nothing-else"}]}
 }"#;
 
 const WORKER: Worker<'_> = Worker {
-    gateway: "0c5b",
+    gateway: "fuzz",
     draining: false,
 };
 
