@@ -17,7 +17,9 @@ use berth_filter_core::control::{
 use berth_filter_core::decision::Worker;
 use berth_filter_core::decision::engine::PlacedRequest;
 use berth_filter_core::decision::response::placed_stream_id;
-use berth_filter_core::streams::{ActiveStream, DueActions, FrameInterceptor, PlacedStream, StreamSummary};
+use berth_filter_core::streams::{
+    ActiveStream, DueActions, FrameInterceptor, PlacedStream, StreamSummary,
+};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::OnceLock;

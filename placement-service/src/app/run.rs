@@ -95,9 +95,9 @@ pub async fn run(
             live.router(Listener::SessionService)
         ),
     )?;
+    let last = live.app();
     last.handover.hand_over().await;
     // Sessions come last: `flush` writes the activity that the last requests recorded.
-    let last = live.app();
     last.cleanup.stop().await;
     last.webhooks.stop().await;
     last.placement.flush_keys().await;

@@ -1,15 +1,26 @@
 //! `berth affinities`: lists and releases the keys of the running service that have an engine.
 
-use super::service_client::ServiceArgs;
+use super::output::{Listing, OutputArgs, cell};
+use super::service_client::{ServiceArgs, ServiceClient};
 use super::{Failure, print};
 use clap::{ArgAction, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
 
+/// A column and its field in the answer of the service.
+const COLUMNS: [(&str, &str); 6] = [
+    ("ENGINE", "engine"),
+    ("KEY", "key"),
+    ("EPOCH", "epoch"),
+    ("STREAMS", "streams"),
+    ("ACTIVE MS", "last_active_at_ms"),
+    ("END MS", "expires_at_ms"),
+];
+
 #[derive(Subcommand)]
 pub(super) enum AffinitiesCommand {
-    /// List the keys of a pool that have an engine, one per line, separated by tabs: engine, key, epoch, WebSockets
-    /// that the replica counts, latest activity and end without further activity in Unix milliseconds.
+    /// List the keys of a pool that have an engine: engine, key, epoch, WebSockets that the replica counts, latest
+    /// activity and end without further activity in Unix milliseconds.
     Ls {
         /// The pool.
         #[arg(value_name = "POOL")]
@@ -17,9 +28,8 @@ pub(super) enum AffinitiesCommand {
         /// Only the keys of this engine.
         #[arg(long, value_name = "ENGINE")]
         engine: Option<String>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: OutputArgs,
         #[command(flatten)]
         service: ServiceArgs,
     },
@@ -44,36 +54,17 @@ pub(super) async fn run(command: AffinitiesCommand) -> Result<(), Failure> {
         AffinitiesCommand::Ls {
             pool,
             engine,
-            json,
+            output,
             service,
         } => {
-            let service = service.build_client()?;
-            let path = ["v1", "affinities"];
-            let mut listed: Vec<Value> = Vec::new();
-            let mut after: Option<String> = None;
-            loop {
-                let mut query = vec![("pool", pool.as_str())];
-                query.extend(engine.as_deref().map(|engine| ("engine", engine)));
-                query.extend(after.as_deref().map(|after| ("after", after)));
-                let page = service.send_request(Method::GET, &path, &query).await?;
-                let keys = page.get("affinities").and_then(Value::as_array);
-                if json {
-                    listed.extend(keys.into_iter().flatten().cloned());
-                } else {
-                    for key in keys.into_iter().flatten() {
-                        print(&key_line(key))?;
-                    }
-                }
-                let next = page.get("next").and_then(Value::as_str);
-                match next {
-                    Some(next) => after = Some(next.to_owned()),
-                    None => break,
-                }
-            }
-            if json {
-                print(&serde_json::to_string_pretty(&listed)?)?;
-            }
-            Ok(())
+            let listed = list(&service.build_client()?, &pool, engine.as_deref()).await?;
+            let row = |key: &Value| COLUMNS.map(|(_, field)| cell(key, field)).to_vec();
+            output.print(&Listing {
+                columns: &COLUMNS.map(|(column, _)| column),
+                rows: listed.iter().map(row).collect(),
+                names: listed.iter().map(|key| cell(key, "key")).collect(),
+                json: Value::Array(listed),
+            })
         }
         AffinitiesCommand::Release {
             key,
@@ -88,19 +79,25 @@ pub(super) async fn run(command: AffinitiesCommand) -> Result<(), Failure> {
     }
 }
 
-fn key_line(key: &Value) -> String {
-    let fields = [
-        "engine",
-        "key",
-        "epoch",
-        "streams",
-        "last_active_at_ms",
-        "expires_at_ms",
-    ];
-    let text = |field| match key.get(field) {
-        Some(Value::String(text)) => text.clone(),
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(other) => other.to_string(),
-    };
-    fields.map(text).join("\t")
+/// The keys of all pages.
+async fn list(
+    service: &ServiceClient,
+    pool: &str,
+    engine: Option<&str>,
+) -> Result<Vec<Value>, Failure> {
+    let mut listed = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let mut query = vec![("pool", pool)];
+        query.extend(engine.map(|engine| ("engine", engine)));
+        query.extend(after.as_deref().map(|after| ("after", after)));
+        let path = ["v1", "affinities"];
+        let page = service.send_request(Method::GET, &path, &query).await?;
+        let keys = page.get("affinities").and_then(Value::as_array);
+        listed.extend(keys.into_iter().flatten().cloned());
+        match page.get("next").and_then(Value::as_str) {
+            Some(next) => after = Some(next.to_owned()),
+            None => return Ok(listed),
+        }
+    }
 }

@@ -5,7 +5,7 @@
 use super::affinity_directory::{EngineSource, TargetState};
 use super::attempts::PreparedEngine;
 use super::key_table::CountedKey;
-use super::keys::{self, RequestKey};
+use super::keys::{self, RequestKey, engine_failed};
 use super::selection::{DecisionTrace, PlacementTask};
 use super::{Placement, PlacementService, stream_name};
 use crate::core::clock::millis;
@@ -264,9 +264,4 @@ impl PlacementService {
 fn stays_until_ms(key: &RequestKey<'_>, drain: Drain) -> u64 {
     let delay_ms = drain_delay_ms(&key.name, drain.over_ms);
     drain.since_ms.saturating_add(delay_ms)
-}
-
-pub(super) fn engine_failed(detail: &str) -> Rejection {
-    let rejection = Rejection::new(RejectReason::EngineFailed).with_detail(detail);
-    rejection.with_retry_after(1)
 }

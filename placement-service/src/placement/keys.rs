@@ -5,7 +5,6 @@ use super::PlaceRequest;
 use super::affinity_directory::{
     AffinityDirectory, AffinityKeys, DirectorySettings, KeyRequest, MoveLog, ResolveError, key_name,
 };
-use super::keyed::engine_failed;
 use super::routes::RouteDetails;
 use super::tab_store::TabStore;
 use crate::config::{self, AffinityKey, Config};
@@ -161,4 +160,10 @@ pub(super) fn rejection(error: ResolveError<Rejection>) -> Rejection {
             engine_failed("another request is still preparing the engine of the key")
         }
     }
+}
+
+/// The engine of a key does not serve it now.
+pub(super) fn engine_failed(detail: &str) -> Rejection {
+    let rejection = Rejection::new(RejectReason::EngineFailed).with_detail(detail);
+    rejection.with_retry_after(1)
 }

@@ -3,7 +3,8 @@
 
 use super::affinity::{AffinityEntry, AffinityKey};
 use super::attempts::PreparedEngine;
-use super::keyed::{KeyedEngine, engine_failed};
+use super::keyed::KeyedEngine;
+use super::keys::engine_failed;
 use super::pool::Pool;
 use super::routes::{RouteDetails, RouteTarget};
 use super::selection::{DecisionTrace, PlacementTask};

@@ -14,8 +14,8 @@ pub use listener::{Listener, TlsFiles};
 pub use routes::{EdgeRoute, PathKind, Routes, VirtualHost};
 
 use super::capabilities::{self, Capability};
-use crate::config::{Config, Permission};
 use crate::config::fault::{Fault, Faults};
+use crate::config::{Config, Permission};
 use crate::http::body::MAX_BODY_BYTES;
 use serde::Serialize;
 use std::collections::BTreeMap;

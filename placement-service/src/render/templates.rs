@@ -34,7 +34,6 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "parts/local_replies.yaml",
     "parts/overload_manager.yaml",
     "parts/pages_cluster.yaml",
-    "parts/placed_route.yaml",
     "parts/routes.yaml",
     "parts/settings.yaml",
     "parts/single_engine_cluster.yaml",

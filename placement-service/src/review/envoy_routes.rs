@@ -77,7 +77,11 @@ pub(super) fn review(parts: &Parts<'_>, model: &EdgeModel, findings: &mut Vec<Fi
         let has_own = routes.iter().any(is_own);
         let mut candidates = routes.iter().enumerate();
         let found = candidates.find(|(_, other)| {
-            let has_host = if has_own { is_own(other) } else { other.host.is_none() };
+            let has_host = if has_own {
+                is_own(other)
+            } else {
+                other.host.is_none()
+            };
             has_host && other.matches(route)
         });
         let Some((index, found)) = found else {

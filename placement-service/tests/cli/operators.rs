@@ -196,27 +196,26 @@ fn keys_of_a_running_service_are_listed_explained_and_released() {
     };
     let (code, out, err) = run(&["affinities", "ls", "lab"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    let fields: Vec<&str> = out.trim_end().split('\t').collect();
-    assert_eq!(
-        (fields.len(), fields[0], fields[3]),
-        (6, "lab-0", "0"),
-        "{out}"
-    );
+    let lines = rows(&out).split_off(1);
+    let fields = &lines[0];
+    assert_eq!((lines.len(), fields.len()), (1, 6), "{out}");
+    assert_eq!((fields[0], fields[3]), ("lab-0", "0"));
     let key = fields[1];
-    let (_, json, _) = run(&["affinities", "ls", "lab", "--engine", "lab-0", "--json"]);
+    let (_, json, _) = run(&["affinities", "ls", "lab", "--engine", "lab-0", "-o", "json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         (&json[0]["key"], &json[0]["engine"]),
         (&json!(key), &json!("lab-0"))
     );
-    let (_, sessions, _) = run_berth(&["sessions", "ls", "--config", file], "");
-    let session = sessions.split('\t').next().unwrap();
+    let names = ["sessions", "ls", "-o", "name", "--config", file];
+    let (_, session, _) = run_berth(&names, "");
+    let session = session.trim_end();
     let (_, explained, err) = run(&["explain", "/lab/x", "--session", session]);
     let expected = format!("key {key} (sticky): engine lab-0, streams 0, idle left ");
     assert!(explained.contains(&expected), "{explained}{err}");
     let (code, out, _) = run(&["affinities", "release", key]);
     assert_eq!((code, out), (Some(0), format!("{key} is released\n")));
-    assert_eq!(run(&["affinities", "ls", "lab"]).1, "");
+    assert_eq!(run(&["affinities", "ls", "lab", "-o", "name"]).1, "");
     assert_eq!(run(&["affinities", "release", key]).0, Some(1));
     served.terminate();
 }

@@ -11,6 +11,7 @@ use berth_scheduler::accounting::AccountingRegistry;
 use berth_store::in_memory::InMemoryStore;
 use serde_json::json;
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -266,6 +267,41 @@ async fn a_kubeconfig_locates_the_cluster() {
     );
 }
 
+/// A fleet with one pool, of the pods of this API server.
+async fn start_fleet(fake: &FakeApiServer, dir: &Path) -> fleet::TestFleet {
+    let path = dir.join("kubeconfig");
+    let server = fake.serve().await.cluster_url.to_string();
+    let context = json!({"cluster": "c", "user": "u", "namespace": "engines"});
+    let access = json!({"apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "c", "cluster": {"server": server}}], "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": context}]});
+    std::fs::write(&path, access.to_string()).unwrap();
+    fleet::start_fleet(&format!(
+        "pools: [ {{ name: p, driver: websocket, cluster: c, discovery: {{ kubernetes: {{ selector: qix-engine, port: 1, \
+         kubeconfig: {} }} }} }} ]",
+        path.display()
+    ))
+}
+
+/// Such as two pods of a StatefulSet on the network of their host.
+#[tokio::test]
+async fn of_two_pods_with_one_address_the_one_that_is_ready_is_the_engine() {
+    let fake = FakeApiServer::default();
+    let mut leaving = pod("a-leaving", "127.0.0.1", true);
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    fake.put(leaving);
+    fake.put(pod("b-ready", "127.0.0.1", true));
+    let dir = tempfile::tempdir().unwrap();
+    let mut watched = start_fleet(&fake, dir.path()).await;
+    watched
+        .wait_until(|fleet| !fleet.pools()[0].engines.is_empty())
+        .await;
+    let fleet = watched.fleet.snapshot();
+    let names = fleet.pools()[0].engines.iter();
+    let names: Vec<String> = names.map(|engine| engine.name.to_string()).collect();
+    assert_eq!(names, ["b-ready"]);
+}
+
 /// End to end: from the deletion of a pod to the event for the gateways.
 #[tokio::test]
 async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_stay_open() {
@@ -273,18 +309,7 @@ async fn sockets_of_a_terminating_pod_are_closed_and_those_of_an_unready_pod_sta
     fake.put(pod("a", "127.0.0.1", true));
     fake.put(pod("b", "127.0.0.2", true));
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("kubeconfig");
-    let server = fake.serve().await.cluster_url.to_string();
-    let context = json!({"cluster": "c", "user": "u", "namespace": "engines"});
-    let access = json!({"apiVersion": "v1", "kind": "Config", "current-context": "x",
-        "clusters": [{"name": "c", "cluster": {"server": server}}], "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": context}]});
-    std::fs::write(&path, access.to_string()).unwrap();
-    let mut watched = fleet::start_fleet(&format!(
-        "pools: [ {{ name: p, driver: websocket, cluster: c, discovery: {{ kubernetes: {{ selector: qix-engine, port: 1, \
-         kubeconfig: {} }} }} }} ]",
-        path.display()
-    ));
+    let mut watched = start_fleet(&fake, dir.path()).await;
     watched
         .wait_until(|fleet| fleet.pools()[0].engines.len() == 2)
         .await;

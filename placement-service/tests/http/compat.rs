@@ -101,6 +101,8 @@ async fn jwts_of_the_older_login_service_are_verified_with_its_key() {
         (json!({"name": "ada", "exp": now + 60}), 200),
         (json!({"name": "ada", "exp": now - 60}), 401),
         (json!({"roles": ["user"], "iat": now}), 401),
+        // Nothing limits its session.
+        (json!({"name": "ada", "roles": ["user"]}), 401),
     ] {
         let bearer = format!("Bearer {}", sign_token(OLDER_SERVICE_KEY, &claims));
         let found = request_session(&site, "/v1/session/doc/drugcases.qvf", Some(&bearer)).await;

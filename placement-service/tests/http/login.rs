@@ -243,6 +243,23 @@ async fn other_sites_cannot_log_a_user_in() {
 }
 
 #[tokio::test]
+async fn a_page_over_http_is_another_site_than_one_over_https() {
+    for (secure, over_http) in [(true, 403), (false, 303)] {
+        let site = Site::start(&format!("session: {{ cookie: {{ secure: {secure} }} }}")).await;
+        let body = format!("username=demo&password={PASSWORD}");
+        for (scheme, status) in [("http", over_http), ("https", 303)] {
+            let origin = format!("{scheme}://{}", site.address);
+            let request = site.post_form("/login", &body).header("origin", origin);
+            assert_eq!(
+                send_request(request).await.status,
+                status,
+                "{secure} {scheme}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn bodies_have_a_size_limit_and_a_known_type() {
     let site = Site::start("").await;
     let large = "x".repeat(100_000);

@@ -37,7 +37,10 @@ async fn start_lab_with(
     routes: Value,
     change: impl FnOnce(berth_harness::stack::Builder) -> berth_harness::stack::Builder,
 ) -> Result<Lab> {
-    let engines = vec![HttpEngine::start("lab-0").await?, HttpEngine::start("lab-1").await?];
+    let engines = vec![
+        HttpEngine::start("lab-0").await?,
+        HttpEngine::start("lab-1").await?,
+    ];
     let listed: Vec<Value> = engines.iter().map(HttpEngine::to_config).collect();
     let config = json!({
         "edge": {"origins": ["https://portal.example.com"]},
@@ -47,7 +50,11 @@ async fn start_lab_with(
     let builder = Stack::builder().engines(1).service_config(&config);
     let stack = change(builder).start().await?;
     let cookie = stack.login_demo().await?;
-    Ok(Lab { stack, engines, cookie })
+    Ok(Lab {
+        stack,
+        engines,
+        cookie,
+    })
 }
 
 impl Lab {
@@ -65,7 +72,12 @@ impl Lab {
         let hit = || async {
             let reply = self.get(path).await.ok()?;
             let is_hit = reply.status == 200 && self.hits().await.ok()? > before;
-            is_hit.then(|| reply.json()["engine"].as_str().unwrap_or_default().to_owned())
+            is_hit.then(|| {
+                reply.json()["engine"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
         };
         wait::poll_until("a cached engine", LIMIT, hit).await
     }
@@ -105,19 +117,33 @@ async fn all_requests_of_a_key_reach_one_engine_with_the_identity_of_the_session
     let engine = lab.warm_up("/jup/api/kernels?a=%20b").await?;
     for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS"] {
         let call = Call::new(method, "/jup/api/kernels?a=%20b").cookie(&lab.cookie);
-        let reply = lab.stack.send(call.header("x-forwarded-user", "root")).await?;
+        let reply = lab
+            .stack
+            .send(call.header("x-forwarded-user", "root"))
+            .await?;
         let arrived = reply.json();
-        assert_eq!((reply.status, &arrived["engine"]), (200, &json!(engine)), "{method}");
+        assert_eq!(
+            (reply.status, &arrived["engine"]),
+            (200, &json!(engine)),
+            "{method}"
+        );
         assert_eq!(arrived["method"], method);
         assert_eq!(arrived["path"], "/api/kernels?a=%20b");
         let headers = &arrived["headers"];
         assert_eq!(headers["x-forwarded-user"], "demo");
-        assert!(headers["authorization"].as_str().is_some_and(|value| value.starts_with("Bearer ")));
+        assert!(
+            headers["authorization"]
+                .as_str()
+                .is_some_and(|value| value.starts_with("Bearer "))
+        );
         for absent in ["cookie", "x-berth-destination", "x-berth-cluster"] {
             assert!(headers.get(absent).is_none(), "{absent}: {headers}");
         }
     }
-    let head = lab.stack.send(Call::new("HEAD", "/jup/api").cookie(&lab.cookie)).await?;
+    let head = lab
+        .stack
+        .send(Call::new("HEAD", "/jup/api").cookie(&lab.cookie))
+        .await?;
     assert_eq!((head.status, head.text()), (200, String::new()));
     assert!(lab.hits().await? >= 6);
     // Another login of the account has the same key.
@@ -143,13 +169,21 @@ async fn a_host_of_its_own_has_the_login_and_its_engines() -> Result<()> {
         "affinity": {"key": "account"}}]);
     let lab = start_lab_with(own, |builder| builder).await?;
     let send = |path: &str, cookie: &str| {
-        let call = Call::get(path).header("host", "lab.example.com").cookie(cookie);
+        let call = Call::get(path)
+            .header("host", "lab.example.com")
+            .cookie(cookie);
         lab.stack.send(call)
     };
     let reply = send("/", &lab.cookie).await?;
-    assert_eq!((reply.status, reply.json()["path"].as_str()), (200, Some("/")));
+    assert_eq!(
+        (reply.status, reply.json()["path"].as_str()),
+        (200, Some("/"))
+    );
     let login = send("/login", "a=1").await?;
-    assert_eq!((login.status, login.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert_eq!(
+        (login.status, login.header("content-type")),
+        (200, "text/html; charset=utf-8")
+    );
     // The same path on another host is that of the demonstration.
     let elsewhere = lab.get("/").await?;
     assert_eq!(elsewhere.header("content-type"), "text/html; charset=utf-8");
@@ -161,13 +195,20 @@ async fn pages_of_other_origins_change_nothing_and_learn_whether_they_may() -> R
     let lab = start_lab().await?;
     let evil = "https://evil.example.com";
     let portal = "https://portal.example.com";
-    let post = |origin: &str| Call::new("POST", "/jup/a").cookie(&lab.cookie).header("origin", origin);
+    let post = |origin: &str| {
+        Call::new("POST", "/jup/a")
+            .cookie(&lab.cookie)
+            .header("origin", origin)
+    };
     let preflight = |origin: &str| {
         let call = Call::new("OPTIONS", "/jup/a").header("origin", origin);
         call.header("access-control-request-method", "PUT")
     };
     let denied = lab.stack.send(post(evil)).await?;
-    assert_eq!((denied.status, denied.reason()), (403, "origin-denied".to_owned()));
+    assert_eq!(
+        (denied.status, denied.reason()),
+        (403, "origin-denied".to_owned())
+    );
     assert_eq!(lab.stack.send(preflight(evil)).await?.status, 403);
     assert_eq!(lab.engines.iter().map(HttpEngine::requests).sum::<u64>(), 0);
     let allowed = lab.stack.send(preflight(portal)).await?;
@@ -183,7 +224,10 @@ async fn pages_of_other_origins_change_nothing_and_learn_whether_they_may() -> R
 async fn routes_without_plain_requests_refuse_them() -> Result<()> {
     let lab = start_lab().await?;
     let reply = lab.get("/ws/a").await?;
-    assert_eq!((reply.status, reply.reason()), (426, "upgrade-required".to_owned()));
+    assert_eq!(
+        (reply.status, reply.reason()),
+        (426, "upgrade-required".to_owned())
+    );
     Ok(())
 }
 
@@ -223,13 +267,20 @@ async fn a_response_that_runs_on_ends_with_the_session() -> Result<()> {
 #[tokio::test]
 async fn a_slow_upload_outlasts_the_limits_of_other_requests() -> Result<()> {
     // The limits of requests to the service, scaled down.
-    let lab = start_lab_with(routes(), |builder| builder.envoy_text("60s", "1s").envoy_text("75s", "1s")).await?;
+    let lab = start_lab_with(routes(), |builder| {
+        builder.envoy_text("60s", "1s").envoy_text("75s", "1s")
+    })
+    .await?;
     lab.warm_up("/jup/a").await?;
     let mut upload = lab.open("POST /jup/upload").await?;
-    upload.write_all(b"transfer-encoding: chunked\r\nexpect: 100-continue\r\ntrailer: x-sum\r\n\r\n").await?;
+    upload
+        .write_all(b"transfer-encoding: chunked\r\nexpect: 100-continue\r\ntrailer: x-sum\r\n\r\n")
+        .await?;
     read_until(&mut upload, "100 Continue").await?;
     let mut login = TcpStream::connect(lab.stack.address()).await?;
-    login.write_all(b"POST /login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n").await?;
+    login
+        .write_all(b"POST /login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n")
+        .await?;
     // The upload goes on for as long as the login takes to be ended by its limit, and a moment longer.
     let ended = tokio::spawn(async move { read_until(&mut login, " 408 ").await });
     let mut chunks = 0;
@@ -239,9 +290,14 @@ async fn a_slow_upload_outlasts_the_limits_of_other_requests() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     ended.await??;
-    upload.write_all(b"0\r\nx-sum: 7\r\nx-berth-session: live\r\n\r\n").await?;
+    upload
+        .write_all(b"0\r\nx-sum: 7\r\nx-berth-session: live\r\n\r\n")
+        .await?;
     let response = read_until(&mut upload, "}").await?;
-    assert!(response.contains(&format!("\"bytes\":{}", chunks * 3)), "{response}");
+    assert!(
+        response.contains(&format!("\"bytes\":{}", chunks * 3)),
+        "{response}"
+    );
     assert!(response.contains("\"x-sum\":\"7\""), "{response}");
     assert!(!response.contains("x-berth-session"), "{response}");
     Ok(())
@@ -250,14 +306,18 @@ async fn a_slow_upload_outlasts_the_limits_of_other_requests() -> Result<()> {
 #[tokio::test]
 async fn ranges_and_http2_pass_unchanged() -> Result<()> {
     let lab = start_lab().await?;
-    let call = Call::get("/jup/range").cookie(&lab.cookie).header("range", "bytes=2-4");
+    let call = Call::get("/jup/range")
+        .cookie(&lab.cookie)
+        .header("range", "bytes=2-4");
     let mut http2 = Http2::connect_plain(lab.stack.address()).await?;
     for reply in [lab.stack.send(call.clone()).await?, http2.send(call).await?] {
         assert_eq!((reply.status, reply.text()), (206, "234".to_owned()));
         assert_eq!(reply.header("content-range"), "bytes 2-4/10");
     }
     let body = "x".repeat(300_000);
-    let upload = Call::new("POST", "/jup/upload").cookie(&lab.cookie).body(body);
+    let upload = Call::new("POST", "/jup/upload")
+        .cookie(&lab.cookie)
+        .body(body);
     assert_eq!(http2.send(upload).await?.json()["bytes"], 300_000);
     Ok(())
 }
@@ -266,13 +326,24 @@ async fn ranges_and_http2_pass_unchanged() -> Result<()> {
 async fn an_engine_that_does_not_answer_is_a_problem_with_a_time_for_a_retry() -> Result<()> {
     let lab = start_lab().await?;
     let name = lab.warm_up("/jup/a").await?;
-    let engine = lab.engines.iter().find(|engine| engine.name == name).ok_or("no engine")?;
+    let engine = lab
+        .engines
+        .iter()
+        .find(|engine| engine.name == name)
+        .ok_or("no engine")?;
     let before = engine.requests();
     let broken = lab.get("/jup/break").await?;
-    assert_eq!((broken.status, broken.reason()), (503, "engine-failed".to_owned()));
+    assert_eq!(
+        (broken.status, broken.reason()),
+        (503, "engine-failed".to_owned())
+    );
     assert_eq!(broken.header("retry-after"), "1");
     assert_eq!(broken.header("content-type"), "application/problem+json");
-    assert_eq!(engine.requests(), before + 1, "no retry of what may have been done");
+    assert_eq!(
+        engine.requests(),
+        before + 1,
+        "no retry of what may have been done"
+    );
     let failures = "wasmcustom.berth_engine_failures.pool=lab";
     assert_eq!(lab.stack.envoy.stat(failures).await?, Some(1));
     // The engine answers probes, so its key stays.

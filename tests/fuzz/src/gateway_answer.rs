@@ -21,6 +21,8 @@ pub(crate) fn run(data: &[u8]) {
             reason: String::new(),
             session_expires_at: u64::MAX,
             max_age: None,
+            key: None,
+            counts_activity: true,
         };
         gateway.open(id, placed, 0, 0.5);
     }

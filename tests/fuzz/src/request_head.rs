@@ -3,7 +3,7 @@
 use berth_filter_core::config::Config;
 use berth_filter_core::decision::effects::HeaderMutation;
 use berth_filter_core::decision::pending::CallOutcome;
-use berth_filter_core::decision::{Decision, decide};
+use berth_filter_core::decision::{Decision, Worker, decide};
 use berth_filter_core::request::cookie;
 use berth_filter_core::routing::Action;
 
@@ -11,9 +11,14 @@ const CONFIG: &[u8] = br#"{
     "cookie": "berth",
     "origins": ["https://portal.example.com"],
     "routes": [{"path": "/login", "action": "bypass"}, {"prefix": "/app/", "action": "place"}, {"prefix": "/api", "action": "authenticate"},
-        {"prefix": "/bots", "action": "place", "bearer": "allow"}, {"prefix": "/open", "action": "authenticate", "bearer": "allow", "anonymous": "allow"}],
+        {"prefix": "/bots", "action": "place", "bearer": "allow"}, {"prefix": "/jup", "action": "place", "http": "allow"}, {"prefix": "/open", "action": "authenticate", "bearer": "allow", "anonymous": "allow"}],
     "tokens": {"keys": [{"alg": "HS256", "secret": "a-secret-of-the-case-table-and-of-nothing-else"}]}
 }"#;
+
+const WORKER: Worker<'_> = Worker {
+    gateway: "0c5b",
+    draining: false,
+};
 
 type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 

@@ -132,7 +132,10 @@ async fn events(State(shared): State<Arc<Shared>>) -> Response {
             if count > 0 {
                 tokio::time::sleep(EVENT_INTERVAL).await;
             }
-            Some((Ok::<_, Infallible>(Bytes::from(event)), count.saturating_add(1)))
+            Some((
+                Ok::<_, Infallible>(Bytes::from(event)),
+                count.saturating_add(1),
+            ))
         }
     });
     let kind = [(header::CONTENT_TYPE, "text/event-stream")];
@@ -166,7 +169,10 @@ async fn range(request: Request) -> Response {
     let bounds = range.and_then(|range| range.split_once('-'));
     let part = bounds.and_then(|(first, last)| {
         let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        Some((format!("bytes {first}-{last}/{}", RANGE.len()), RANGE.get(first..=last)?))
+        Some((
+            format!("bytes {first}-{last}/{}", RANGE.len()),
+            RANGE.get(first..=last)?,
+        ))
     });
     match part {
         Some((range, part)) => {
@@ -185,7 +191,10 @@ async fn cookies() -> Response {
         cookie("berth=evil; Path=/"),
         cookie("b=2; Path=/"),
     ];
-    let plain = (HeaderName::from_static("x-plain"), HeaderValue::from_static("1"));
+    let plain = (
+        HeaderName::from_static("x-plain"),
+        HeaderValue::from_static("1"),
+    );
     (AppendHeaders(cookies), AppendHeaders([plain]), "cookies").into_response()
 }
 

@@ -150,14 +150,31 @@ fn clients_that_are_refused_try_again_and_get_the_first_room() {
     assert!(default.given_up * 100 <= default.sessions, "{default:?}");
 }
 
-/// An engine can be behind the mean by what nobody knows yet. It is not by anything else: with gateways that report at
-/// once, every engine is even again as soon as the clients of a burst have reconnected.
+/// The expected highest of four normally distributed values, in standard deviations.
+const HIGHEST_OF_FOUR: f64 = 1.03;
+/// Of the 960 shares in a run, one in three hundred runs has a lower one by chance, in standard deviations.
+const LOWEST_BY_CHANCE: f64 = 4.5;
+
+/// Which sockets a burst takes from an engine is chance. How far that leaves one behind follows from how even the engines
+/// are otherwise: a probe within a burst adds nothing, whether the closes are reported late or at once.
 #[test]
-fn what_leaves_an_engine_behind_is_the_delay_of_the_reports() {
+fn a_burst_leaves_an_engine_behind_by_chance_only() {
     for seed in 1..=5 {
-        let scenario = Scenario::reconnecting_sockets_reported_at_once(seed);
-        let [least_load, p2c] =
-            outcomes(scenario, [ours(Strategy::LeastLoad), ours(Strategy::P2c)]);
-        println!("seed {seed}: {least_load:?}\n{p2c:?}");
+        for scenario in [
+            Scenario::reconnecting_sockets(seed),
+            Scenario::reconnecting_sockets_reported_at_once(seed),
+        ] {
+            let policies = [ours(Strategy::LeastLoad), ours(Strategy::P2c)];
+            for outcome in outcomes(scenario, policies) {
+                let deviation = (outcome.max_over_mean - 1.0) / HIGHEST_OF_FOUR;
+                let lowest = 1.0 - LOWEST_BY_CHANCE * deviation;
+                println!("seed {seed}: {lowest:.3} {outcome:?}");
+                assert!(
+                    outcome.worst_min_over_mean >= lowest,
+                    "{lowest} {outcome:?}"
+                );
+                assert!(outcome.max_over_mean <= 1.07, "{outcome:?}");
+            }
+        }
     }
 }

@@ -315,7 +315,10 @@ fn activity_names_the_key_and_may_not_count() {
     let mut interceptor = streams.open(1, keyed, 0, 0.5);
     let (_, active) = interceptor.on_chunk(FRAME.len(), 10, read_chunk);
     let active = active.unwrap();
-    assert_eq!((&*active.session_ref, active.key.as_deref()), ("a", Some("k")));
+    assert_eq!(
+        (&*active.session_ref, active.key.as_deref()),
+        ("a", Some("k"))
+    );
     assert_eq!(streams.describe(1).unwrap().key.as_deref(), Some("k"));
     let silent = PlacedStream {
         counts_activity: false,

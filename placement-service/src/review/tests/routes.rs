@@ -283,8 +283,27 @@ fn plain_requests_and_hosts_are_compared() {
     let timeout = findings(PLAIN, "request_timeout: 0s", "request_timeout: 60s");
     let message = "must be 0s: it would end long uploads to engines";
     assert_eq!(timeout, [format!("{MANAGER}.request_timeout: {message}")]);
-    let host = findings(PLAIN, "domains: [lab.example.com, \"lab.example.com:*\"]", "domains: [other.example.com]");
+    let host = findings(
+        PLAIN,
+        "domains: [lab.example.com, \"lab.example.com:*\"]",
+        "domains: [other.example.com]",
+    );
     assert!(!host.is_empty());
+    let placed = findings(
+        PLAIN,
+        "name: x-berth-cluster, present_match",
+        "name: x-other, present_match",
+    );
+    assert!(
+        placed
+            .iter()
+            .any(|finding| finding.contains("no route for placed requests")
+                || finding.contains("x-berth-cluster")),
+        "{placed:?}"
+    );
     let callback = findings(PLAIN, "proxy_on_response_headers: {}", "");
-    assert!(callback[0].ends_with("has no proxy_on_response_headers, which the filter needs"), "{callback:?}");
+    assert!(
+        callback[0].ends_with("has no proxy_on_response_headers, which the filter needs"),
+        "{callback:?}"
+    );
 }
