@@ -37,7 +37,7 @@ test('sockets and kernels outlive a restart of the placement service', async (t)
 
 test('a cell runs on after the logout, and its result is there after the next login', async (t) => {
   const page = await openPage(t, 'ada');
-  const kernel = await page.kernels.startNew({ name: 'python3' });
+  const kernel = await page.kernels.startNew({ name: 'python3', path: '' });
   await run(kernel, 'import pathlib, time');
   const busy = new Promise((resolve) => {
     kernel.statusChanged.connect((_, status) => status === 'busy' && resolve());
