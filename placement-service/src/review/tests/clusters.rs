@@ -19,18 +19,19 @@ fn the_destination_is_removed_behind_the_selection_of_the_engine() {
         assert_eq!(findings(CONFIG, mutation, other), [not_removed.as_str()]);
     }
     // Behind the codec it would have no effect.
-    let codec = "filters.http.upstream_codec.v3.UpstreamCodec";
-    let first = "filters.http.header_mutation.v3.HeaderMutation\n              mutations:";
-    let text = rendered(CONFIG).remove(0).text;
-    let mut file = EdgeFile {
-        name: "config.yaml".to_owned(),
-        text: text.replace(codec, "x.Other"),
-    };
-    assert!(file.text.contains(first));
-    file.text = file
-        .text
-        .replace(first, &format!("{codec}\n              mutations:"));
-    assert_eq!(lines(CONFIG, &[file]), [not_removed]);
+    let mut files = rendered(CONFIG);
+    let text = &mut files[0].text;
+    let filter = |name: &str| format!("- name: envoy.filters.http.{name}\n");
+    let mutation = text.find(&filter("header_mutation")).unwrap();
+    let codec = text.find(&filter("upstream_codec")).unwrap();
+    let end = "upstream_codec.v3.UpstreamCodec\n";
+    let end = text[codec..].find(end).unwrap() + codec + end.len();
+    // Both begin after the indentation of their line.
+    let indent = codec - text[..codec].rfind('\n').unwrap() - 1;
+    let (mutation, codec) = (mutation - indent, codec - indent);
+    let swapped = format!("{}{}", &text[codec..end], &text[mutation..codec]);
+    text.replace_range(mutation..end, &swapped);
+    assert_eq!(lines(CONFIG, &files), [not_removed]);
 }
 
 #[test]

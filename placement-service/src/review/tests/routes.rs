@@ -66,7 +66,7 @@ fn routes_of_envoy_are_compared() {
         shared[0],
         format!(
             "{}.route.cluster: is the cluster of the filter's calls: clients could exhaust its connections",
-            route(11)
+            route(10)
         )
     );
     assert!(
