@@ -17,7 +17,7 @@ use berth_filter_core::decision::effects::LocalReply;
 use berth_filter_core::decision::engine::PlacedRequest;
 use berth_filter_core::decision::local_reply::not_ready;
 use berth_filter_core::decision::pending::{CallOutcome, Target};
-use berth_filter_core::decision::{Decision, RoutedDecision, Worker, decide};
+use berth_filter_core::decision::{Decision, RoutedDecision, decide};
 use berth_filter_core::streams::{FrameInterceptor, PlacedStream, StreamSummary};
 use call::{Call, Transport};
 use plain::QueuedRequest;

@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 /// A request that waits for the call of another one.
 pub(crate) struct Waiter {
-    pub(crate) pending: PendingRequest,
+    pub(crate) pending: Box<PendingRequest>,
     /// Set when the request is resumed; its context reads it.
     pub(crate) resumed: Rc<Cell<bool>>,
 }

@@ -50,7 +50,7 @@ pub enum Decision {
         /// The call.
         callout: Callout,
         /// Takes the response.
-        pending: PendingRequest,
+        pending: Box<PendingRequest>,
     },
     /// Answer it.
     Reply(LocalReply),
@@ -175,7 +175,7 @@ pub fn decide<'a>(
     let decision = Decision::Call {
         mutations,
         callout,
-        pending,
+        pending: Box::new(pending),
     };
     RoutedDecision {
         route: index,

@@ -31,7 +31,7 @@ pub(super) struct Call {
     pub(super) transport: Transport,
     /// Microseconds since 1970.
     pub(super) since: u64,
-    pub(super) pending: PendingRequest,
+    pub(super) pending: Box<PendingRequest>,
     /// What was called for. Without its body, unless the call may have to be repeated.
     pub(super) callout: Callout,
     pub(super) engine: EngineCall,
@@ -67,7 +67,7 @@ impl RequestHandle {
         &self,
         shared: &Shared,
         callout: Callout,
-        pending: PendingRequest,
+        pending: Box<PendingRequest>,
     ) -> Result<(), LocalReply> {
         if let Some(lookup) = pending.lookup().cloned() {
             return self.resolve_engine(shared, callout, pending, &lookup);
@@ -106,7 +106,7 @@ impl RequestHandle {
         &self,
         shared: &Shared,
         mut callout: Callout,
-        pending: PendingRequest,
+        pending: Box<PendingRequest>,
         engine: EngineCall,
     ) -> Result<(), LocalReply> {
         let started_us = abi::now_us().unwrap_or_default();

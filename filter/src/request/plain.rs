@@ -6,7 +6,7 @@ use super::{RequestHandle, State};
 use crate::abi::{self, Headers, streams};
 use crate::metrics::CacheResult;
 use crate::service_client::ServiceResponse;
-use crate::shared::{EngineResponse, ResponseHandler, Shared};
+use crate::shared::{EngineResponse, Shared};
 use berth_filter_core::affinity::{EngineLookup, EngineRoute};
 use berth_filter_core::auth::token_cache::CacheKey;
 use berth_filter_core::decision::effects::{CallError, Callout, LocalReply};
@@ -25,7 +25,7 @@ const RESPONSE_DETAILS: &str = "response\0code_details";
 /// A request without a call in flight: it waits for the call of another one, or for the next tick.
 pub(super) struct QueuedRequest {
     callout: Callout,
-    pending: PendingRequest,
+    pending: Box<PendingRequest>,
     /// The call that it waits for.
     flight: Option<CacheKey>,
     /// Its own call had an outdated answer.
@@ -38,7 +38,7 @@ impl RequestHandle {
         &self,
         shared: &Shared,
         callout: Callout,
-        pending: PendingRequest,
+        pending: Box<PendingRequest>,
         lookup: &EngineLookup,
     ) -> Result<(), LocalReply> {
         if let Some(route) = find(shared, lookup) {
@@ -167,7 +167,7 @@ impl RequestHandle {
         &self,
         shared: &Shared,
         callout: Callout,
-        pending: PendingRequest,
+        pending: Box<PendingRequest>,
         repeated: bool,
     ) {
         let Some(handler) = self.handler() else {

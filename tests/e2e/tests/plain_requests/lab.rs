@@ -71,8 +71,10 @@ impl Lab {
             let reply = self.get(path).await.ok()?;
             let is_hit = reply.status == 200 && self.hits().await.ok()? > before;
             is_hit.then(|| {
-                reply.json()["engine"]
-                    .as_str()
+                reply
+                    .json()
+                    .get("engine")
+                    .and_then(Value::as_str)
                     .unwrap_or_default()
                     .to_owned()
             })
@@ -101,7 +103,7 @@ pub(super) async fn read_until(connection: &mut TcpStream, text: &str) -> Result
                 let text = String::from_utf8_lossy(&all);
                 return Err(berth_harness::Error::from(format!("ended with {text:?}")));
             }
-            all.extend_from_slice(&chunk[..size]);
+            all.extend(chunk.iter().take(size));
         }
         Ok(())
     };
