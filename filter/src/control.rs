@@ -15,7 +15,7 @@ use berth_filter_core::control::{
     TickActions,
 };
 use berth_filter_core::decision::Worker;
-use berth_filter_core::decision::engine::PlacedRequest;
+use berth_filter_core::decision::pending::engine::PlacedRequest;
 use berth_filter_core::decision::response::placed_stream_id;
 use berth_filter_core::streams::{
     ActiveStream, DueActions, FrameInterceptor, PlacedStream, StreamSummary,

@@ -14,7 +14,7 @@ use crate::shared::{ResponseHandler, Shared};
 use crate::{interceptor, outcome};
 use berth_filter_core::auth::token_cache::CacheKey;
 use berth_filter_core::decision::effects::LocalReply;
-use berth_filter_core::decision::engine::PlacedRequest;
+use berth_filter_core::decision::pending::engine::PlacedRequest;
 use berth_filter_core::decision::local_reply::not_ready;
 use berth_filter_core::decision::pending::{CallOutcome, Target};
 use berth_filter_core::decision::{Decision, RoutedDecision, decide};

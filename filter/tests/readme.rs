@@ -138,6 +138,15 @@ fn route_options_are_off_by_default() {
                 let route = json!({"path": "/a", "action": "authenticate"});
                 (route, json!(["admin"]))
             }
+            "http" => (json!({"path": "/a", "action": "place"}), json!("allow")),
+            "activity" => {
+                let route = json!({"path": "/a", "action": "place", "http": "allow"});
+                (route, json!("none"))
+            }
+            "host" => {
+                let route = json!({"path": "/a", "action": "authenticate"});
+                (route, json!("lab.example.com"))
+            }
             _ => {
                 let route = json!({"path": "/a", "action": "authenticate"});
                 (route, json!("allow"))

@@ -4,7 +4,6 @@
 
 mod calls;
 pub mod effects;
-pub mod engine;
 pub mod engine_response;
 mod forwarded_headers;
 pub mod local_reply;

@@ -10,7 +10,7 @@ use crate::shared::{EngineResponse, Shared};
 use berth_filter_core::affinity::{EngineLookup, EngineRoute};
 use berth_filter_core::auth::token_cache::CacheKey;
 use berth_filter_core::decision::effects::{CallError, Callout, LocalReply};
-use berth_filter_core::decision::engine::{self, PlacedRequest, holds_for_all_paths};
+use berth_filter_core::decision::pending::engine::{self, PlacedRequest, holds_for_all_paths};
 use berth_filter_core::decision::engine_response::{
     ResponseHead, engine_failed, is_engine_failure,
 };

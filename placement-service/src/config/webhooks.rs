@@ -215,7 +215,7 @@ webhooks:
 ";
         let expected = "\
 webhooks[0].tries: unknown field; known here: name, url, secret, format, events, audience, timeout, attempts, backoff, insecure
-webhooks[2].events[0]: unknown variant `deleted`, expected one of `created`, `renewed`, `expired`, `logged-out`, `revoked`, `child-completed`";
+webhooks[2].events[0]: unknown variant `deleted`, expected one of `created`, `renewed`, `expired`, `logged-out`, `revoked`, `child-completed`, `key-moved`";
         assert_eq!(faults(text), expected);
     }
 }

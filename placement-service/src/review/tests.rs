@@ -33,7 +33,7 @@ const PLAIN: &str = r#"
 pools: [ { name: p, driver: websocket, cluster: engines, discovery: { static: [ { name: e, ip: 10.0.0.1, port: 80 } ] } } ]
 routes:
   - { path: "/jup/{rest}", pool: p, http: allow, activity: unsafe, affinity: { key: account }, rewrite: "/{rest}" }
-  - { path: "/{rest}", host: lab.example.com, pool: p, http: allow, affinity: { key: account } }
+  - { path: "/nb/{rest}", host: lab.example.com, pool: p, http: allow, affinity: { key: account } }
 "#;
 
 fn model(config: &str) -> EdgeModel {

@@ -2,19 +2,21 @@
 //! requests that waited for it. The response of a token call serves every waiting request of its session; that of a
 //! placement of a WebSocket serves one, that of a plain request every waiting request of its scope.
 
+pub mod engine;
+
 use crate::affinity::{EngineLookup, EngineRoute};
 use crate::auth::jwt::Keys;
 use crate::auth::token_cache::CachedToken;
 use crate::auth::verification_cache::VerifiedClaims;
 use crate::config::Config;
 use crate::decision::effects::{CallError, HeaderMutation, LocalReply, SessionState, bearer};
-use crate::decision::engine::{self, PlacedRequest};
 use crate::decision::local_reply::{ClientKind, render};
 use crate::decision::rejection::{RejectReason, Rejection, role_missing};
 use crate::decision::response::{self, ValidatedResponse};
 use crate::routing::{Action, LoginTimeout, MaxAge, Route, is_permitted};
 use crate::streams::PlacedStream;
 use berth_api::Problem;
+use engine::PlacedRequest;
 use std::rc::Rc;
 
 /// What to do with a request after its call.

@@ -76,7 +76,7 @@ fn a_route_with_affinity_is_read() {
     affinity: {{ key: account, idle: 20m, replace_after: 1m, per_account: 20 }}
     rewrite: '/{{rest}}'
     headers: {{ x-forwarded-user: '{{account}}', x-auth-email: '{{claims.email}}', x-key: '{{key}}' }}
-  - {{ path: '/ws/{{team}}/{{room}}', pool: qix, affinity: {{ key: '{{team}}/{{room}}', mode: preferred, weight: 0.5, streams: 9 }} }}
+  - {{ path: '/ws/{{team}}/{{room}}', pool: qix, affinity: {{ key: '{{team}}/{{room}}', mode: preferred, weight: 0.5 }} }}
   - {{ path: /plain, pool: qix }}
 ",
         websocket_pool()
@@ -98,10 +98,7 @@ fn a_route_with_affinity_is_read() {
         AffinityKey::Template("{team}/{room}".to_owned())
     );
     assert_eq!(room.affinity.effective_counts(), AffinityCount::Streams);
-    assert_eq!(
-        (room.affinity.weight, room.affinity.streams),
-        (Some(0.5), Some(9))
-    );
+    assert_eq!(room.affinity.weight, Some(0.5));
     assert_eq!(plain.affinity.key, AffinityKey::Stream);
     assert!(!plain.affinity.keeps_keys());
     assert_eq!(

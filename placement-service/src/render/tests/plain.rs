@@ -6,7 +6,7 @@ pub(super) const PLAIN: &str = r#"
 pools: [ { name: p, driver: websocket, cluster: engines, discovery: { static: [ { name: e, ip: 10.0.0.1, port: 80 } ] } } ]
 routes:
   - { path: "/jup/{rest}", pool: p, http: allow, activity: unsafe, affinity: { key: account }, rewrite: "/{rest}" }
-  - { path: "/{rest}", host: lab.example.com, pool: p, http: allow, affinity: { key: account } }
+  - { path: "/nb/{rest}", host: lab.example.com, pool: p, http: allow, affinity: { key: account } }
 edge:
   engine_idle_timeout: 9s
   applications: [ { name: app, addresses: ["app:80"], routes: [ { prefix: /api/, action: bypass, timeout: 5s } ] } ]
@@ -41,11 +41,11 @@ fn a_host_has_a_virtual_host_in_which_the_service_comes_first() {
         );
     }
     assert_eq!(paths(0)[1], "/login");
-    assert_eq!(paths(0)[paths(0).len() - 3..], ["/", "/jup/", "/api/"]);
+    assert_eq!(paths(0)[paths(0).len() - 3..], ["/nb/", "/jup/", "/api/"]);
     assert_eq!(
         (
             paths(1)[1].as_str(),
-            paths(1)[1..].contains(&"/".to_owned())
+            paths(1).contains(&"/nb/".to_owned())
         ),
         ("/jup/", false)
     );
@@ -61,7 +61,7 @@ fn a_host_has_a_virtual_host_in_which_the_service_comes_first() {
         .filter(|route| route["action"] == "place")
         .collect();
     let of_host =
-        json!({"host": "lab.example.com", "prefix": "/", "action": "place", "http": "allow"});
+        json!({"host": "lab.example.com", "prefix": "/nb/", "action": "place", "http": "allow"});
     let of_all =
         json!({"prefix": "/jup/", "action": "place", "http": "allow", "activity": "unsafe"});
     assert_eq!(place, [&of_host, &of_all]);
