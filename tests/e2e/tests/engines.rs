@@ -119,7 +119,7 @@ async fn sessions_of_idle_jupyter_pages_end() -> Result<()> {
 #[tokio::test]
 async fn editors_of_a_document_meet_on_one_server_while_servers_are_replaced() -> Result<()> {
     let changes = Changes {
-        pool: json!({"drain_duration": "3s"}),
+        pool: json!({"drain_duration": "1s"}),
         ..Changes::default()
     };
     run("hocuspocus", "hocuspocus.test.mjs", 3, changes).await
