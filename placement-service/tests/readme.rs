@@ -81,7 +81,7 @@ fn the_documented_discovery_sources_are_valid() {
             .clone()
             .map(|e| check(&format!("discovery:{e}")))
             .count(),
-        7
+        8
     );
     check(&format!("discovery: {{ static: [] }}\n{}", blocks[1]));
 }
