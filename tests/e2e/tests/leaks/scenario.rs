@@ -325,7 +325,9 @@ impl Scenario<'_> {
         let swept = || async {
             for addr in &addrs {
                 let metrics = Call::get("/metrics").send(*addr).await.ok()?.text();
-                if metrics.contains("berth_sessions_ended_total{cause=\"idle-timeout\"}") {
+                let prefix = "berth_sessions_ended_total{cause=\"idle-timeout\"} ";
+                let count = metrics.lines().find_map(|line| line.strip_prefix(prefix));
+                if count.is_some_and(|count| count != "0") {
                     return Some(());
                 }
             }
