@@ -10,11 +10,11 @@ use crate::shared::{EngineResponse, Shared};
 use berth_filter_core::affinity::{EngineLookup, EngineRoute};
 use berth_filter_core::auth::token_cache::CacheKey;
 use berth_filter_core::decision::effects::{CallError, Callout, LocalReply};
-use berth_filter_core::decision::pending::engine::{self, PlacedRequest, holds_for_all_paths};
 use berth_filter_core::decision::engine_response::{
     ResponseHead, engine_failed, is_engine_failure,
 };
 use berth_filter_core::decision::pending::PendingRequest;
+use berth_filter_core::decision::pending::engine::{self, PlacedRequest, holds_for_all_paths};
 use berth_filter_core::request::path::without_query;
 use proxy_wasm::types::Action;
 use std::rc::Rc;

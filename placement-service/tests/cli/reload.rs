@@ -81,7 +81,8 @@ fn a_reload_changes_settings_and_drops_neither_a_request_nor_a_connection() {
     poll.send("/v1/gateways/g/events", &first.to_string());
     let (_, answer) = poll.receive();
     let cursor = serde_json::from_str::<Value>(&answer).unwrap()["cursor"].clone();
-    let held = json!({"sequence": 2, "cursor": cursor, "poll_timeout_ms": 25_000, "identity": identity});
+    let held =
+        json!({"sequence": 2, "cursor": cursor, "poll_timeout_ms": 25_000, "identity": identity});
     poll.send("/v1/gateways/g/events", &held.to_string());
     let mut idle = Connection::open(&served.address);
     idle.send("/v1/tokens", "{}");

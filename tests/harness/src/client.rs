@@ -261,14 +261,16 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// The `reason` of a problem body; empty when it has none.
+    /// The reason of a refusal, from its problem details or its page; empty when it has none.
     #[must_use]
     pub fn reason(&self) -> String {
-        self.json()
-            .get("reason")
-            .and_then(serde_json::Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
+        let problem = self.json();
+        let reason = problem.get("reason").and_then(serde_json::Value::as_str);
+        let text = self.text();
+        let page = text.split_once("Reason: <code>");
+        let page = page.and_then(|(_, rest)| rest.split_once("</code>"));
+        let reason = reason.or(page.map(|(reason, _)| reason));
+        reason.unwrap_or_default().to_owned()
     }
 
     /// `name=value` of the first `Set-Cookie` for this name.

@@ -43,10 +43,7 @@ fn a_host_has_a_virtual_host_in_which_the_service_comes_first() {
     assert_eq!(paths(0)[1], "/login");
     assert_eq!(paths(0)[paths(0).len() - 3..], ["/nb/", "/jup/", "/api/"]);
     assert_eq!(
-        (
-            paths(1)[1].as_str(),
-            paths(1).contains(&"/nb/".to_owned())
-        ),
+        (paths(1)[1].as_str(), paths(1).contains(&"/nb/".to_owned())),
         ("/jup/", false)
     );
     let routes = settings(&files)["routes"].clone();

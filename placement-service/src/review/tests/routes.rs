@@ -142,8 +142,7 @@ fn requests_that_the_filter_has_placed_have_a_route() {
         "name: x-berth-cluster, present_match",
         "name: x-other, present_match",
     );
-    let missing =
-        "config.yaml: there is no route for requests with x-berth-cluster: their path is the engine's";
+    let missing = "config.yaml: there is no route for requests with x-berth-cluster: their path is the engine's";
     assert!(found.iter().any(|finding| finding == missing), "{found:?}");
 }
 
