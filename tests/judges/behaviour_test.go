@@ -34,6 +34,7 @@ func forged(destination string) http.Header {
 		"X-Berth-Destination":       {destination},
 		"X-Envoy-Original-Dst-Host": {destination},
 		"X-Berth-Account":           {"admin"},
+		"X-Berth-Session":           {"forged"},
 		"X-Qlik-Session":            {"11111111-1111-4111-8111-111111111111"},
 		"X-Forwarded-For":           {"10.9.8.7"},
 		"Authorization":             {"Bearer forged"},
@@ -63,10 +64,13 @@ func checkForgedHeaders(t *testing.T, b *berth, c *client) {
 	}
 	headers["Cookie"] = c.login(t)["Cookie"]
 	got := c.send(t, http.MethodGet, "/api/x", headers, nil)
-	for _, name := range []string{"X-Berth-", "X-Qlik-Session", "X-Envoy-Original-Dst-Host", "forged", "10.9.8.7"} {
+	for _, name := range []string{"X-Berth-Cluster", "X-Berth-Destination", "X-Berth-Account", "X-Qlik-Session", "X-Envoy-Original-Dst-Host", "forged", "10.9.8.7"} {
 		if got.status != http.StatusOK || strings.Contains(got.body, name) {
 			t.Fatalf("%s reached the application: %d %s", name, got.status, got.body)
 		}
+	}
+	if !strings.Contains(got.body, `"X-Berth-Session":["live"]`) {
+		t.Fatalf("the state of the session: %s", got.body)
 	}
 	c.open(t, "/app/sales.qvf", headers)
 	if seen := b.upgrades(t); strings.Contains(seen, "11111111-1111") || strings.Contains(seen, "Bearer forged") || strings.Contains(seen, trap.Addr().String()) {
@@ -93,7 +97,8 @@ func checkRefusals(t *testing.T, b *berth, c *client) {
 		{"/nowhere", header, http.StatusNotFound, "no-route"},
 		{"/v1/engines", header, http.StatusNotFound, "no-route"},
 		{"/metrics", header, http.StatusNotFound, "no-route"},
-		{"/app%2fsales.qvf", header, http.StatusBadRequest, ""},
+		{"/app%2fsales.qvf", header, http.StatusNotFound, "no-route"},
+		{"/api/x%2fy", header, http.StatusBadRequest, "bad-request"},
 	} {
 		got := c.send(t, http.MethodGet, refused.path, refused.header, nil)
 		if got.status != refused.status || !strings.Contains(got.body, refused.reason) {
