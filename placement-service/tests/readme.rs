@@ -65,17 +65,17 @@ fn the_documented_pools_and_routes_are_valid() {
 
 #[test]
 fn the_documented_discovery_sources_are_valid() {
-    let mut blocks = ENGINES.split("```yaml\n").skip(1);
-    let blocks: Vec<&str> = (0..2)
-        .map(|_| blocks.next().unwrap().split("```").next().unwrap())
-        .collect();
+    let blocks = ENGINES.split("```yaml\n").skip(1);
+    let mut blocks = blocks.map(|block| block.split("```").next().unwrap());
+    let sources = blocks.next().unwrap();
+    let probe = blocks.find(|block| block.starts_with("probe:")).unwrap();
     let check = |part: &str| {
         let part = part.trim_end().replace('\n', "\n    ");
         let yaml =
             format!("pools:\n  - name: p\n    driver: websocket\n    cluster: c\n    {part}\n");
         berth_placement::config::load::from_text(&yaml).unwrap();
     };
-    let examples = blocks[0].split("discovery:").skip(1);
+    let examples = sources.split("discovery:").skip(1);
     assert_eq!(
         examples
             .clone()
@@ -83,7 +83,7 @@ fn the_documented_discovery_sources_are_valid() {
             .count(),
         8
     );
-    check(&format!("discovery: {{ static: [] }}\n{}", blocks[1]));
+    check(&format!("discovery: {{ static: [] }}\n{probe}"));
 }
 
 #[test]
