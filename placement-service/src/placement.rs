@@ -233,10 +233,12 @@ impl PlacementService {
         request: &PlaceRequest<'_>,
         trace: &mut DecisionTrace,
     ) -> Result<Placement, Rejection> {
-        let (target, pool) =
-            self.route(request.host, request.path, Some(&request.session.roles))?;
+        check_path(request.path)?;
+        // One table for the whole placement, also if a reload replaces it meanwhile.
         let routes = self.routes();
-        let details = routes.describe(request.host, request.path)?;
+        let roles = &request.session.roles;
+        let (target, details) = routes.resolve(request.host, request.path, roles)?;
+        let pool = self.pool_of(&target)?;
         let result = self.place_on_route(request, &details, (&target, pool), trace);
         let result = result.await;
         let outcome = match &result {
@@ -251,25 +253,22 @@ impl PlacementService {
         result
     }
 
-    fn route(
-        &self,
-        host: &str,
-        path: &str,
-        roles: Option<&[String]>,
-    ) -> Result<(RouteTarget, &Pool), Rejection> {
-        if !is_path(path) {
-            return Err(Rejection::new(RejectReason::InvalidRequest).with_detail("path"));
-        }
-        let routes = self.routes();
-        let target = routes.find(host, path, roles)?;
-        let pool = self.pools.get(target.pool).ok_or(RejectReason::Internal)?;
-        Ok((target, pool))
+    fn pool_of(&self, target: &RouteTarget) -> Result<&Pool, Rejection> {
+        let pool = self.pools.get(target.pool);
+        pool.ok_or_else(|| RejectReason::Internal.into())
     }
 }
 
 /// A random, unique stream id.
 fn stream_name() -> String {
     format!("{:016x}", rand::rng().random::<u64>())
+}
+
+fn check_path(path: &str) -> Result<(), Rejection> {
+    if is_path(path) {
+        return Ok(());
+    }
+    Err(Rejection::new(RejectReason::InvalidRequest).with_detail("path"))
 }
 
 /// Whether the text is an origin-form path (RFC 9112 section 3.2.1) without characters that would break a

@@ -182,33 +182,29 @@ impl EngineAccounting {
         }
         // Placed by another process, or expired.
         let name: Arc<str> = stream.into();
-        if let Some(session) = key.and_then(|key| state.join_key(key, &self.lifetime, since)) {
-            state.mark_opened(session);
-            let stream = Stream {
-                since,
-                unconfirmed: Ticket::NONE,
-                session,
-                _slot: Some(self.streams.adopt(session_ref)),
-            };
-            state.streams.insert(name, stream);
-            return;
-        }
-        if let Some(ledger) = &self.ledger {
-            ledger.opened(&name);
-        }
-        let is_unprobed = state
-            .probed_at
-            .is_none_or(|probed_at| since + SETTLE > probed_at);
-        let unprobed = if is_unprobed {
-            state.add_unprobed(since, CostEstimate::default())
-        } else {
-            Ticket::NONE
+        let joined = key.and_then(|key| state.join_key(key, &self.lifetime, since));
+        let session = match joined {
+            Some(session) => session,
+            None => {
+                if let Some(ledger) = &self.ledger {
+                    ledger.opened(&name);
+                }
+                let is_unprobed = state
+                    .probed_at
+                    .is_none_or(|probed_at| since + SETTLE > probed_at);
+                let unprobed = if is_unprobed {
+                    state.add_unprobed(since, CostEstimate::default())
+                } else {
+                    Ticket::NONE
+                };
+                let ledger_name = self.ledger.as_ref().map(|_| Arc::clone(&name));
+                let session = state.add_session(since, unprobed, ledger_name);
+                if let Some(key) = key {
+                    state.add_to_key(key, session);
+                }
+                session
+            }
         };
-        let ledger_name = self.ledger.as_ref().map(|_| Arc::clone(&name));
-        let session = state.add_session(since, unprobed, ledger_name);
-        if let Some(key) = key {
-            state.add_to_key(key, session);
-        }
         state.mark_opened(session);
         let stream = Stream {
             since,

@@ -4,7 +4,7 @@
 use super::affinity::AffinityKey;
 use super::decision_log::Candidate;
 use super::key_views::ExplainedKey;
-use super::{KEPT, PlaceRequest, PlacementService, REPLACED, RESUMED, SHARED};
+use super::{KEPT, PlaceRequest, PlacementService, REPLACED, RESUMED, SHARED, check_path};
 use crate::config::Sharing;
 use crate::core::rejection::Rejection;
 use berth_api::RejectReason;
@@ -49,7 +49,9 @@ impl PlacementService {
     /// # Errors
     /// For a path that has no route.
     pub fn explain(&self, request: &PlaceRequest<'_>) -> Result<PlacementExplanation, Rejection> {
-        let (target, pool) = self.route(request.host, request.path, None)?;
+        check_path(request.path)?;
+        let target = self.routes().find(request.host, request.path, None)?;
+        let pool = self.pool_of(&target)?;
         let fleet = self.fleet.snapshot();
         let pool_fleet = fleet.pools().get(target.pool);
         let pool_fleet = pool_fleet.ok_or(RejectReason::Internal)?;

@@ -109,6 +109,48 @@ impl Route {
             rewrite,
         }))
     }
+
+    /// Where a request goes; `None` for the roles: for an operator.
+    fn target(
+        &self,
+        found: &PathMatch<'_, '_>,
+        roles: Option<&[String]>,
+    ) -> Result<RouteTarget, Rejection> {
+        if !roles.is_none_or(|roles| self.permits(roles)) {
+            let detail = "the account has none of the roles of this path";
+            return Err(Rejection::new(RejectReason::Forbidden).with_detail(detail));
+        }
+        let tail = found.raw(DOCUMENT_CAPTURE).unwrap_or_default();
+        Ok(RouteTarget {
+            pool: self.pool,
+            open_target: resolve_open_target(&self.open, tail)?,
+        })
+    }
+
+    /// What happens to a request, besides its target.
+    fn details(
+        &self,
+        found: &PathMatch<'_, '_>,
+        path_and_query: &str,
+    ) -> Result<RouteDetails<'_>, Rejection> {
+        let query = path_and_query.find('?');
+        let query = query.and_then(|at| path_and_query.get(at..));
+        let rewrite = self.rewrite.as_ref();
+        let rewritten = rewrite.map(|rewrite| found.rewrite(rewrite) + query.unwrap_or_default());
+        let affinity = &self.config.affinity;
+        let names_document = affinity.mode == AffinityMode::Preferred
+            && affinity.key == AffinityKey::Template(DOCUMENT_PLACEHOLDER.to_owned());
+        let document = names_document
+            .then(|| found.raw(DOCUMENT_CAPTURE))
+            .flatten();
+        Ok(RouteDetails {
+            route: &self.config,
+            headers: &self.headers,
+            rewritten,
+            preferred_document: document.map(document_name).transpose()?,
+            key: self.describe_key(found)?,
+        })
+    }
 }
 
 impl Routes {
@@ -157,15 +199,7 @@ impl Routes {
         roles: Option<&[String]>,
     ) -> Result<RouteTarget, Rejection> {
         let (route, found) = self.find_route(host, path_and_query)?;
-        if !roles.is_none_or(|roles| route.permits(roles)) {
-            let detail = "the account has none of the roles of this path";
-            return Err(Rejection::new(RejectReason::Forbidden).with_detail(detail));
-        }
-        let tail = found.raw(DOCUMENT_CAPTURE).unwrap_or_default();
-        Ok(RouteTarget {
-            pool: route.pool,
-            open_target: resolve_open_target(&route.open, tail)?,
-        })
+        route.target(&found, roles)
     }
 
     /// What the route does with a request, besides its target.
@@ -178,23 +212,22 @@ impl Routes {
         path_and_query: &str,
     ) -> Result<RouteDetails<'_>, Rejection> {
         let (route, found) = self.find_route(host, path_and_query)?;
-        let query = path_and_query.find('?');
-        let query = query.and_then(|at| path_and_query.get(at..));
-        let rewrite = route.rewrite.as_ref();
-        let rewritten = rewrite.map(|rewrite| found.rewrite(rewrite) + query.unwrap_or_default());
-        let affinity = &route.config.affinity;
-        let names_document = affinity.mode == AffinityMode::Preferred
-            && affinity.key == AffinityKey::Template(DOCUMENT_PLACEHOLDER.to_owned());
-        let document = names_document
-            .then(|| found.raw(DOCUMENT_CAPTURE))
-            .flatten();
-        Ok(RouteDetails {
-            route: &route.config,
-            headers: &route.headers,
-            rewritten,
-            preferred_document: document.map(document_name).transpose()?,
-            key: route.describe_key(&found)?,
-        })
+        route.details(&found, path_and_query)
+    }
+
+    /// Finds the route of a request as [`Self::find`], and describes it as [`Self::describe`].
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn resolve(
+        &self,
+        host: &str,
+        path_and_query: &str,
+        roles: &[String],
+    ) -> Result<(RouteTarget, RouteDetails<'_>), Rejection> {
+        let (route, found) = self.find_route(host, path_and_query)?;
+        let target = route.target(&found, Some(roles))?;
+        Ok((target, route.details(&found, path_and_query)?))
     }
 
     /// The shortest time for which a key keeps its engine without activity; `None`: no route keeps keys.

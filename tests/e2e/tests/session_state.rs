@@ -1,5 +1,5 @@
 //! The session state that an application receives (`x-berth-session`), and what a route does when the
-//! session is over (`on_login_timeout`).
+//! session has ended (`on_login_timeout`).
 
 use berth_harness::{Call, Result, Stack};
 use serde_json::json;

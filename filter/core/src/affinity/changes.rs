@@ -1,4 +1,4 @@
-//! What a worker has heard of keys and engines lately: the greatest epoch of each key, and engines that were closed. An
+//! The recent changes of keys and engines that a worker knows: the greatest epoch of each key, and engines that were closed. An
 //! answer that was on its way meanwhile may be older than that. Bounded in time and in number.
 
 use std::collections::{HashMap, VecDeque};

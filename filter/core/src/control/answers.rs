@@ -92,9 +92,8 @@ impl Gateway {
         if answer.resync {
             self.reporter.request_full_sync();
         }
-        let lost_all = answer.resync;
         Some(Invalidation {
-            all: lost_all,
+            all: answer.resync,
             ..Invalidation::default()
         })
     }

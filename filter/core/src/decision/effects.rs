@@ -25,12 +25,12 @@ impl HeaderMutation {
     }
 }
 
-/// What an application is told about the session of a request, in `x-berth-session`. Clients cannot set this header.
+/// The state of the session of a request, for applications, in `x-berth-session`. Clients cannot set this header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SessionState {
     /// The request has the token of its session.
     Live,
-    /// Its cookie names a session that is over: it passes without a token.
+    /// Its cookie names a session that has ended: it passes without a token.
     Expired,
     /// It has no session: it passes without a token, or with a token of a program.
     None,

@@ -102,7 +102,7 @@ pub struct PendingRequest {
 }
 
 impl PendingRequest {
-    /// `on_login_timeout`: what happens when the session is over.
+    /// `on_login_timeout`: what happens when the session has ended.
     pub(super) fn new(
         index: Option<usize>,
         route: &Route,
@@ -210,7 +210,7 @@ impl PendingRequest {
         route(mutations, Some(token.session_ref.clone()))
     }
 
-    /// The session is over.
+    /// The session has ended.
     fn login_timeout(self, config: &Config, rejection: Rejection) -> CallOutcome {
         match (self.on_login_timeout, &self.client) {
             // The headers have no credential any more: they were changed before the call.

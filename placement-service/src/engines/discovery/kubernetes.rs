@@ -6,6 +6,7 @@ mod pods;
 mod slices;
 mod watch;
 
+use super::labels::Ports;
 use super::{DiscoveredEngine, Discovery, DiscoveryFault};
 use crate::config::{EnginePort, KubernetesObjects, KubernetesSource};
 use async_trait::async_trait;
@@ -93,6 +94,22 @@ fn port_number(port: &EnginePort, named: impl Fn(&str) -> Option<u16>) -> Result
         EnginePort::Number(number) => Ok(*number),
         EnginePort::Name(name) => named(name).ok_or_else(|| format!("no TCP port is named {name}")),
     }
+}
+
+/// The ports of an engine, by number or by name.
+///
+/// # Errors
+/// When the object has no TCP port with a name.
+fn resolve_ports(
+    api: &EnginePort,
+    metrics: Option<&EnginePort>,
+    named: impl Fn(&str) -> Option<u16>,
+) -> Result<Ports, String> {
+    let metrics = metrics.map(|port| port_number(port, &named));
+    Ok(Ports {
+        api: port_number(api, &named)?,
+        metrics: metrics.transpose()?,
+    })
 }
 
 /// Whether a port is one of TCP, the default. `number` is 1 to 65535 then.

@@ -3,7 +3,7 @@
 
 use super::super::labels::Ports;
 use super::super::{DesiredState, DiscoveredEngine};
-use super::{EngineObjects, Entry, port_number, tcp_port};
+use super::{EngineObjects, Entry, resolve_ports, tcp_port};
 use crate::config::{EnginePort, KubernetesSource};
 use berth_scheduler::engine::EngineName;
 use k8s_openapi::api::core::v1::Pod;
@@ -76,14 +76,7 @@ impl WatchedPods {
                 number.filter(|_| is_named)
             })
         };
-        let metrics = self
-            .metrics_port
-            .as_ref()
-            .map(|port| port_number(port, named));
-        Ok(Ports {
-            api: port_number(&self.port, named)?,
-            metrics: metrics.transpose()?,
-        })
+        resolve_ports(&self.port, self.metrics_port.as_ref(), named)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::super::labels::Ports;
 use super::super::{DesiredState, DiscoveredEngine, address_name};
-use super::{EngineObjects, Entry, port_number, tcp_port};
+use super::{EngineObjects, Entry, resolve_ports, tcp_port};
 use crate::config::{EnginePort, KubernetesSource};
 use berth_api::Excerpt;
 use berth_scheduler::engine::EngineName;
@@ -41,14 +41,7 @@ impl WatchedSlices {
             let port = ports.find(|port| port.name.as_deref() == Some(name))?;
             tcp_port(port.port?, port.protocol.as_deref())
         };
-        let metrics = self
-            .metrics_port
-            .as_ref()
-            .map(|port| port_number(port, named));
-        Ok(Ports {
-            api: port_number(&self.port, named)?,
-            metrics: metrics.transpose()?,
-        })
+        resolve_ports(&self.port, self.metrics_port.as_ref(), named)
     }
 }
 
