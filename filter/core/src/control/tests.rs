@@ -261,3 +261,40 @@ fn a_clock_that_moves_back_blocks_no_reports_and_makes_events_stale() {
             .all
     );
 }
+
+#[test]
+fn a_drain_closes_its_streams_one_after_the_other_between_polls() {
+    let mut gateway = gateway();
+    for id in 0..30 {
+        open(&mut gateway, id, 0);
+    }
+    tick(&mut gateway, 0);
+    let drained =
+        json!({"type": "engine-drained", "pool": "qix", "engine": "engine-0", "over_ms": 12_000});
+    answer(
+        &mut gateway,
+        0,
+        &json!({"cursor": "a", "events": [drained]}),
+    )
+    .unwrap();
+    let (mut now, mut closed) = (0, 0);
+    while closed < 30 && now < 13_000 {
+        // The service holds each poll, and confirms each report at once.
+        if tick_resets(&mut gateway, now, &mut closed).report.is_some() {
+            gateway.on_report(Some(b"{}"), now).unwrap();
+        }
+        now += u64::from(gateway.period_ms(now));
+    }
+    assert_eq!(closed, 30, "after {now} ms");
+}
+
+/// A tick that resets at most one stream.
+fn tick_resets(gateway: &mut Gateway, now: u64, closed: &mut usize) -> TickActions {
+    let resets = gateway.begin_tick(now).resets;
+    assert!(resets.len() <= 1, "{resets:?} at {now} ms");
+    for id in resets {
+        gateway.close(id, now, StreamSummary::default()).unwrap();
+        *closed += 1;
+    }
+    gateway.tick_actions(now)
+}

@@ -104,6 +104,12 @@ impl Streams {
         actions
     }
 
+    /// When the first of the streams that are not closing must end or be warned.
+    pub fn next_end_at(&self) -> Option<u64> {
+        let (priority, at, _) = self.deadlines.first()?;
+        (*priority == ClosePriority::None).then_some(*at)
+    }
+
     /// The clock has moved back by `moved_back_ms`. Expiry times of sessions are times of day and stay; all other
     /// deadlines keep their distance.
     pub fn clock_moved_back(&mut self, moved_back_ms: u64) {
