@@ -16,6 +16,7 @@ mod demo;
 mod documents;
 mod drain;
 mod drain_gateway;
+mod drain_keys;
 mod engine_faults;
 mod engine_sessions;
 mod engines;
