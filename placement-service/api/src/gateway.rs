@@ -292,6 +292,14 @@ pub enum GatewayEvent {
         /// The time over which the streams are closed, in milliseconds.
         over_ms: u64,
     },
+    /// The drain of an engine has ended: streams that open there from now on stay open. Those that the drain has scheduled
+    /// are still closed.
+    EngineUndrained {
+        /// The pool's name.
+        pool: String,
+        /// The engine's name.
+        engine: String,
+    },
     /// A key has another engine, or none: the gateway drops what it knows of the key with a lower epoch.
     KeyMoved {
         /// The key, as in [`KeyAffinity::key`](crate::KeyAffinity::key).

@@ -263,6 +263,8 @@ impl Shared {
                 let accounting = self.accounting(&name);
                 accounting.set_draining(false);
                 accounting.mark_ready(Instant::now());
+                let (pool, engine) = name;
+                events.push(GatewayEvent::EngineUndrained { pool, engine });
             }
             for (name, drain) in drained {
                 self.accounting(&name).set_draining(true);

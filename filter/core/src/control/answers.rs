@@ -72,6 +72,9 @@ impl Gateway {
                 let target = DrainTarget::Engine { pool, engine };
                 self.streams.drain(target, over_ms, now, random);
             }
+            GatewayEvent::EngineUndrained { pool, engine } => {
+                self.streams.end_engine_drain(&pool, &engine);
+            }
             GatewayEvent::GatewayDrained { over_ms, refuse } => {
                 self.refusing = refuse;
                 let target = DrainTarget::Gateway;

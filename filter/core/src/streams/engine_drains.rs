@@ -38,7 +38,14 @@ impl EngineDrains {
         });
     }
 
-    /// When a stream closes, if it has a key and its engine is drained.
+    /// The drain of an engine has ended.
+    pub(super) fn end(&mut self, pool: &str, engine: &str) {
+        self.0
+            .retain(|drain| drain.pool != pool || drain.engine != engine);
+    }
+
+    /// When a stream closes, if it has a key and its engine is drained. `None` also after the moment of its key: the service
+    /// would not have placed it there, so the drain has ended and this gateway has missed that.
     pub(super) fn close_at(&self, placed: &PlacedStream, now: u64) -> Option<u64> {
         let key = placed.key.as_deref()?;
         let mut drains = self.0.iter();
@@ -46,11 +53,10 @@ impl EngineDrains {
             let is_under_way = now <= drain.began_at.saturating_add(drain.over_ms);
             is_under_way && drain.pool == placed.pool && drain.engine == placed.engine
         })?;
-        Some(
-            drain
-                .began_at
-                .saturating_add(drain_delay_ms(key, drain.over_ms)),
-        )
+        let close_at = drain
+            .began_at
+            .saturating_add(drain_delay_ms(key, drain.over_ms));
+        (close_at >= now).then_some(close_at)
     }
 
     /// The clock has moved back by `moved_back_ms`.

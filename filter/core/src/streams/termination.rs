@@ -63,6 +63,11 @@ impl Streams {
         }
     }
 
+    /// The drain of an engine has ended: streams that open there from now on stay open.
+    pub fn end_engine_drain(&mut self, pool: &str, engine: &str) {
+        self.engine_drains.end(pool, engine);
+    }
+
     /// A stream's close frame was sent to the engine: the echo gets a close timeout of its own.
     pub fn close_frame_sent(&mut self, id: u32, now: u64) {
         if let Some(stream) = self.open.get_mut(&id) {

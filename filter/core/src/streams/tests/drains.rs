@@ -97,3 +97,24 @@ fn ended_sessions_are_reset_before_drained_streams() {
     let reset_count: usize = (0..9).map(|_| streams.due(51_000).resets.len()).sum();
     assert_eq!(reset_count, 802);
 }
+
+#[test]
+fn streams_of_a_key_that_open_after_its_moment_or_after_an_undrain_stay_open() {
+    let mut streams = streams();
+    // The digit of the key is half of the alphabet: its moment is the middle of a drain.
+    let keyed = || PlacedStream {
+        key: Some("gAAAAAAAAA".into()),
+        ..placed("a", "e")
+    };
+    streams.drain(QIX_E, 10_000, 60_000, 0.5);
+    streams.open(1, keyed(), 61_000, 0.5);
+    streams.open(2, keyed(), 65_001, 0.5);
+    assert_eq!(streams.due(70_000).resets, [1]);
+    streams.close(1, 70_000, StreamSummary::default());
+    streams.drain(QIX_E, 10_000, 80_000, 0.5);
+    streams.end_engine_drain("qix", "e");
+    streams.open(3, keyed(), 81_000, 0.5);
+    // The drain has scheduled the second one.
+    assert_eq!(streams.due(95_000).resets, [2]);
+    assert_eq!(streams.len(), 2);
+}
