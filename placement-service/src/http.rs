@@ -84,6 +84,8 @@ fn routes() -> OpenApiRouter<App> {
             operators::gateways::drain_gateway,
             operators::gateways::undrain_gateway
         ))
+        .routes(routes!(operators::streams::list_streams))
+        .routes(routes!(operators::streams::close_stream))
         .routes(routes!(
             operators::sessions::list_sessions,
             operators::sessions::end_account_sessions

@@ -1,5 +1,6 @@
 //! The open streams of one worker: their sessions, and which of them must end. A stream ends because its session has
-//! ended (by event or by time), because it has reached its maximum age, or because its engine or this Envoy drains. It is then
+//! ended (by event or by time), because it has reached its maximum age, because an operator ended it, or because its
+//! engine or this Envoy drains. It is then
 //! closing: its [`FrameInterceptor`] inserts a close frame between the client's frames, and a stream that is still
 //! open after the close timeout is reset. Knows no clock and no host: the caller passes the time in milliseconds
 //! since 1970.

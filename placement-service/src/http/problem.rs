@@ -59,6 +59,8 @@ own_problems! {
     no_such_session = NOT_FOUND, "no-such-session", "There is no such session";
     /// No key of that name has an engine.
     no_such_key = NOT_FOUND, "no-such-key", "There is no such key";
+    /// No open stream has that name.
+    no_such_stream = NOT_FOUND, "no-such-stream", "There is no such stream";
     /// The pool has no engine of that name.
     no_such_engine = NOT_FOUND, "no-such-engine", "There is no such engine";
     /// Discovery drains the engine, so an operator cannot end the drain.

@@ -68,6 +68,7 @@ mod store_writes;
 mod strategies;
 mod stream_limit;
 mod stream_limit_replicas;
+mod streams;
 mod tab_resume;
 mod tls;
 mod token_placements;

@@ -30,3 +30,19 @@ fn the_close_code_of_the_client_is_reported() {
     let closed = streams.close(1, 0, StreamSummary::default()).unwrap();
     assert!(!closed.client_left(), "{closed:?}");
 }
+
+#[test]
+fn a_stream_that_an_operator_ends_gets_a_code_of_its_own() {
+    let mut streams = streams();
+    let mut interceptor = streams.open(1, placed("a", "e"), 0, 0.5);
+    let mut other = streams.open(2, placed("b", "e"), 0, 0.5);
+    streams.end_stream("stream-of-a", 0);
+    streams.end_stream("stream-of-nobody", 0);
+    let frame = frames::close_frame(4410, "closed-by-operator", [0; 4]);
+    let close = ChunkAction::Close { keep: 0, frame };
+    assert_eq!(send(&mut interceptor, &FRAME, 0), close);
+    assert_eq!(send(&mut other, &FRAME, 0), ChunkAction::Forward);
+    assert_eq!(reason(&mut streams, 1, 0), CloseReason::ClosedByOperator);
+    assert_eq!(reason(&mut streams, 2, 0), CloseReason::Ended);
+    assert!(!streams.is_closing());
+}
