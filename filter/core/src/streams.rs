@@ -5,6 +5,7 @@
 //! open after the close timeout is reset. Knows no clock and no host: the caller passes the time in milliseconds
 //! since 1970.
 
+mod end_cause;
 mod ended_sessions;
 mod engine_drains;
 pub mod frames;
@@ -20,6 +21,7 @@ use std::rc::Rc;
 
 use engine_drains::EngineDrains;
 
+pub use end_cause::EndObservation;
 pub use ended_sessions::EndedSessions;
 pub use interceptor::{ActiveStream, ChunkAction, FrameInterceptor};
 pub use placed_requests::PlacedRequests;
@@ -65,6 +67,8 @@ struct StreamState {
     close_reason: Cell<Option<CloseReason>>,
     /// When the client last sent something, by a coarse clock.
     last_active: Cell<u64>,
+    /// The client has sent a close frame.
+    client_closed: Cell<bool>,
     /// The code of the client's close frame.
     close_code: Cell<Option<u16>>,
 }
@@ -215,6 +219,7 @@ impl Streams {
         let state = Rc::new(StreamState {
             close_reason: Cell::new(None),
             last_active: Cell::new(now),
+            client_closed: Cell::new(false),
             close_code: Cell::new(None),
         });
         let session: Rc<str> = placed.session_ref.as_str().into();

@@ -1,6 +1,7 @@
 //! The only place where a rejection becomes an HTTP response: problem+json (RFC 9457) with a constant `reason`.
 
 use crate::core::rejection::Rejection;
+use crate::core::request_id::current_request_id;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::{Problem, RejectReason};
@@ -21,6 +22,9 @@ pub struct HttpProblem {
     retry_after: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     anonymous_cookie: Option<String>,
+    /// The `x-request-id` of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
 }
 
 /// The constant `reason` of a response, as an extension of the response for metrics.
@@ -127,6 +131,7 @@ impl HttpProblem {
             detail: None,
             retry_after: None,
             anonymous_cookie: None,
+            request_id: current_request_id(),
         }
     }
 
@@ -222,6 +227,7 @@ impl From<Rejection> for HttpProblem {
             detail: rejection.detail,
             retry_after: rejection.retry_after_s,
             anonymous_cookie: None,
+            request_id: current_request_id(),
         }
     }
 }

@@ -48,4 +48,5 @@ mod stream_limit;
 mod streams;
 mod tls;
 mod tls_inside;
+mod trace;
 mod traps;

@@ -3,6 +3,7 @@
 
 use super::auth::GatewayAuth;
 use super::tokens;
+use crate::core::request_id::with_request_id;
 use crate::http::body::{self, RawBody};
 use crate::http::openapi::{GATEWAYS, ProblemResponse};
 use crate::http::problem::HttpProblem;
@@ -59,8 +60,37 @@ pub(in crate::http) async fn place(
         .map(Json)
 }
 
-/// Places one request, with an explanation if it is requested and the session has the role `admin`.
+/// Places one request under the id of the client's request, with an explanation if it is requested and the session has the role `admin`.
 pub(in crate::http) async fn place_request(
+    app: &App,
+    request: &PlacementRequest,
+    explain_requested: bool,
+) -> Result<PlacementResponse, HttpProblem> {
+    let id = request.request_id.as_deref();
+    with_request_id(id, async {
+        let placed = place_session(app, request, explain_requested).await;
+        placed.inspect_err(log_refusal)
+    })
+    .await
+}
+
+/// Writes the line by which a failed request of a client is found with its id. The line of a client without a session is
+/// written elsewhere, a bounded number of times.
+pub(super) fn log_refusal(problem: &HttpProblem) {
+    let (status, reason) = (problem.status().as_u16(), problem.reason());
+    if matches!(status, 401 | 440) {
+        tracing::debug!(status, reason, "a call is refused");
+    } else {
+        tracing::info!(
+            status,
+            reason,
+            detail = problem.detail(),
+            "a call is refused"
+        );
+    }
+}
+
+async fn place_session(
     app: &App,
     request: &PlacementRequest,
     explain_requested: bool,
@@ -88,6 +118,13 @@ pub(in crate::http) async fn place_request(
         app.placement.end_login(&session.session_ref);
         return Err(RejectReason::UnknownSession.into());
     }
+    tracing::debug!(
+        session = session.session_ref,
+        pool = placed.pool,
+        engine = placed.engine,
+        reason = placed.reason,
+        "placed"
+    );
     let placement = PlacementAnswer {
         token: issued.token.clone(),
         token_expires_at: issued.expires_at,
