@@ -59,6 +59,7 @@ mod placements;
 mod provider_accounts;
 mod read_only;
 mod reporting_gateway;
+mod request_ids;
 mod security_events;
 mod session_limit;
 mod site;

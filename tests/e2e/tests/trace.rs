@@ -84,7 +84,8 @@ async fn the_access_log_tells_how_each_socket_opened_and_ended() -> Result<()> {
     let id = field(&line, "id").ok_or("no id")?;
     let upgrades = stack.engines[0].upgrades().await?;
     let at_engine = upgrades.last().ok_or("no upgrade")?;
-    assert_eq!(at_engine.header("x-request-id"), Some(id.as_str()));
+    let ids: Vec<&str> = at_engine.header("x-request-id").collect();
+    assert_eq!(ids, [id.as_str()]);
     let close = CloseFrame {
         code: 4999.into(),
         reason: "".into(),
