@@ -231,7 +231,7 @@ pools: [ {{ name: p, cluster: c, driver: websocket, discovery: {{ static: [ {eng
 #[test]
 fn the_lines_of_a_call_have_the_id_of_the_request() {
     let dir = tempfile::tempdir().unwrap();
-    let more = "session: { cookie: { secure: false } }\nlog: { level: warn,berth_placement=info }";
+    let more = "session: { cookie: { secure: false } }";
     let file = write_config(dir.path(), more);
     let args = ["account", "add", "demo", "--password-stdin", "--config"];
     run_berth(&[&args[..], &[file.to_str().unwrap()]].concat(), PASSWORD);

@@ -2,6 +2,7 @@
 //! it. If the gateway gives up, its request ends and this future is dropped, which releases the placement.
 
 use super::auth::GatewayAuth;
+use super::refusal_log::log_refusal;
 use super::tokens;
 use crate::core::request_id::with_request_id;
 use crate::http::body::{self, RawBody};
@@ -72,22 +73,6 @@ pub(in crate::http) async fn place_request(
         placed.inspect_err(log_refusal)
     })
     .await
-}
-
-/// Writes the line by which a failed request of a client is found with its id. The line of a client without a session is
-/// written elsewhere, a bounded number of times.
-pub(super) fn log_refusal(problem: &HttpProblem) {
-    let (status, reason) = (problem.status().as_u16(), problem.reason());
-    if matches!(status, 401 | 440) {
-        tracing::debug!(status, reason, "a call is refused");
-    } else {
-        tracing::info!(
-            status,
-            reason,
-            detail = problem.detail(),
-            "a call is refused"
-        );
-    }
 }
 
 async fn place_session(

@@ -1,7 +1,7 @@
 //! `POST /v1/tokens` for gateways, and the public keys that verify the tokens.
 
 use super::auth::GatewayAuth;
-use super::placements::log_refusal;
+use super::refusal_log::log_refusal;
 use crate::core::rejection::Rejection;
 use crate::core::request_id::with_request_id;
 use crate::http::body::{self, RawBody};
