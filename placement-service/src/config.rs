@@ -64,7 +64,7 @@ pub use subject_template::SubjectTemplate;
 pub use tls::{ClientCertificates, ServiceTls, UpstreamTls};
 pub use tokens::{Algorithm, DEMO_SECRET, Gateways, SecretSource, TokenKey, Tokens};
 
-pub use webhooks::{Backoff, Webhook, WebhookFormat};
+pub use webhooks::{Backoff, Webhook, WebhookEvent, WebhookFormat};
 
 use serde::Deserialize;
 use std::net::SocketAddr;

@@ -245,16 +245,21 @@ impl Gateway {
         actions
     }
 
-    /// Milliseconds until the next tick. While calls fail, ticks stay frequent so that a retry is on time.
+    /// Milliseconds until the next tick. While calls fail, ticks stay frequent so that a retry is on time. Without other
+    /// work, the next tick comes when the next stream is due: a drain then closes its streams one after the other, not
+    /// in groups.
     #[must_use]
     pub fn period_ms(&self, now: u64) -> u32 {
         let is_ending = self.streams.is_closing() || self.requests.has_ended();
         let active = is_ending || self.reporter.is_pending() || self.events.is_due(now);
         if active || (self.events.failures() > 0 && self.events.is_active(now)) {
-            ACTIVE_TICK_MS
-        } else {
-            IDLE_TICK_MS
+            return ACTIVE_TICK_MS;
         }
+        let wait = self.streams.next_end_at().map(|at| at.saturating_sub(now));
+        let wait = wait.and_then(|wait| u32::try_from(wait).ok());
+        wait.map_or(IDLE_TICK_MS, |wait| {
+            wait.clamp(ACTIVE_TICK_MS, IDLE_TICK_MS)
+        })
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Engine {
     pub name: EngineName,
     /// Where it listens.
     pub endpoint: Endpoint,
+    /// Distinguishes it from an earlier engine of the same name at the same address, if its discovery does.
+    pub incarnation: Option<Arc<str>>,
     /// As of the last probe.
     pub state: State,
     /// Discovery reports it as terminating: its sockets have to be closed.
@@ -85,6 +87,7 @@ impl Engine {
         Self {
             name,
             endpoint,
+            incarnation: None,
             state: State::Starting,
             terminating: false,
             unhealthy_since: None,
@@ -93,6 +96,13 @@ impl Engine {
             probe_now: Arc::default(),
             accounting,
         }
+    }
+
+    /// Whether it can be the engine that had this incarnation: the two are equal, or one of them is not known.
+    #[must_use]
+    pub fn may_be(&self, incarnation: Option<&str>) -> bool {
+        let own = self.incarnation.as_deref();
+        own.is_none() || incarnation.is_none() || own == incarnation
     }
 
     /// It can be used, but its load is not known, or no longer.

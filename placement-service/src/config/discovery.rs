@@ -87,6 +87,9 @@ pub struct StaticEngine {
     /// The port with Prometheus metrics, if there is one.
     #[serde(default)]
     pub metrics_port: Option<u16>,
+    /// Distinguishes the engine from its successor of the same name at the same address, such as the time of its start.
+    #[serde(default)]
+    pub incarnation: Option<String>,
     /// The engine is about to stop: it gets no new placements, and its sockets are closed.
     #[serde(default)]
     pub draining: bool,
@@ -96,7 +99,7 @@ pub struct StaticEngine {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSource {
-    /// YAML or JSON: `engines: [{name, ip, port, metrics_port, draining}]`.
+    /// YAML or JSON: `engines: [{name, ip, port, metrics_port, incarnation, draining}]`.
     pub path: PathBuf,
     /// Polling interval.
     #[serde(default = "one_second", with = "humantime_serde")]

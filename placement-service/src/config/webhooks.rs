@@ -21,7 +21,7 @@ pub struct Webhook {
     pub format: WebhookFormat,
     /// Only events of these kinds; empty: all kinds that the format supports.
     #[serde(default)]
-    pub events: Vec<EventKind>,
+    pub events: Vec<WebhookEvent>,
     /// `caep`: `aud` of the tokens.
     #[serde(default)]
     pub audience: Option<String>,
@@ -36,6 +36,34 @@ pub struct Webhook {
     /// Allows http to another host.
     #[serde(default)]
     pub insecure: bool,
+}
+
+/// The kind of an event that webhooks receive: one of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WebhookEvent {
+    Created,
+    Renewed,
+    Expired,
+    LoggedOut,
+    Revoked,
+    ChildCompleted,
+}
+
+impl WebhookEvent {
+    /// The kind of an event of the log; `None` for events of gateways, and of newer versions.
+    #[must_use]
+    pub const fn of(kind: EventKind) -> Option<Self> {
+        match kind {
+            EventKind::Created => Some(Self::Created),
+            EventKind::Renewed => Some(Self::Renewed),
+            EventKind::Expired => Some(Self::Expired),
+            EventKind::LoggedOut => Some(Self::LoggedOut),
+            EventKind::Revoked => Some(Self::Revoked),
+            EventKind::ChildCompleted => Some(Self::ChildCompleted),
+            EventKind::KeyMoved | EventKind::Other => None,
+        }
+    }
 }
 
 /// The format of a delivery.
@@ -110,7 +138,6 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
         let millisecond = Duration::from_millis(1);
         faults.check_range(&path("backoff.initial"), initial, millisecond, max);
         faults.check_range(&path("backoff.max"), max, millisecond, DAY);
-        check_events(hook, &path, faults);
         match hook.format {
             WebhookFormat::Json => check_json(hook, &path, faults),
             WebhookFormat::Caep => check_caep(hook, &path, faults),
@@ -118,15 +145,6 @@ pub(super) fn check(config: &Config, faults: &mut FaultCollector) {
     }
     let names = webhooks.iter().map(|hook| hook.name.as_str());
     faults.check_unique_names("webhooks", names);
-}
-
-/// Webhooks get the events of sessions.
-fn check_events(hook: &Webhook, path: &dyn Fn(&str) -> String, faults: &mut FaultCollector) {
-    for (index, kind) in hook.events.iter().enumerate() {
-        if *kind == EventKind::KeyMoved {
-            faults.add(path(&format!("events[{index}]")), "is for gateways only");
-        }
-    }
 }
 
 fn check_json(hook: &Webhook, path: &dyn Fn(&str) -> String, faults: &mut FaultCollector) {
@@ -143,7 +161,7 @@ fn check_caep(hook: &Webhook, path: &dyn Fn(&str) -> String, faults: &mut FaultC
         faults.add(path("audience"), "is missing: format caep needs it");
     }
     for (index, kind) in hook.events.iter().enumerate() {
-        if matches!(kind, EventKind::Created | EventKind::Renewed) {
+        if matches!(kind, WebhookEvent::Created | WebhookEvent::Renewed) {
             let path = path(&format!("events[{index}]"));
             faults.add(path, "caep reports only ends of sessions");
         }
@@ -215,7 +233,7 @@ webhooks:
 ";
         let expected = "\
 webhooks[0].tries: unknown field; known here: name, url, secret, format, events, audience, timeout, attempts, backoff, insecure
-webhooks[2].events[0]: unknown variant `deleted`, expected one of `created`, `renewed`, `expired`, `logged-out`, `revoked`, `child-completed`, `key-moved`";
+webhooks[2].events[0]: unknown variant `deleted`, expected one of `created`, `renewed`, `expired`, `logged-out`, `revoked`, `child-completed`";
         assert_eq!(faults(text), expected);
     }
 }

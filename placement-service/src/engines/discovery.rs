@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use berth_api::Excerpt;
 use berth_scheduler::engine::{Endpoint, EngineName};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Maximum number of engines of one source. Each engine costs a task, a connection per probe and its accounting.
 const MAX_ENGINES: usize = 20_000;
@@ -31,6 +32,8 @@ pub struct DiscoveredEngine {
     pub name: EngineName,
     /// Where the engine listens.
     pub endpoint: Endpoint,
+    /// Distinguishes the engine from its successor of the same name at the same address; `None` if the source does not.
+    pub incarnation: Option<Arc<str>>,
     pub desired_state: DesiredState,
 }
 

@@ -72,6 +72,8 @@ pub(super) struct AffinityEntry {
     pub(super) engine: EngineName,
     /// Distinguishes the engine from a later one of the same name.
     pub(super) address: SocketAddr,
+    /// Also distinguishes it, if its discovery tells one.
+    pub(super) incarnation: Option<Arc<str>>,
     /// The headers by which the driver identifies the engine session.
     pub(super) headers: BTreeMap<String, String>,
     /// Its entry in the accounting of the engine.
@@ -83,6 +85,7 @@ impl AffinityEntry {
         Self {
             engine: engine.name.clone(),
             address: engine.endpoint.api,
+            incarnation: engine.incarnation.clone(),
             headers: prepared.set_headers,
             session,
         }
@@ -138,10 +141,11 @@ impl PlacementService {
         entry: &AffinityEntry,
     ) -> Option<Arc<Engine>> {
         let engine = self.find_engine(pool, &entry.engine)?;
-        let same_address = engine.endpoint.api == entry.address;
+        let is_same =
+            engine.endpoint.api == entry.address && engine.may_be(entry.incarnation.as_deref());
         let is_up = engine.state != State::Unhealthy;
         let is_staying = !engine.accounting.snapshot(Instant::now()).draining;
-        (same_address && is_up && is_staying).then_some(engine)
+        (is_same && is_up && is_staying).then_some(engine)
     }
 
     /// An engine of a pool by its name.

@@ -64,7 +64,7 @@ impl EngineSource for KeySource<'_> {
             engine: prepared.engine.name.to_string(),
             api: prepared.engine.endpoint.api,
             stream: None,
-            incarnation: None,
+            incarnation: prepared.engine.incarnation.as_deref().map(str::to_owned),
             headers: BTreeMap::new(),
         };
         *self.prepared.lock() = Some(prepared);
@@ -158,7 +158,7 @@ impl PlacementService {
                 _ => TargetState::Unavailable,
             };
         };
-        if engine.endpoint.api != target.api {
+        if engine.endpoint.api != target.api || !engine.may_be(target.incarnation.as_deref()) {
             return TargetState::Lost;
         }
         if let Some(drain) = self.active_drains.get(&task.pool.name, name.as_str())

@@ -66,7 +66,7 @@ impl TabStore {
                 engine: entry.engine.to_string(),
                 api: entry.address,
                 stream: None,
-                incarnation: None,
+                incarnation: entry.incarnation.as_deref().map(str::to_owned),
                 headers: entry.headers.clone(),
             },
             since: Instant::now(),
@@ -93,6 +93,7 @@ impl TabStore {
         Some(AffinityEntry {
             engine: EngineName::from(target.engine.as_str()),
             address: target.api,
+            incarnation: target.incarnation.map(Arc::from),
             headers: target.headers,
             session: EngineSession::unknown(),
         })

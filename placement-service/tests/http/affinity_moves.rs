@@ -93,3 +93,34 @@ async fn an_engine_that_a_plain_request_has_not_reached_is_probed_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_key_of_a_replaced_engine_moves_though_name_and_address_are_the_same() {
+    let engines = start_engines(1).await;
+    let port = engines[0].port;
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("engines.yaml");
+    let write = |incarnation: &str| {
+        let engine =
+            json!({"name": "e0", "ip": "127.0.0.1", "port": port, "incarnation": incarnation});
+        let next = folder.path().join("next.yaml");
+        std::fs::write(&next, json!({ "engines": [engine] }).to_string()).unwrap();
+        std::fs::rename(&next, &list).unwrap();
+    };
+    write("first");
+    let file = format!("file: {{ path: '{}', poll: 100ms }}", list.display());
+    let yaml = yaml(&[], "", ROUTES).replace("static: [  ]", &file);
+    let site = ready(Site::start(&yaml).await).await;
+    let id = site.login().await;
+    let epoch =
+        async || placed(&place(&site, &id, "/rooms/a", false).await)["affinity"]["epoch"].clone();
+    let first = epoch().await;
+    assert_eq!(epoch().await, first);
+    write("second");
+    eventually("the key has moved", async || {
+        let answer = place(&site, &id, "/rooms/a", false).await;
+        // While the new engine is probed for the first time, the pool has none.
+        answer.status == 200 && answer.json()["affinity"]["epoch"] != first
+    })
+    .await;
+}

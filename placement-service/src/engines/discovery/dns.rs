@@ -160,6 +160,7 @@ impl Dns {
                     .metrics_port
                     .map(|port| SocketAddr::new(api.ip(), port)),
             },
+            incarnation: None,
             desired_state: DesiredState::Active,
         });
         Ok((engines.collect(), ttl))

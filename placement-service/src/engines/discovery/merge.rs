@@ -62,6 +62,7 @@ mod tests {
                 api: api.parse().unwrap(),
                 metrics: None,
             },
+            incarnation: None,
             desired_state: DesiredState::from_draining(draining),
         }
     }

@@ -130,6 +130,7 @@ pub fn parse(body: &[u8], network: Option<&str>) -> Result<EngineList, serde_jso
                     .filter(|port| *port > 0)
                     .map(|port| SocketAddr::new(ip, port)),
             },
+            incarnation: None,
             desired_state: DesiredState::from_draining(deleted),
         });
     }

@@ -5,6 +5,7 @@ use crate::config::StaticEngine;
 use async_trait::async_trait;
 use berth_scheduler::engine::{Endpoint, EngineName};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The discovery by a list, which it returns once.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(super) fn discovered_engines(engines: &[StaticEngine]) -> Vec<DiscoveredEngi
                 .metrics_port
                 .map(|port| SocketAddr::new(engine.ip, port)),
         },
+        incarnation: engine.incarnation.as_deref().map(Arc::from),
         desired_state: DesiredState::from_draining(engine.draining),
     };
     engines.iter().map(discovered).collect()
@@ -55,6 +57,7 @@ mod tests {
             ip: [127, 0, 0, 1].into(),
             port: 1,
             metrics_port: Some(2),
+            incarnation: None,
             draining: false,
         }]);
         let list = fixed.next().await.unwrap();

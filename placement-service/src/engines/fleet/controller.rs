@@ -226,10 +226,12 @@ impl FleetController {
             let DiscoveredEngine {
                 name,
                 endpoint,
+                incarnation,
                 desired_state,
             } = engine;
             if let Some(engine_state) = pool.engines.get_mut(&name)
                 && engine_state.engine.endpoint == endpoint
+                && engine_state.engine.may_be(incarnation.as_deref())
             {
                 if engine_state.desired_state != desired_state {
                     engine_state.desired_state = desired_state;
@@ -273,6 +275,7 @@ impl FleetController {
             let engine = Engine {
                 terminating: desired_state == DesiredState::Draining,
                 probe_now,
+                incarnation,
                 ..Engine::new(name.clone(), endpoint, accounting)
             };
             if accepts_new {

@@ -2,7 +2,7 @@
 //! request, and whether a failure is permanent. Must not know when or how often attempts are made.
 
 use super::{caep, signature};
-use crate::config::{Webhook, WebhookFormat};
+use crate::config::{Webhook, WebhookEvent, WebhookFormat};
 use crate::core::clock::Clock;
 use crate::core::http_client;
 use crate::core::secret::Secret;
@@ -87,7 +87,8 @@ impl Endpoint {
             WebhookFormat::Json => event.kind != EventKind::KeyMoved,
             WebhookFormat::Caep => event.cause.is_some(),
         };
-        is_deliverable && (kinds.is_empty() || kinds.contains(&event.kind))
+        let kind = WebhookEvent::of(event.kind);
+        is_deliverable && (kinds.is_empty() || kind.is_some_and(|kind| kinds.contains(&kind)))
     }
 
     /// Attempts one delivery.

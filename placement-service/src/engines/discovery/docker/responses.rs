@@ -133,7 +133,7 @@ impl EngineFilter<'_> {
     fn add_engine(
         &self,
         engines: &mut EngineList,
-        name: &str,
+        (name, id): (&str, &str),
         ip: Option<IpAddr>,
         labels: &[&Labels],
         desired_state: DesiredState,
@@ -149,6 +149,7 @@ impl EngineFilter<'_> {
             Ok(ports) => engines.usable.push(DiscoveredEngine {
                 name: EngineName::from(name),
                 endpoint: ports.endpoint(ip),
+                incarnation: Some(id.into()),
                 desired_state,
             }),
             Err(reason) => engines.skipped.push(format!("{name}: {reason}")),
@@ -188,7 +189,7 @@ pub fn parse_containers(
         let name = name.trim_start_matches('/');
         filter.add_engine(
             &mut engines,
-            name,
+            (name, &container.id),
             ip,
             &[&container.labels],
             DesiredState::Active,
@@ -244,7 +245,8 @@ pub fn parse_tasks(
         let mut ips = addresses.filter_map(|text| text.split('/').next()?.parse().ok());
         let desired_state = DesiredState::from_draining(task.desired_state != "running");
         let labels = [labels, &service.labels];
-        filter.add_engine(&mut engines, &name, ips.next(), &labels, desired_state);
+        let identity = (name.as_str(), task.id.as_str());
+        filter.add_engine(&mut engines, identity, ips.next(), &labels, desired_state);
     }
     Ok(engines)
 }

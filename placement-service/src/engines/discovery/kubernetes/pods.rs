@@ -9,6 +9,7 @@ use berth_scheduler::engine::EngineName;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The pods of a label selector.
 pub(super) struct WatchedPods {
@@ -62,6 +63,7 @@ impl WatchedPods {
         Some(Entry::Engine(DiscoveredEngine {
             name: EngineName::from(name.as_str()),
             endpoint: ports.endpoint(ip),
+            incarnation: meta.uid.as_deref().map(Arc::from),
             desired_state,
         }))
     }

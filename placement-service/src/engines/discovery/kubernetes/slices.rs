@@ -9,6 +9,7 @@ use berth_api::Excerpt;
 use berth_scheduler::engine::EngineName;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// The label with the name of the Service that a slice belongs to.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -81,6 +82,7 @@ fn parse(endpoint: &Endpoint, ports: Ports) -> Entry {
     Entry::Engine(DiscoveredEngine {
         name,
         endpoint: ports.endpoint(ip),
+        incarnation: pod.and_then(|pod| pod.uid.as_deref()).map(Arc::from),
         desired_state: desired_state(endpoint.conditions.as_ref()),
     })
 }
