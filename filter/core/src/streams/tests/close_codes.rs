@@ -52,7 +52,7 @@ fn the_access_log_tells_the_causes_of_an_end_apart() {
     let end = |frame: Option<Vec<u8>>, status, details| {
         let mut streams = streams();
         let mut interceptor = streams.open(1, placed("a", "e"), 0, 0.5);
-        for bytes in frame {
+        if let Some(bytes) = frame {
             send(&mut interceptor, &bytes, 0);
         }
         let observed = EndObservation {
