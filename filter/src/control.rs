@@ -18,7 +18,7 @@ use berth_filter_core::decision::Worker;
 use berth_filter_core::decision::pending::engine::PlacedRequest;
 use berth_filter_core::decision::response::placed_stream_id;
 use berth_filter_core::streams::{
-    ActiveStream, DueActions, FrameInterceptor, PlacedStream, StreamSummary,
+    ActiveStream, DueActions, EndObservation, FrameInterceptor, PlacedStream, StreamSummary,
 };
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -176,6 +176,11 @@ impl Gateway {
     pub(crate) fn close_frame_sent(&self, id: u32) {
         let now = self.clock();
         self.with_core(|core| core.close_frame_sent(id, now));
+    }
+
+    /// Why a stream ends, for the access log.
+    pub(crate) fn end_text(&self, id: u32, observed: EndObservation<'_>) -> Option<String> {
+        self.with_core(|core| core.end_text(id, observed))
     }
 
     /// Removes a stream that has ended; returns why it ended.

@@ -35,6 +35,12 @@ impl HttpContext for RequestContext {
         }
     }
 
+    fn on_log(&mut self) {
+        if let Some(shared) = &self.shared {
+            self.request.on_log(shared);
+        }
+    }
+
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         self.request.on_trailers(self.shared.as_deref())
     }

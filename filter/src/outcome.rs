@@ -10,6 +10,14 @@ use berth_filter_core::decision::rejection::RejectReason;
 
 /// The filter state for the access log: one text, since each costs a host call.
 const ACCESS_LOG_KEY: &str = "berth";
+/// The same for how a stream has ended. Another key, because Envoy does not replace a value.
+const STREAM_END_KEY: &str = "berth_end";
+
+/// Sets the text of the access log for a stream that ends.
+pub(crate) fn log_stream_end(text: &str) {
+    // A failure affects the access log only.
+    let _ = abi::set_property(STREAM_END_KEY, text);
+}
 
 /// Applies the outcome of a call to the request in effect, without resuming it. Returns where it goes.
 ///
@@ -34,7 +42,7 @@ pub(crate) fn apply(outcome: CallOutcome) -> Result<Target, LocalReply> {
     }
 }
 
-/// `session=... pool=... engine=... placement=...`
+/// `session=... pool=... engine=... placement=...`, and of a WebSocket `stream=...`
 fn access_log_text(session_ref: &str, target: &Target) -> String {
     let mut text = format!("session={session_ref}");
     let (pool, engine, reason) = match target {
@@ -49,6 +57,10 @@ fn access_log_text(session_ref: &str, target: &Target) -> String {
     ] {
         text.push_str(name);
         text.push_str(value);
+    }
+    if let Target::Stream(placed) = target {
+        text.push_str(" stream=");
+        text.push_str(&placed.stream);
     }
     text
 }

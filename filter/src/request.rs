@@ -18,7 +18,7 @@ use berth_filter_core::decision::local_reply::not_ready;
 use berth_filter_core::decision::pending::engine::PlacedRequest;
 use berth_filter_core::decision::pending::{CallOutcome, Target};
 use berth_filter_core::decision::{Decision, RoutedDecision, decide};
-use berth_filter_core::streams::{FrameInterceptor, PlacedStream, StreamSummary};
+use berth_filter_core::streams::{EndObservation, FrameInterceptor, PlacedStream, StreamSummary};
 use call::{Call, Transport};
 use plain::QueuedRequest;
 use proxy_wasm::types::Action;
@@ -28,6 +28,13 @@ use std::rc::{Rc, Weak};
 /// Properties of a request in Envoy.
 const RESPONSE_STATUS: &str = "response\0code";
 const RESPONSE_SIZE: &str = "response\0size";
+const RESPONSE_DETAILS: &str = "response\0code_details";
+
+/// The status of the response, if there was one.
+fn response_status() -> Option<u16> {
+    let status = streams::number_property(RESPONSE_STATUS).ok()?;
+    u16::try_from(status).ok().filter(|status| *status != 0)
+}
 
 /// The state of a request.
 #[derive(Default)]
@@ -151,13 +158,28 @@ impl RequestHandle {
         }
     }
 
+    /// The access log is about to be written: a placed stream has ended. Envoy destroys the context afterwards.
+    pub(crate) fn on_log(&self, shared: &Shared) {
+        let state = self.state.take();
+        if matches!(state, State::Open(_)) {
+            let details = streams::text_property(RESPONSE_DETAILS).unwrap_or_default();
+            let observed = EndObservation {
+                status: response_status(),
+                details: &details,
+            };
+            if let Some(mut text) = shared.gateway.end_text(self.id, observed) {
+                text.push_str(" gateway=");
+                text.push_str(shared.gateway.worker().gateway);
+                outcome::log_stream_end(&text);
+            }
+        }
+        self.state.set(state);
+    }
+
     /// The placed stream has ended.
     fn close(&self, shared: &Shared, open_stream: &FrameInterceptor) {
         let summary = StreamSummary {
-            status: streams::number_property(RESPONSE_STATUS)
-                .ok()
-                .and_then(|status| u16::try_from(status).ok())
-                .filter(|status| *status != 0),
+            status: response_status(),
             received: open_stream.received(),
             sent: streams::number_property(RESPONSE_SIZE).unwrap_or_default(),
         };

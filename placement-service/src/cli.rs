@@ -16,6 +16,7 @@ mod serve;
 mod service_client;
 mod sessions;
 mod store_context;
+mod streams;
 
 use crate::cli::account::AccountCommand;
 use crate::cli::affinities::AffinitiesCommand;
@@ -26,6 +27,7 @@ use crate::cli::health::HealthArgs;
 use crate::cli::reload::{ConfigCommand, ReloadArgs};
 use crate::cli::render::RenderArgs;
 use crate::cli::sessions::SessionsCommand;
+use crate::cli::streams::StreamsCommand;
 use berth_placement::config::fault::Faults;
 use berth_placement::config::load::{self, LoadedConfig};
 use clap::{Parser, Subcommand};
@@ -93,6 +95,11 @@ enum Command {
     Gateways {
         #[command(subcommand)]
         command: GatewaysCommand,
+    },
+    /// List the open WebSockets of the running service's gateways, and close one.
+    Streams {
+        #[command(subcommand)]
+        command: StreamsCommand,
     },
     /// Explain which engine a session would get now.
     Explain(ExplainArgs),
@@ -204,6 +211,7 @@ impl Cli {
             Command::Affinities { command } => affinities::run(command).await,
             Command::Engines { command } => engines::run(command).await,
             Command::Gateways { command } => gateways::run(command).await,
+            Command::Streams { command } => streams::run(command).await,
             Command::Explain(command) => explain::run(command).await,
             Command::Health(args) => health::run(args).await,
             Command::Reload(args) => reload::reload(args).await,

@@ -17,6 +17,7 @@ pub mod names;
 pub mod open_files;
 pub mod path_template;
 pub mod rejection;
+pub(crate) mod request_id;
 pub mod return_to;
 pub mod secret;
 pub mod text_template;

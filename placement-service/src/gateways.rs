@@ -9,9 +9,11 @@ mod engine_sessions;
 mod metrics;
 mod outbox;
 mod registry;
+mod replica_requests;
 mod replicas;
 mod report;
 mod session_monitor;
+mod stream_directory;
 
 use crate::core::clock::Clock;
 use crate::events::follower::{Change, EventLogFollower, LogWindow, LoggedChange};
@@ -26,11 +28,13 @@ use metrics::{GatewayCollector, GatewayMetrics};
 use outbox::Outbox;
 use parking_lot::{Mutex, MutexGuard};
 use rand::RngExt;
-pub use registry::{GatewayDrain, GatewayView};
+pub use registry::{GatewayDrain, GatewayView, ReportedStream, StreamQuery};
 use registry::{LimitExceeded, Outcome, Registry, SequenceCheck};
 pub use report::checked;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+pub use stream_directory::{StreamDirectory, StreamPage};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
@@ -120,18 +124,20 @@ impl Gateways {
         }
     }
 
-    /// Applies a report that passed [`checked`], and answers it. With a `cursor` it is a poll, which waits for events.
+    /// Applies a report that passed [`checked`] and came from that address, and answers it. With a `cursor` it is a poll, which waits for events.
     ///
     /// # Errors
     /// When there are too many gateways or streams, or the event log is unavailable.
     pub async fn report(
         &self,
         gateway: &str,
+        address: IpAddr,
         report: GatewayReport,
         cursor: Option<GatewayCursor>,
     ) -> Result<GatewayAnswer, GatewayError> {
         let shared = &self.shared;
         let outcome = shared.apply_report(gateway, &report).await?;
+        shared.registry().set_address(gateway, address);
         shared.record_active(&report.active).await;
         for key in &report.active_keys {
             shared.placement.record_key_activity(key);

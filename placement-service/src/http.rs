@@ -16,10 +16,11 @@ mod security_events;
 pub mod server;
 pub mod state;
 
+use crate::core::request_id::with_request_id;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, header};
-use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use body::MAX_BODY_BYTES;
 use openapi::BROWSERS;
@@ -34,6 +35,9 @@ pub use browsers::cookies::LoginCookie;
 pub use browsers::device_cookie::DeviceCookie;
 pub use browsers::pages::Pages;
 pub use operators::clients::{ClientSecret, Clients};
+
+/// The header in which Envoy sends the id of a request.
+const REQUEST_ID_HEADER: &str = "x-request-id";
 
 /// The pattern of every route of every listener: the values of the label `route` of the metric `http_requests`.
 static ROUTE_PATTERNS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
@@ -84,6 +88,8 @@ fn routes() -> OpenApiRouter<App> {
             operators::gateways::drain_gateway,
             operators::gateways::undrain_gateway
         ))
+        .routes(routes!(operators::streams::list_streams))
+        .routes(routes!(operators::streams::close_stream))
         .routes(routes!(
             operators::sessions::list_sessions,
             operators::sessions::end_account_sessions
@@ -130,6 +136,7 @@ fn with_shared_layers(routes: OpenApiRouter<App>, app: App) -> Router {
         .fallback(async || HttpProblem::not_found())
         .method_not_allowed_fallback(async || HttpProblem::method_not_allowed())
         .layer(from_fn_with_state(app.clone(), count_response))
+        .layer(from_fn(serve_with_request_id))
         .layer(map_response(forbid_sniffing))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(app)
@@ -147,6 +154,13 @@ async fn forbid_sniffing(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     response
+}
+
+/// Serves the request with its `x-request-id`.
+async fn serve_with_request_id(request: Request, next: Next) -> Response {
+    let id = request.headers().get(REQUEST_ID_HEADER).cloned();
+    let id = id.as_ref().and_then(|id| id.to_str().ok());
+    with_request_id(id, next.run(request)).await
 }
 
 /// Counts the response, and the reason of a rejection.

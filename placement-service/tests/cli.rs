@@ -27,6 +27,9 @@ mod render_manifests;
 #[path = "cli/running_service.rs"]
 mod running_service;
 
+#[path = "cli/streams.rs"]
+mod streams;
+
 use running_service::RunningService;
 use serde_json::Value;
 use std::io::Write;

@@ -20,6 +20,7 @@ export const CALLBACKS = [
   'proxy_on_http_call_response',
   'proxy_on_grpc_receive',
   'proxy_on_grpc_close',
+  'proxy_on_log',
   'proxy_on_done',
   'proxy_on_delete',
 ];

@@ -142,6 +142,7 @@ export class Host {
     if (request.ended) return;
     request.ended = true;
     this.#current = request.id;
+    this.#enter('proxy_on_log', request.id);
     this.#enter('proxy_on_done', request.id);
     if (!keep) this.delete(request);
   }

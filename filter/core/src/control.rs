@@ -11,6 +11,7 @@ pub mod reporter;
 use crate::control::events::{EventSubscription, Settings};
 use crate::control::identity::Identity;
 use crate::control::reporter::StreamReporter;
+use crate::streams::EndObservation;
 use crate::streams::{
     ActiveStream, DueActions, EndedSessions, FrameInterceptor, MAX_RESETS, PlacedRequests,
     PlacedStream, StreamSummary, Streams,
@@ -167,6 +168,12 @@ impl Gateway {
     /// The close frame of a stream was sent.
     pub fn close_frame_sent(&mut self, id: u32, now: u64) {
         self.streams.close_frame_sent(id, now);
+    }
+
+    /// Why a stream ends, for the access log: see [`Streams::end_text`].
+    #[must_use]
+    pub fn end_text(&self, id: u32, observed: EndObservation<'_>) -> Option<String> {
+        self.streams.end_text(id, observed)
     }
 
     /// Removes a stream that has ended; returns why it ended.

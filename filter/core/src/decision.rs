@@ -151,7 +151,7 @@ pub fn decide<'a>(
             Err(RejectReason::UpgradeRequired)
         }
         (_, Some(call_credential)) if !matches!(credential, Credential::Bearer(_)) => {
-            calls::token(config, call_credential)
+            calls::token(config, &request, call_credential)
         }
         _ => {
             if let Credential::Bearer(token) = credential {

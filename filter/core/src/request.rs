@@ -10,6 +10,8 @@ pub mod path;
 
 pub use handshake::{Handshake, WebSocketVersion};
 
+use berth_api::is_request_id;
+
 /// Headers that only the filter or the placement service may set; the configuration adds more.
 /// Names compare without case and with `_` equal to `-`, since some servers treat both alike.
 const INTERNAL_PREFIX: &[u8] = b"x-berth-";
@@ -36,6 +38,7 @@ const READ_HEADERS: &[&str] = &[
     "transfer-encoding",
     "upgrade",
     "x-forwarded-proto",
+    "x-request-id",
 ];
 
 /// Whether [`Request::read`] uses this header, so that it cannot be stripped from clients.
@@ -80,6 +83,8 @@ pub struct Request<'a> {
     pub accepts_html: bool,
     /// `Sec-Fetch-Mode`: `navigate` for page navigations, other values for scripts; not every client sends it.
     pub fetch_mode: Option<&'a [u8]>,
+    /// `x-request-id`, which Envoy sets, if it may be logged.
+    pub request_id: Option<&'a str>,
     /// Names of internal headers that the client sent, each once.
     pub spoofed: Vec<&'a str>,
     /// Names of further headers that the client must not send to engines, each once.
@@ -110,6 +115,7 @@ impl<'a> Request<'a> {
             authorizations: Vec::new(),
             accepts_html: false,
             fetch_mode: None,
+            request_id: None,
             spoofed: Vec::new(),
             spoofed_for_engines: Vec::new(),
         };
@@ -141,6 +147,9 @@ impl<'a> Request<'a> {
                 b"sec-websocket-version" => request.handshake.add_version(value),
                 b"accept" => request.accepts_html |= accepts_html(value),
                 b"sec-fetch-mode" => request.fetch_mode = Some(value),
+                b"x-request-id" => {
+                    request.request_id = visible(Some(value)).filter(|id| is_request_id(id))
+                }
                 _ if is_internal(name, strip) => {
                     if same_name(name, b"authorization") {
                         request.authorizations.push(value);

@@ -1,9 +1,11 @@
 //! The open streams of one worker: their sessions, and which of them must end. A stream ends because its session has
-//! ended (by event or by time), because it has reached its maximum age, or because its engine or this Envoy drains. It is then
+//! ended (by event or by time), because it has reached its maximum age, because an operator ended it, or because its
+//! engine or this Envoy drains. It is then
 //! closing: its [`FrameInterceptor`] inserts a close frame between the client's frames, and a stream that is still
 //! open after the close timeout is reset. Knows no clock and no host: the caller passes the time in milliseconds
 //! since 1970.
 
+mod end_cause;
 mod ended_sessions;
 mod engine_drains;
 pub mod frames;
@@ -19,6 +21,7 @@ use std::rc::Rc;
 
 use engine_drains::EngineDrains;
 
+pub use end_cause::EndObservation;
 pub use ended_sessions::EndedSessions;
 pub use interceptor::{ActiveStream, ChunkAction, FrameInterceptor};
 pub use placed_requests::PlacedRequests;
@@ -64,6 +67,8 @@ struct StreamState {
     close_reason: Cell<Option<CloseReason>>,
     /// When the client last sent something, by a coarse clock.
     last_active: Cell<u64>,
+    /// The client has sent a close frame.
+    client_closed: Cell<bool>,
     /// The code of the client's close frame.
     close_code: Cell<Option<u16>>,
 }
@@ -214,6 +219,7 @@ impl Streams {
         let state = Rc::new(StreamState {
             close_reason: Cell::new(None),
             last_active: Cell::new(now),
+            client_closed: Cell::new(false),
             close_code: Cell::new(None),
         });
         let session: Rc<str> = placed.session_ref.as_str().into();

@@ -2,7 +2,7 @@
 //! of its own; and what happens to the engine's response. Decides nothing.
 
 use super::call::{Call, EngineCall};
-use super::{RequestHandle, State};
+use super::{RESPONSE_DETAILS, RequestHandle, State};
 use crate::abi::{self, Headers, streams};
 use crate::metrics::CacheResult;
 use crate::service_client::ServiceResponse;
@@ -18,9 +18,6 @@ use berth_filter_core::decision::pending::engine::{self, PlacedRequest, holds_fo
 use berth_filter_core::request::path::without_query;
 use proxy_wasm::types::Action;
 use std::rc::Rc;
-
-/// Envoy's details of a response.
-const RESPONSE_DETAILS: &str = "response\0code_details";
 
 /// A request without a call in flight: it waits for the call of another one, or for the next tick.
 pub(super) struct QueuedRequest {

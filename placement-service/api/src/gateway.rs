@@ -212,17 +212,20 @@ pub enum CloseReason {
     TooOld,
     /// Its engine or its gateway is drained: close code 4503.
     Drained,
+    /// An operator closed this one stream; its session goes on: close code 4410.
+    ClosedByOperator,
 }
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Ended,
         Self::Refused,
         Self::Expired,
         Self::Revoked,
         Self::TooOld,
         Self::Drained,
+        Self::ClosedByOperator,
     ];
 
     /// The constant for metric labels and logs.
@@ -235,6 +238,7 @@ impl CloseReason {
             Self::Revoked => "revoked",
             Self::TooOld => "too-old",
             Self::Drained => "drained",
+            Self::ClosedByOperator => "closed-by-operator",
         }
     }
 
@@ -248,6 +252,7 @@ impl CloseReason {
             Self::Revoked => Some(4403),
             Self::TooOld => Some(4408),
             Self::Drained => Some(4503),
+            Self::ClosedByOperator => Some(4410),
         }
     }
 }
@@ -281,6 +286,11 @@ pub enum GatewayEvent {
         /// `Revoked`.
         #[serde(deserialize_with = "known_or_revoked")]
         reason: CloseReason,
+    },
+    /// An operator has ended one stream: the gateway closes it, with [`CloseReason::ClosedByOperator`].
+    StreamEnded {
+        /// The stream's name.
+        stream: String,
     },
     /// An engine is drained: the gateway closes its streams, spread evenly over a time. It closes the streams of one key
     /// together, after [`drain_delay_ms`](crate::drain_delay_ms).

@@ -34,6 +34,17 @@ pub const PLACEMENTS_PATH: &str = "/v1/placements";
 /// Path of the token call, `POST` with a [`TokenRequest`].
 pub const TOKENS_PATH: &str = "/v1/tokens";
 
+/// Maximum length of the id of a request, in bytes.
+pub const MAX_REQUEST_ID: usize = 128;
+
+/// Whether a text is an id of a request that may be logged: 1 to [`MAX_REQUEST_ID`] of `A-Z a-z 0-9 - . _ : / + =`.
+/// Envoy's `x-request-id` is a UUID; a proxy in front of it may have set another one.
+#[must_use]
+pub fn is_request_id(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._:/+=".contains(&b);
+    (1..=MAX_REQUEST_ID).contains(&text.len()) && text.bytes().all(allowed)
+}
+
 /// Requests an engine for one request: a WebSocket upgrade, or a plain request of a route that allows them. Exactly one of `session` and `token` is set.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -59,6 +70,9 @@ pub struct PlacementRequest {
     /// The client's name for its browser tab (`berth_tab` in the query), if it sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tab: Option<String>,
+    /// The id of the client's request, from Envoy: see [`is_request_id`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 const fn upgrade() -> bool {
@@ -114,6 +128,10 @@ pub struct TokenRequest {
     /// secret: never logged, never stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The id of the client's request, from Envoy: see [`is_request_id`]. Of the first one, if several requests share the
+    /// call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 /// The JWT of a session.

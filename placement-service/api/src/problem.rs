@@ -18,6 +18,9 @@ pub struct Problem {
     /// Seconds until a retry is useful; equal to the `Retry-After` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
+    /// The id of the request that was rejected, if it has one: the service's log has it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// A complete `Set-Cookie` value (`__Host-berth-anon=...`, or `berth-anon=...` over plain HTTP) that the gateway
     /// sends to the client with a 440. Never the login cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,7 +14,7 @@ use crate::events::follower::EventLogFollower;
 use crate::events::log::EventLogReader;
 use crate::events::security_events::SecurityEvents;
 use crate::events::webhooks::{self, Webhooks, WebhooksError};
-use crate::gateways::{self, GatewayDrains, Gateways};
+use crate::gateways::{self, GatewayDrains, Gateways, StreamDirectory};
 use crate::http::compat::session_service;
 use crate::http::problem::HttpProblem;
 use crate::http::server::{Connections, ServerTls};
@@ -169,7 +169,9 @@ pub async fn build(
     )
     .await?;
     let handover = Handover::start(stores.coordination.clone(), placer.clone());
-    let gateway_drains = GatewayDrains::start(&gateways, stores.coordination, clock).await?;
+    let gateway_drains =
+        GatewayDrains::start(&gateways, stores.coordination.clone(), clock.clone()).await?;
+    let streams = StreamDirectory::start(&gateways, &gateway_drains, stores.coordination, clock);
     let login = Login::new(credentials, own_accounts, sessions.clone(), metrics.clone());
     let session_service_rules = session_service::jwt_rules(
         &config.compat.session_service,
@@ -202,6 +204,7 @@ pub async fn build(
         drains: Arc::new(drains),
         gateways,
         gateway_drains: Arc::new(gateway_drains),
+        streams: Arc::new(streams),
         connections,
         tls: tls.transpose()?,
         metrics,

@@ -31,7 +31,7 @@ pub fn start(config: &Log) -> Result<LogLevel, ParseError> {
             let logs = logs
                 .json()
                 .flatten_event(true)
-                .with_current_span(false)
+                .with_current_span(true)
                 .with_span_list(false)
                 .with_filter_reloading();
             let handle = logs.reload_handle();

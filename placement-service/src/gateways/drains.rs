@@ -34,7 +34,7 @@ struct State {
     clock: Arc<dyn Clock>,
     /// The records, as last read. Bounded by the retention.
     records: Mutex<DrainRecords>,
-    list: GatewayList,
+    list: Arc<GatewayList>,
 }
 
 impl Drop for GatewayDrains {
@@ -59,7 +59,7 @@ impl GatewayDrains {
             store,
             clock,
             records: Mutex::default(),
-            list,
+            list: Arc::new(list),
         });
         state.refresh().await?;
         let watch_task = tokio::spawn(watch(Arc::clone(&state))).abort_handle();
@@ -96,6 +96,11 @@ impl GatewayDrains {
         self.state.store.put_value(&record_key(node), None).await?;
         tracing::info!(node, "Envoy is no longer drained");
         self.state.refresh().await
+    }
+
+    /// The lists of all replicas.
+    pub(super) fn replicas(&self) -> Arc<GatewayList> {
+        self.state.list.clone()
     }
 
     /// The gateways of all replicas, and whether the list is complete. Without an answer of the store it has only the

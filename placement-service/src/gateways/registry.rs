@@ -6,6 +6,7 @@ mod bounds;
 mod drains;
 mod identity;
 mod sessions;
+mod stream_pages;
 mod streams;
 mod views;
 
@@ -19,8 +20,11 @@ pub use drains::GatewayDrain;
 use identity::Identity;
 use sessions::BySession;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+pub(super) use stream_pages::{MAX_PAGE, ReplicaPage};
+pub use stream_pages::{ReportedStream, StreamQuery};
 use tokio::time::Instant;
 pub use views::GatewayView;
 
@@ -37,7 +41,7 @@ pub(super) struct Registry {
     accounting_registry: AccountingRegistry,
     /// At most [`bounds::MAX_GATEWAYS`].
     gateways: HashMap<Arc<str>, Gateway>,
-    streams: HashMap<Arc<str>, Stream>,
+    streams: BTreeMap<Arc<str>, Stream>,
     /// The number of streams of each engine that has any.
     engines: BTreeMap<EngineKey, usize>,
     /// The number of streams of each key that has any.
@@ -51,6 +55,8 @@ struct Gateway {
     /// The sequence number of its last report.
     sequence: u64,
     identity: Identity,
+    /// The address that it reports from.
+    address: Option<IpAddr>,
     /// The last drain that it was notified of, and whether that had it refuse new WebSockets.
     sent_drain: Option<(SentDrain, bool)>,
     /// Its full list is needed, and its first part has not arrived.
@@ -68,6 +74,8 @@ struct Stream {
     key: Option<Arc<str>>,
     /// The accounting that counts it: that of its engine when it opened. The engine's address may have changed since.
     accounting: Arc<EngineAccounting>,
+    /// Unix seconds.
+    opened_at: u64,
 }
 
 /// The order of a report among those of its gateway.
@@ -101,7 +109,7 @@ impl Registry {
         Self {
             accounting_registry,
             gateways: HashMap::new(),
-            streams: HashMap::new(),
+            streams: BTreeMap::new(),
             engines: BTreeMap::new(),
             keys: HashMap::new(),
             sessions: BySession::default(),
@@ -140,6 +148,7 @@ impl Registry {
                 last_report: now,
                 sequence: 0,
                 identity: Identity::default(),
+                address: None,
                 sent_drain: None,
                 resync: report.sequence > 1,
                 listed: None,

@@ -6,7 +6,7 @@ use crate::core::clock::Clock;
 use berth_store::{Coordination, StoreError};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -91,6 +91,24 @@ impl GatewayList {
         self.store.put_value(&self.key, text.as_deref()).await?;
         *published = Some((Instant::now(), list.gateways));
         Ok(())
+    }
+
+    /// The name of this replica.
+    pub(super) fn own_name(&self) -> &str {
+        self.key.strip_prefix(KEY_PREFIX).unwrap_or(&self.key)
+    }
+
+    /// The names of the other replicas that have gateways.
+    pub(super) async fn other_replicas(&self) -> Result<BTreeSet<String>, StoreError> {
+        let now_ms = self.clock.now_ms();
+        let mut names = BTreeSet::new();
+        for (key, text) in self.store.list_values(KEY_PREFIX).await? {
+            let list: Option<PublishedList> = serde_json::from_str(&text).ok();
+            if key != self.key && list.is_some_and(|list| !list.is_outdated(now_ms)) {
+                names.extend(key.strip_prefix(KEY_PREFIX).map(str::to_owned));
+            }
+        }
+        Ok(names)
     }
 
     /// The gateways of all replicas, sorted by name, and whether the store has answered. `own` are those of this

@@ -4,4 +4,5 @@ pub(super) mod auth;
 pub(super) mod events;
 pub(super) mod grpc;
 pub(super) mod placements;
+mod refusal_log;
 pub(super) mod tokens;

@@ -11,4 +11,5 @@ mod query;
 pub(super) mod reload;
 pub mod session_requests;
 pub(super) mod sessions;
+pub(super) mod streams;
 pub(super) mod webhooks;

@@ -1,6 +1,7 @@
 //! The only place where a rejection becomes an HTTP response: problem+json (RFC 9457) with a constant `reason`.
 
 use crate::core::rejection::Rejection;
+use crate::core::request_id::current_request_id;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use berth_api::{Problem, RejectReason};
@@ -21,6 +22,9 @@ pub struct HttpProblem {
     retry_after: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     anonymous_cookie: Option<String>,
+    /// The `x-request-id` of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
 }
 
 /// The constant `reason` of a response, as an extension of the response for metrics.
@@ -59,6 +63,8 @@ own_problems! {
     no_such_session = NOT_FOUND, "no-such-session", "There is no such session";
     /// No key of that name has an engine.
     no_such_key = NOT_FOUND, "no-such-key", "There is no such key";
+    /// No open stream has that name.
+    no_such_stream = NOT_FOUND, "no-such-stream", "There is no such stream";
     /// The pool has no engine of that name.
     no_such_engine = NOT_FOUND, "no-such-engine", "There is no such engine";
     /// Discovery drains the engine, so an operator cannot end the drain.
@@ -125,6 +131,7 @@ impl HttpProblem {
             detail: None,
             retry_after: None,
             anonymous_cookie: None,
+            request_id: current_request_id(),
         }
     }
 
@@ -220,6 +227,7 @@ impl From<Rejection> for HttpProblem {
             detail: rejection.detail,
             retry_after: rejection.retry_after_s,
             anonymous_cookie: None,
+            request_id: current_request_id(),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::events::follower::EventLogFollower;
 use crate::events::log::EventLogReader;
 use crate::events::security_events::SecurityEvents;
 use crate::events::webhooks::Webhooks;
-use crate::gateways::{GatewayDrains, Gateways};
+use crate::gateways::{GatewayDrains, Gateways, StreamDirectory};
 use crate::http::server::{Connections, ServerTls};
 use crate::login::Login;
 use crate::login::oidc::Oidc;
@@ -48,6 +48,7 @@ pub struct AppState {
     pub drains: Arc<Drains>,
     pub gateways: Arc<Gateways>,
     pub gateway_drains: Arc<GatewayDrains>,
+    pub streams: Arc<StreamDirectory>,
     /// The connections of all listeners.
     pub connections: Arc<Connections>,
     /// TLS of the main listener; `None`: plain HTTP.

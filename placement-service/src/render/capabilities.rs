@@ -47,6 +47,7 @@ pub(super) const CAPABILITIES: &[Capability] = &[
     plain("proxy_on_http_call_response"),
     plain("proxy_on_grpc_receive"),
     plain("proxy_on_grpc_close"),
+    plain("proxy_on_log"),
     plain("proxy_on_done"),
     plain("proxy_on_delete"),
     plain("proxy_get_header_map_pairs"),

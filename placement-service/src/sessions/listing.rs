@@ -57,6 +57,19 @@ impl Sessions {
         Ok(row.map(|row| row.runtime))
     }
 
+    /// The account of an active session. `None` if there is none, such as of a program's token without a session, or if
+    /// another login service owns the sessions.
+    pub async fn account_of(&self, session_ref: &str) -> Result<Option<String>, StoreError> {
+        if let Some((_, session)) = self.cache.get_by_ref(session_ref) {
+            return Ok(Some(session.live.account.clone()));
+        }
+        match self.stores.sessions.find_by_ref(session_ref).await {
+            Ok(row) => Ok(row.map(|row| row.account)),
+            Err(StoreError::ReadOnly) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The active sessions of an account, or of all accounts.
     pub async fn list(&self, account: Option<&str>) -> Result<SessionList, StoreError> {
         let select = account.map_or(SessionQuery::ExpiredAt(FAR_FUTURE_MS), |account| {

@@ -227,3 +227,36 @@ pools: [ {{ name: p, cluster: c, driver: websocket, discovery: {{ static: [ {eng
     let (_, log) = served.terminate();
     assert_eq!(log.matches(gone).count(), 1, "{log}");
 }
+
+#[test]
+fn the_lines_of_a_call_have_the_id_of_the_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = "session: { cookie: { secure: false } }";
+    let file = write_config(dir.path(), more);
+    let args = ["account", "add", "demo", "--password-stdin", "--config"];
+    run_berth(&[&args[..], &[file.to_str().unwrap()]].concat(), PASSWORD);
+    let served = RunningService::start(&file);
+    let answer = served.post("/login", json!({"username": "demo", "password": PASSWORD}));
+    let cookie = answer.split("berth=").nth(1).unwrap();
+    let session = cookie.split(';').next().unwrap();
+    let call = json!({"session": session, "method": "GET", "path": "/nowhere", "host": "h", "request_id": "0b1c-2d"});
+    assert!(
+        served
+            .post("/v1/placements", call)
+            .contains("no-such-route")
+    );
+    let (_, log) = served.terminate();
+    let with_id: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("0b1c-2d"))
+        .collect();
+    let [line] = with_id[..] else {
+        panic!("{log}");
+    };
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(
+        (&line["message"], &line["reason"]),
+        (&json!("a call is refused"), &json!("no-such-route"))
+    );
+    assert_eq!(line["span"]["request_id"], "0b1c-2d");
+}

@@ -31,24 +31,26 @@ async fn an_operator_sees_sessions_without_their_ids() {
         json!({"session_ref": sid, "account": "demo", "display_name": "demo", "roles": ["user"],
                "created_at": created_at, "last_seen_at": now + 60,
                "idle_remaining_s": 1800, "absolute_remaining_s": 36_000 - 60 + created_at - now,
-               "runtime": "berth", "parent_ref": null, "provider": null})
+               "runtime": "berth", "parent_ref": null, "provider": null, "engines": []})
     };
     let both = [overview(&sids[0], now), overview(&sids[1], now + 60)];
-    assert_eq!(listed.json(), json!({"sessions": both, "more": false}));
+    assert_eq!(
+        listed.json(),
+        json!({"sessions": both, "more": false, "engines_complete": true})
+    );
+    let mut first_alone = both[0].clone();
+    first_alone.as_object_mut().unwrap().remove("engines");
     let one = request_as_operator(&site, Method::GET, &format!("/v1/sessions/{}", sids[0])).await;
-    assert_eq!(one.json(), both[0]);
+    assert_eq!(one.json(), first_alone);
     for text in [&listed.text, &one.text] {
         assert!(!text.contains(&first) && !text.contains(&second));
     }
     let none_found = request_as_operator(&site, Method::GET, "/v1/sessions?account=Demo").await;
-    assert_eq!(none_found.json(), json!({"sessions": [], "more": false}));
+    let no_sessions = json!({"sessions": [], "more": false, "engines_complete": true});
+    assert_eq!(none_found.json(), no_sessions);
     site.clock.advance_ms(30 * 60_000);
     let over = request_as_operator(&site, Method::GET, "/v1/sessions?account=demo").await;
-    assert_eq!(
-        over.json(),
-        json!({"sessions": [], "more": false}),
-        "only active sessions are listed"
-    );
+    assert_eq!(over.json(), no_sessions, "only active sessions are listed");
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ async fn streams_are_counted_as_they_open_and_close() {
         .await
         .json();
     let view = json!({
-        "gateway": "g-1", "node": null, "version": null, "streams": 1, "sequence": 2, "silent_s": 0,
+        "gateway": "g-1", "node": null, "address": "127.0.0.1", "version": null, "streams": 1, "sequence": 2, "silent_s": 0,
         "resync": false, "draining": false, "refusing": false,
     });
     assert_eq!(listed, json!({ "gateways": [view], "complete": true }));

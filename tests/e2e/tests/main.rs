@@ -49,4 +49,5 @@ mod stream_limit;
 mod streams;
 mod tls;
 mod tls_inside;
+mod trace;
 mod traps;

@@ -59,6 +59,7 @@ impl Gateway {
                 self.streams.end_session(&session_ref, reason, now);
                 invalidation.sessions.push(session_ref);
             }
+            GatewayEvent::StreamEnded { stream } => self.streams.end_stream(&stream, now),
             GatewayEvent::KeyMoved { key, epoch } => invalidation.moved_keys.push((key, epoch)),
             GatewayEvent::EngineClosed { pool, engine } => {
                 invalidation.closed_engines.push((pool, engine));

@@ -56,6 +56,7 @@ pub(super) fn placement(
         path: request.path.to_owned(),
         host: request.authority.to_owned(),
         tab: tab(request.path),
+        request_id: request.request_id.map(str::to_owned),
     })?;
     Ok(Callout {
         path: PLACEMENTS_PATH,
@@ -87,12 +88,17 @@ pub(super) fn engine_lookup(
 /// Requests the token of a session, or asks whether the session of a token lives.
 pub(super) fn token(
     config: &Config,
+    request: &Request<'_>,
     credential: CallCredential<'_>,
 ) -> Result<Callout, RejectReason> {
     let (session, token) = credential.fields();
     Ok(Callout {
         path: TOKENS_PATH,
-        body: json(&TokenRequest { session, token })?,
+        body: json(&TokenRequest {
+            session,
+            token,
+            request_id: request.request_id.map(str::to_owned),
+        })?,
         shared: (config.cache.entries > 0).then(|| credential.cache_key()),
     })
 }

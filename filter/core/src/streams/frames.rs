@@ -24,6 +24,8 @@ pub struct ScanResult {
     pub data: bool,
     /// The first frame boundary in it or at its end.
     pub boundary: Option<usize>,
+    /// The header of a close frame ended in it.
+    pub close: bool,
     /// The code of a close frame in it.
     pub close_code: Option<u16>,
 }
@@ -104,9 +106,11 @@ impl FrameScanner {
                         Some(Header::Complete {
                             consumed,
                             data,
+                            close,
                             close_code,
                         }) => {
                             result.data |= data;
+                            result.close |= close;
                             result.close_code = result.close_code.or(close_code);
                             consumed
                         }
@@ -183,6 +187,7 @@ impl FrameScanner {
         Some(Header::Complete {
             consumed: header_len.saturating_sub(header_bytes),
             data: opcode <= 2,
+            close: opcode == CLOSE,
             close_code: has_code.then_some(code),
         })
     }
@@ -193,6 +198,7 @@ enum Header {
     Complete {
         consumed: usize,
         data: bool,
+        close: bool,
         close_code: Option<u16>,
     },
     /// The next chunk continues it.

@@ -79,6 +79,9 @@ impl FrameInterceptor {
         }
         self.state.last_active.set(now);
         let scan = self.scanner.scan(size, read);
+        if scan.close {
+            self.state.client_closed.set(true);
+        }
         if scan.close_code.is_some() {
             self.state.close_code.set(scan.close_code);
         }

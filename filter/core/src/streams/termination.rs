@@ -11,12 +11,26 @@ use berth_api::CloseReason;
 impl Streams {
     /// A session has ended: its streams close.
     pub fn end_session(&mut self, session_ref: &str, reason: CloseReason, now: u64) {
-        for id in self.by_session.get(session_ref).into_iter().flatten() {
-            if let Some(stream) = self.open.get_mut(id) {
-                let timeout = self.close_timeout_ms;
-                let has_begun = begin_close(&mut self.deadlines, *id, stream, reason, now, timeout);
-                self.closing = self.closing.saturating_add(usize::from(has_begun));
-            }
+        let ids = self.by_session.get(session_ref).cloned();
+        for id in ids.into_iter().flatten() {
+            self.end(id, reason, now);
+        }
+    }
+
+    /// An operator has ended a stream: it closes. A stream that is not open here is ignored.
+    pub fn end_stream(&mut self, stream: &str, now: u64) {
+        let mut open = self.open.iter();
+        let found = open.find(|(_, open)| open.placed.stream == stream);
+        if let Some(id) = found.map(|(id, _)| *id) {
+            self.end(id, CloseReason::ClosedByOperator, now);
+        }
+    }
+
+    fn end(&mut self, id: u32, reason: CloseReason, now: u64) {
+        if let Some(stream) = self.open.get_mut(&id) {
+            let timeout = self.close_timeout_ms;
+            let has_begun = begin_close(&mut self.deadlines, id, stream, reason, now, timeout);
+            self.closing = self.closing.saturating_add(usize::from(has_begun));
         }
     }
 

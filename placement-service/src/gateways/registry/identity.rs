@@ -3,6 +3,7 @@
 
 use super::{Gateway, Registry};
 use berth_api::GatewayIdentity;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The version of this service.
@@ -74,6 +75,13 @@ impl Registry {
             );
         } else if !was_known {
             tracing::info!(gateway = name, node, filter = version, "gateway reports");
+        }
+    }
+
+    /// Stores the address that a gateway reports from.
+    pub(in crate::gateways) fn set_address(&mut self, name: &str, address: IpAddr) {
+        if let Some(gateway) = self.gateways.get_mut(name) {
+            gateway.address = Some(address);
         }
     }
 

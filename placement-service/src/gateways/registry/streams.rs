@@ -61,6 +61,7 @@ impl Registry {
                 engine,
                 key,
                 accounting,
+                opened_at: open.opened_at,
             },
         );
     }

@@ -3,6 +3,7 @@
 use super::{Gateway, Registry};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -13,6 +14,10 @@ pub struct GatewayView {
     pub gateway: String,
     /// The `node.id` of its Envoy.
     pub node: Option<String>,
+    /// The address that it reports from: that of its Envoy, or of a proxy between.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
     /// The version of its filter.
     pub version: Option<String>,
     pub streams: usize,
@@ -34,6 +39,7 @@ impl Registry {
         let view = |(name, gateway): (&Arc<str>, &Gateway)| GatewayView {
             gateway: name.to_string(),
             node: gateway.identity.node.as_deref().map(str::to_owned),
+            address: gateway.address,
             version: gateway.identity.version.clone(),
             streams: gateway.streams.len(),
             sequence: gateway.sequence,

@@ -10,10 +10,11 @@ use crate::http::problem::HttpProblem;
 use crate::http::state::App;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use berth_api::{
     GATEWAY_EVENTS_PATH, GATEWAY_TIMEOUT_S, GatewayAnswer, GatewayReport, RejectReason,
 };
+use std::net::SocketAddr;
 
 /// Maximum size of a report, in bytes: lists and names of maximum length fit.
 pub(in crate::http) const MAX_REPORT_BYTES: usize = 1024 * 1024;
@@ -25,6 +26,7 @@ pub(in crate::http) const MAX_REPORT_BYTES: usize = 1024 * 1024;
 pub(in crate::http) async fn report_streams(
     _: GatewayAuth,
     State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     path: Result<Path<String>, PathRejection>,
     RawBody(body): RawBody,
 ) -> Result<Json<GatewayAnswer>, HttpProblem> {
@@ -33,7 +35,10 @@ pub(in crate::http) async fn report_streams(
     let cursor = checked(&gateway, &report).map_err(HttpProblem::invalid_request)?;
     // Many polls may wait at once, so they must not hold their bodies.
     drop(body);
-    let answer = app.gateways.report(&gateway, report, cursor).await;
+    let answer = app
+        .gateways
+        .report(&gateway, peer.ip(), report, cursor)
+        .await;
     Ok(Json(answer.map_err(to_problem)?))
 }
 

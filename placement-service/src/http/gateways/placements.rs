@@ -2,7 +2,9 @@
 //! it. If the gateway gives up, its request ends and this future is dropped, which releases the placement.
 
 use super::auth::GatewayAuth;
+use super::refusal_log::log_refusal;
 use super::tokens;
+use crate::core::request_id::with_request_id;
 use crate::http::body::{self, RawBody};
 use crate::http::openapi::{GATEWAYS, ProblemResponse};
 use crate::http::problem::HttpProblem;
@@ -59,8 +61,21 @@ pub(in crate::http) async fn place(
         .map(Json)
 }
 
-/// Places one request, with an explanation if it is requested and the session has the role `admin`.
+/// Places one request under the id of the client's request, with an explanation if it is requested and the session has the role `admin`.
 pub(in crate::http) async fn place_request(
+    app: &App,
+    request: &PlacementRequest,
+    explain_requested: bool,
+) -> Result<PlacementResponse, HttpProblem> {
+    let id = request.request_id.as_deref();
+    with_request_id(id, async {
+        let placed = place_session(app, request, explain_requested).await;
+        placed.inspect_err(log_refusal)
+    })
+    .await
+}
+
+async fn place_session(
     app: &App,
     request: &PlacementRequest,
     explain_requested: bool,
@@ -88,6 +103,13 @@ pub(in crate::http) async fn place_request(
         app.placement.end_login(&session.session_ref);
         return Err(RejectReason::UnknownSession.into());
     }
+    tracing::debug!(
+        session = session.session_ref,
+        pool = placed.pool,
+        engine = placed.engine,
+        reason = placed.reason,
+        "placed"
+    );
     let placement = PlacementAnswer {
         token: issued.token.clone(),
         token_expires_at: issued.expires_at,

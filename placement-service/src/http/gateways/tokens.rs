@@ -1,7 +1,9 @@
 //! `POST /v1/tokens` for gateways, and the public keys that verify the tokens.
 
 use super::auth::GatewayAuth;
+use super::refusal_log::log_refusal;
 use crate::core::rejection::Rejection;
+use crate::core::request_id::with_request_id;
 use crate::http::body::{self, RawBody};
 use crate::http::openapi::{GATEWAYS, OTHERS, ProblemResponse};
 use crate::http::problem::HttpProblem;
@@ -33,8 +35,16 @@ pub(in crate::http) async fn issue_token(
     app: &App,
     request: &TokenRequest,
 ) -> Result<TokenAnswer, HttpProblem> {
-    let TokenRequest { session, token } = request;
-    let (session, issued) = resolve_identity(app, session.as_deref(), token.as_deref()).await?;
+    let TokenRequest {
+        session,
+        token,
+        request_id,
+    } = request;
+    let identity = with_request_id(request_id.as_deref(), async {
+        let identity = resolve_identity(app, session.as_deref(), token.as_deref()).await;
+        identity.inspect_err(log_refusal)
+    });
+    let (session, issued) = identity.await?;
     Ok(TokenAnswer {
         token: issued.token.clone(),
         token_expires_at: issued.expires_at,

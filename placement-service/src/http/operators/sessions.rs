@@ -3,6 +3,7 @@
 
 use super::auth::OperatorAuth;
 use super::clients::Client;
+use crate::gateways::{StreamPage, StreamQuery};
 use crate::http::openapi::{OPERATORS, ProblemResponse};
 use crate::http::paths::{SESSION_PATH, SESSIONS_PATH};
 use crate::http::problem::HttpProblem;
@@ -15,7 +16,35 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use berth_store::{EndCause, SessionQuery};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
+
+/// An engine that a session has open streams to.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct SessionEngine {
+    pool: String,
+    engine: String,
+    streams: usize,
+}
+
+/// An active session, and the engines that it is on.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct PlacedSession {
+    #[serde(flatten)]
+    session: SessionView,
+    engines: Vec<SessionEngine>,
+}
+
+/// Sessions, oldest first.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct PlacedSessions {
+    sessions: Vec<PlacedSession>,
+    /// There are more sessions than fit into one list.
+    more: bool,
+    /// False: `engines` may lack some, because the store or a replica does not answer, or because there are more streams
+    /// than one page of `/v1/streams` has.
+    engines_complete: bool,
+}
 
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct EndSessionsResponse {
@@ -37,15 +66,52 @@ impl FromRequestParts<App> for Sid {
 
 /// `GET /v1/sessions?account=KEY`: the sessions of the account, oldest first.
 #[utoipa::path(get, path = SESSIONS_PATH, tag = OPERATORS, security(("client" = [])), params(("account" = String, Query, description = "The key of the account: a local account's name, or `provider:name`")),
-    responses((status = 200, body = SessionList), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<501>, ProblemResponse<503>))]
+    responses((status = 200, body = PlacedSessions), ProblemResponse<400>, ProblemResponse<403>, ProblemResponse<501>, ProblemResponse<503>))]
 pub(in crate::http) async fn list_sessions(
     _: OperatorAuth,
     State(app): State<App>,
     uri: Uri,
-) -> Result<Json<SessionList>, HttpProblem> {
+) -> Result<Json<PlacedSessions>, HttpProblem> {
     let account = account_param(&uri)?;
     let listed = app.sessions.list(Some(&account)).await;
-    Ok(Json(listed.map_err(|e| store_down(&e))?))
+    let listed = listed.map_err(|e| store_down(&e))?;
+    Ok(Json(with_engines(&app, listed).await))
+}
+
+/// Adds the engines that the sessions have open streams to.
+async fn with_engines(app: &App, listed: SessionList) -> PlacedSessions {
+    let names = listed.sessions.iter().map(|s| s.session_ref.clone());
+    let query = StreamQuery {
+        sessions: Some(names.collect()),
+        ..StreamQuery::default()
+    };
+    let page = match listed.sessions[..] {
+        [] => StreamPage::empty(),
+        _ => app.streams.list(query).await,
+    };
+    let mut engines: BTreeMap<String, BTreeMap<(String, String), usize>> = BTreeMap::new();
+    for stream in page.streams {
+        let of_session = engines.entry(stream.session_ref).or_default();
+        *of_session.entry((stream.pool, stream.engine)).or_default() += 1;
+    }
+    let sessions = listed.sessions.into_iter().map(|session| {
+        let engines = engines.remove(&session.session_ref).unwrap_or_default();
+        let engines = engines.into_iter();
+        let engines = engines.map(|((pool, engine), streams)| SessionEngine {
+            pool,
+            engine,
+            streams,
+        });
+        PlacedSession {
+            engines: engines.collect(),
+            session,
+        }
+    });
+    PlacedSessions {
+        sessions: sessions.collect(),
+        more: listed.more,
+        engines_complete: page.complete && page.next.is_none(),
+    }
 }
 
 /// `DELETE /v1/sessions?account=KEY`: ends all sessions of the account.

@@ -43,7 +43,7 @@ fn finds_the_first_boundary_and_data() {
         let expected = ScanResult {
             data: true,
             boundary: Some(0),
-            close_code: None,
+            ..ScanResult::default()
         };
         assert_eq!((result, read_count), (expected, 1), "{size}");
         let (result, _) = scan(&mut scanner, &text[..1]);
