@@ -62,8 +62,8 @@ async fn open_socket(stack: &Stack, cookie: &str) -> Result<(WebSocket, Value)> 
         let (_, page) = call_service(stack, "GET", "/v1/streams?account=demo")
             .await
             .ok()?;
-        let streams = page["streams"].as_array()?;
-        (streams.len() == 1).then(|| streams[0].clone())
+        let streams = page.get("streams")?.as_array()?;
+        streams.first().filter(|_| streams.len() == 1).cloned()
     };
     let entry = wait::poll_until("the list of streams", LIMIT, listed).await?;
     Ok((socket, entry))
