@@ -42,16 +42,16 @@ test('the module exports the callbacks in the capabilities of envoy/filter.yaml,
 });
 
 test('the other sections of a module stay unchanged', () => {
-  // (module (func (export "proxy_on_log")) (func (export "kept")))
+  // (module (func (export "proxy_on_queue_ready")) (func (export "kept")))
   const module = Buffer.from(
-    '0061736d0100000001040160000003030200000717020c70726f78795f6f6e5f6c6f670000046b65707400010a070202000b02000b',
+    '0061736d010000000104016000000303020000071f021470726f78795f6f6e5f71756575655f72656164790000046b65707400010a070202000b02000b',
     'hex',
   );
   const names = (bytes) => WebAssembly.Module.exports(new WebAssembly.Module(bytes)).map(({ name }) => name);
-  assert.deepEqual(names(module), ['proxy_on_log', 'kept']);
+  assert.deepEqual(names(module), ['proxy_on_queue_ready', 'kept']);
   const pruned = withExports(module, isUsed);
   assert.deepEqual(names(pruned), ['kept']);
-  assert.equal(module.length - pruned.length, 'proxy_on_log'.length + 3);
+  assert.equal(module.length - pruned.length, 'proxy_on_queue_ready'.length + 3);
   assert.deepEqual(withExports(module, () => true), module);
 });
 
