@@ -114,9 +114,9 @@ fn a_filter_that_could_fail_open_or_do_more_is_a_finding() {
         ),
         (
             "proxy_on_tick: {}",
-            "proxy_on_tick: {}\n              proxy_on_log: {}",
+            "proxy_on_tick: {}\n              proxy_on_queue_ready: {}",
             list,
-            "has proxy_on_log, which the filter does not need",
+            "has proxy_on_queue_ready, which the filter does not need",
         ),
         (
             "capability_restriction_config:",
