@@ -58,5 +58,8 @@ session: {{ cookie: {{ secure: false }}, cache: 60s, reconcile: 100ms }}"
     let end = events.find(|e| e["session_ref"] == child && e["cause"].is_string());
     assert_eq!(end.unwrap()["cause"], "parent-ended");
     let listed = get_as_operator(&site, "/v1/sessions?account=demo").await;
-    assert_eq!(listed, json!({"sessions": [], "more": false}));
+    assert_eq!(
+        listed,
+        json!({"sessions": [], "more": false, "engines_complete": true})
+    );
 }

@@ -82,12 +82,17 @@ async fn an_operator_sees_where_each_stream_is() {
 
     let sessions = request_as_operator(&site, Method::GET, "/v1/sessions?account=demo").await;
     let sessions = sessions.json();
+    let engines_of = |session: &str| {
+        let mut listed = sessions["sessions"].as_array().unwrap().iter();
+        let found = listed.find(|one| one["session_ref"] == session);
+        found.unwrap()["engines"].clone()
+    };
     assert_eq!(
-        sessions["sessions"][1]["engines"],
+        engines_of(&other_session),
         json!([{"pool": "p", "engine": "e", "streams": 1}])
     );
     assert_eq!(
-        sessions["sessions"][0]["engines"],
+        engines_of(&session),
         json!([{"pool": "p", "engine": "e", "streams": 1}, {"pool": "q", "engine": "f", "streams": 1}])
     );
     assert_eq!(sessions["engines_complete"], true);
